@@ -1,0 +1,167 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Pack a source directory into a reproducible archive."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: source_archive
+short_description: Pack a source directory into a reproducible archive
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Packs a directory into a C(tar.gz) that depends on nothing but the names, contents and executable bits of its files,
+    so that the same source always gives the same archive and the same digest.
+  - Meant for the controller, with C(delegate_to=localhost), to build an image elsewhere.
+options:
+  path:
+    description: Directory to pack.
+    type: path
+    required: true
+  dest:
+    description: Archive to write. Its directory is created with mode 0700.
+    type: path
+    required: true
+  prefix:
+    description: Directory inside the archive that holds the files.
+    type: str
+    default: source
+  exclude:
+    description:
+      - Patterns of names that are left out wherever they occur, beside version control, caches, virtual environments
+        and the patterns in the directory's C(.dockerignore) that are plain names.
+    type: list
+    elements: str
+    default: []
+  extra_files:
+    description: Further files at the root of the archive, content by name.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Computes the digest and writes nothing.
+  diff_mode:
+    support: none
+    description: The archive is an artefact.
+  idempotent:
+    support: full
+    description: The same source writes nothing again.
+"""
+
+EXAMPLES = r"""
+- name: Pack the application
+  miniweb.stack.source_archive:
+    path: files/webapp
+    dest: /tmp/webapp.tar.gz
+  delegate_to: localhost
+  register: packed
+"""
+
+RETURN = r"""
+digest:
+  description: SHA-256 of everything in the archive, in hexadecimal digits.
+  returned: always
+  type: str
+  sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+files:
+  description: Number of files in the archive.
+  returned: always
+  type: int
+  sample: 41
+"""
+
+import fnmatch
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    read_file,
+    write_file,
+)
+
+ALWAYS_EXCLUDED = (".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", ".tox", ".*_cache", "*.egg-info")
+
+
+def ignored_names(path: str) -> list[str]:
+    """Return the plain names and patterns in a directory's ``.dockerignore``."""
+    found = read_file(os.path.join(path, ".dockerignore"))
+    lines = found.content.decode().splitlines() if found else []
+    names = [line.strip().removeprefix("**/").strip("/") for line in lines]
+    return [name for name in names if name and "/" not in name and name[0] not in "#!"]
+
+
+def collect(path: str, exclude: list[str]) -> dict[str, tuple[bytes, bool]]:
+    """Return the files below a directory: content and executable bit by relative path."""
+    files = {}
+    for root, directories, names in os.walk(path):
+        directories[:] = [n for n in directories if not any(fnmatch.fnmatch(n, p) for p in exclude)]
+        for name in names:
+            full = os.path.join(root, name)
+            if not os.path.isfile(full) or any(fnmatch.fnmatch(name, pattern) for pattern in exclude):
+                continue
+            with open(full, "rb") as stream:
+                files[os.path.relpath(full, path)] = (stream.read(), os.access(full, os.X_OK))
+    return files
+
+
+def pack(files: dict[str, tuple[bytes, bool]]) -> bytes:
+    """Return a ``tar.gz`` of the files, in sorted order and without times and owners."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, (content, executable) in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755 if executable else 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
+
+
+def digest_of(files: dict[str, tuple[bytes, bool]]) -> str:
+    """Return a hash of names, contents and executable bits."""
+    total = hashlib.sha256()
+    for name, (content, executable) in sorted(files.items()):
+        total.update(f"{name}\0{executable:d}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "prefix": {"type": "str", "default": "source"},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "extra_files": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path, dest = params["path"], params["dest"]
+    if not os.path.isdir(path):
+        module.fail_json(msg=f'path: "{path}" is not a directory on the controller; give the directory of the source.')
+    source = collect(path, [*ALWAYS_EXCLUDED, *ignored_names(path), *params["exclude"]])
+    if not source:
+        module.fail_json(msg=f'path: the directory "{path}" holds no files to pack.')
+    files = {os.path.join(params["prefix"], name): value for name, value in source.items()}
+    files.update({name: (str(content).encode(), False) for name, content in params["extra_files"].items()})
+    archive = pack(files)
+    found = read_file(dest)
+    changed = found is None or found.content != archive
+    if changed and not module.check_mode:
+        os.makedirs(os.path.dirname(dest), mode=0o700, exist_ok=True)
+        write_file(dest, FileState(archive, 0o600, os.getuid(), os.getgid()))
+    module.exit_json(changed=changed, digest=digest_of(files), files=len(files))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Provide a TLS certificate and its key on the server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tls_certificate
+short_description: Provide a TLS certificate and its key on the server
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Makes sure that C(certificate.pem) and C(private_key.pem) lie in a directory and belong together.
+  - Without O(certificate) it makes a self-signed one on the server, and makes it anew before it expires, when the
+    names change, or when the key does not fit. The private key never leaves the server.
+  - It does in one step, with the C(openssl) program alone, what takes four modules of C(community.crypto) and Python's
+    cryptography package on the server.
+requirements:
+  - the C(openssl) program on the server
+options:
+  directory:
+    description: Directory of both files. It is created with mode 0755, and its parents with it.
+    type: path
+    required: true
+  owner:
+    description: Numeric user id of the program that reads the key; the key has mode 0400.
+    type: int
+    default: 0
+  names:
+    description: Subject alternative names, host names and IP addresses. The first is the common name.
+    type: list
+    elements: str
+    default: []
+  valid_days:
+    description: Days a self-signed certificate is valid.
+    type: int
+    default: 397
+  renew_days:
+    description: A self-signed certificate with fewer days left is made anew.
+    type: int
+    default: 30
+  certificate:
+    description: Certificate and its chain in PEM format, instead of a self-signed one.
+    type: str
+  private_key:
+    description: Private key of O(certificate) in PEM format, without a passphrase.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Predicts a new certificate without making one.
+  diff_mode:
+    support: full
+    description: Says why the certificate is made anew; never shows the key.
+  idempotent:
+    support: full
+    description: A certificate that is right stays.
+"""
+
+EXAMPLES = r"""
+- name: Make a self-signed certificate for a name and an address
+  miniweb.stack.tls_certificate:
+    directory: /opt/miniweb/nginx/tls
+    owner: 101
+    names: [www.example.com, 203.0.113.10]
+"""
+
+RETURN = r"""
+certificate:
+  description: The certificate in PEM format. Empty in check mode when there is none yet.
+  returned: always
+  type: str
+  sample: "-----BEGIN CERTIFICATE-----..."
+reason:
+  description: Why it was made anew or replaced. Empty when nothing changed.
+  returned: always
+  type: str
+  sample: its names were localhost
+"""
+
+import ipaddress
+import os
+import re
+import tempfile
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    last_line,
+    read_file,
+    write_file,
+)
+
+CERTIFICATE = "certificate.pem"
+PRIVATE_KEY = "private_key.pem"
+
+CONFIGURATION = """\
+[req]
+distinguished_name = subject
+x509_extensions = extensions
+prompt = no
+[subject]
+CN = {common_name}
+[extensions]
+subjectAltName = {names}
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+"""
+
+
+def alternative_name(name: str) -> str:
+    """Return a host name or IP address as OpenSSL writes it in a configuration, ``DNS:…`` or ``IP:…``."""
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name.lower()}"
+
+
+def names_in(extension: str) -> set[str]:
+    """Return the names in the output of ``openssl x509 -ext subjectAltName``."""
+    names = set()
+    for kind, value in re.findall(r"(DNS|IP Address):([^,\s]+)", extension):
+        names.add(alternative_name(value) if kind == "IP Address" else f"DNS:{value.lower()}")
+    return names
+
+
+class OpenSSL:
+    """The ``openssl`` program."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.program = module.get_bin_path("openssl", required=True)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Run it with these words; return its exit code and output."""
+        code, out, err = self.module.run_command([self.program, *words])
+        return code, out if code == 0 else err
+
+    def fault(self, directory: str, names: t.Iterable[str], renew_days: int) -> str:
+        """Return why the self-signed certificate in the directory has to be made anew; empty when it is right."""
+        certificate, key = os.path.join(directory, CERTIFICATE), os.path.join(directory, PRIVATE_KEY)
+        if not os.path.exists(certificate) or not os.path.exists(key):
+            return "there is none yet"
+        code, public = self.run("x509", "-in", certificate, "-noout", "-pubkey")
+        if code:
+            return "it is not readable"
+        if self.run("pkey", "-in", key, "-pubout") != (0, public):
+            return "its private key is another one"
+        code, out = self.run("x509", "-in", certificate, "-noout", "-subject", "-issuer", "-ext", "subjectAltName")
+        subject, issuer = (re.search(rf"^{word}=(.*)$", out, re.M) for word in ("subject", "issuer"))
+        if code or not subject or not issuer or subject[1] != issuer[1]:
+            return "it is not self-signed"
+        if names_in(out) != set(names):
+            return f"its names were {', '.join(sorted(names_in(out))) or 'none'}"
+        if self.run("x509", "-in", certificate, "-noout", "-checkend", str(renew_days * 86400))[0]:
+            return f"fewer than {renew_days} days of it were left"
+        return ""
+
+    def self_signed(self, names: list[str], valid_days: int) -> tuple[bytes, bytes]:
+        """Make a certificate and a key; return both in PEM format."""
+        common_name = names[0].split(":", 1)[1]
+        with tempfile.TemporaryDirectory() as directory:
+            configuration = os.path.join(directory, "openssl.cnf")
+            with open(configuration, "w", encoding="utf-8") as stream:
+                # X.509 limits a common name to 64 characters; the alternative names are what clients compare.
+                stream.write(CONFIGURATION.format(common_name=common_name[:64], names=", ".join(names)))
+            key, certificate = os.path.join(directory, PRIVATE_KEY), os.path.join(directory, CERTIFICATE)
+            words = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256")
+            code, out = self.run(
+                *words, "-days", str(valid_days), "-config", configuration, "-keyout", key, "-out", certificate
+            )
+            if code:
+                self.module.fail_json(msg=f"names: OpenSSL makes no certificate for {names}: {last_line(out)}.")
+            with open(certificate, "rb") as first, open(key, "rb") as second:
+                return first.read(), second.read()
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "owner": {"type": "int", "default": 0},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "valid_days": {"type": "int", "default": 397},
+            "renew_days": {"type": "int", "default": 30},
+            "certificate": {"type": "str"},
+            "private_key": {"type": "str", "no_log": True},
+        },
+        required_together=[("certificate", "private_key")],
+        required_one_of=[("certificate", "names")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    directory, owner = params["directory"], params["owner"]
+    paths = {name: os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)}
+    found = {name: read_file(path) for name, path in paths.items()}
+    wanted = {name: status.content if status else b"" for name, status in found.items()}
+    openssl = OpenSSL(module)
+    if params["certificate"]:
+        wanted = {
+            name: params[parameter].strip().encode() + b"\n"
+            for name, parameter in ((CERTIFICATE, "certificate"), (PRIVATE_KEY, "private_key"))
+        }
+        same = all(found[name] and found[name].content == wanted[name] for name in wanted)
+        reason = "" if same else "another one was given"
+    else:
+        if not params["names"]:
+            module.fail_json(msg="names: the list is empty; give at least one host name or IP address.")
+        names = list(dict.fromkeys(alternative_name(name) for name in params["names"]))
+        reason = openssl.fault(directory, names, params["renew_days"])
+        if reason and not module.check_mode:
+            wanted[CERTIFICATE], wanted[PRIVATE_KEY] = openssl.self_signed(names, params["valid_days"])
+
+    files = {
+        PRIVATE_KEY: FileState(wanted[PRIVATE_KEY], 0o400, owner, owner),
+        CERTIFICATE: FileState(wanted[CERTIFICATE], 0o644),
+    }
+    changed = bool(reason) or any(found[name] != files[name] for name in files)
+    if changed and not module.check_mode:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        for name, wanted_file in files.items():
+            write_file(paths[name], wanted_file)
+    result: dict[str, t.Any] = {"changed": changed, "reason": reason, "certificate": wanted[CERTIFICATE].decode()}
+    if module._diff and changed:
+        result["diff"] = {"before": f"{reason or 'its permissions differ'}\n", "after": "a certificate that is right\n"}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
