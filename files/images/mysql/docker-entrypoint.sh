@@ -1,0 +1,156 @@
+#!/bin/bash
+# The official image's contract: an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d.
+set -euo pipefail
+shopt -s nullglob
+
+log() {
+    printf '%s [Entrypoint] %s\n' "$(date --rfc-3339=seconds)" "$*"
+}
+
+die() {
+    log "ERROR: $*" >&2
+    exit 1
+}
+
+# file_env NAME: NAME takes the content of the file that NAME_FILE names.
+file_env() {
+    local file="$1_FILE"
+    if [[ -n ${!file:-} ]]; then
+        [[ -z ${!1:-} ]] || die "Both $1 and $file are set: set one of them."
+        [[ -r ${!file} ]] || die "$file is ${!file}, which user $(id -u) cannot read: give the file to that user."
+        export "$1=$(< "${!file}")"
+        unset "$file"
+    fi
+}
+
+sql_string() {
+    local value=${1//\\/\\\\}
+    printf "'%s'" "${value//\'/\'\'}"
+}
+
+sql_name() {
+    printf '`%s`' "${1//\`/\`\`}"
+}
+
+# The client's password travels in an option file that exists only as a file descriptor.
+root_client() {
+    local program=$1 password=${root_password//\\/\\\\}
+    shift
+    password=${password//\"/\\\"}
+    "$program" --defaults-extra-file=<(printf '[client]\npassword="%s"\n' "$password") \
+        --protocol=socket --socket="$socket" --user=root "$@"
+}
+
+# Also for *.sh files in /docker-entrypoint-initdb.d, as in the official image.
+docker_process_sql() {
+    root_client mysql --comments ${MYSQL_DATABASE:+--database="$MYSQL_DATABASE"} "$@"
+}
+
+account_sql() {
+    local password
+    password=$(sql_string "$MYSQL_ROOT_PASSWORD")
+    # Without this, a sql_mode of NO_BACKSLASH_ESCAPES would give passwords with a backslash another meaning.
+    echo "SET SESSION sql_mode = '', SESSION sql_log_bin = 0;"
+    if [[ ${MYSQL_ROOT_HOST:=%} != localhost ]]; then
+        local root
+        root="'root'@$(sql_string "$MYSQL_ROOT_HOST")"
+        echo "CREATE USER $root IDENTIFIED BY $password; GRANT ALL ON *.* TO $root WITH GRANT OPTION;"
+    fi
+    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $password;"
+    echo "SET SESSION sql_log_bin = 1;"
+    if [[ -n ${MYSQL_DATABASE:-} ]]; then
+        echo "CREATE DATABASE IF NOT EXISTS $(sql_name "$MYSQL_DATABASE");"
+    fi
+    if [[ -n ${MYSQL_USER:-} ]]; then
+        local user
+        user="$(sql_string "$MYSQL_USER")@'%'"
+        echo "CREATE USER $user IDENTIFIED BY $(sql_string "$MYSQL_PASSWORD");"
+        if [[ -n ${MYSQL_DATABASE:-} ]]; then
+            # In a grant _ and % are patterns: escaped, they are the database's own name and no other's.
+            local pattern=${MYSQL_DATABASE//_/\\_}
+            echo "GRANT ALL ON $(sql_name "${pattern//%/\\%}").* TO $user;"
+        fi
+    fi
+}
+
+run_init_files() {
+    local file
+    for file in /docker-entrypoint-initdb.d/*; do
+        log "Running $file"
+        case $file in
+            *.sh) if [[ -x $file ]]; then "$file"; else . "$file"; fi ;;
+            *.sql) docker_process_sql < "$file" ;;
+            *.sql.gz) gunzip --stdout "$file" | docker_process_sql ;;
+            *) log "Ignoring $file: not *.sh, *.sql or *.sql.gz" ;;
+        esac
+    done
+}
+
+initialise() {
+    file_env MYSQL_ROOT_PASSWORD
+    file_env MYSQL_PASSWORD
+    [[ -n ${MYSQL_ROOT_PASSWORD:-} ]] ||
+        die "The data directory is empty and no root password is set: set MYSQL_ROOT_PASSWORD_FILE."
+    [[ ${MYSQL_USER:-} != root ]] || die "MYSQL_USER is root, which always exists: choose another name."
+    [[ -z ${MYSQL_USER:-} || -n ${MYSQL_PASSWORD:-} ]] ||
+        die "MYSQL_USER is $MYSQL_USER without a password: set MYSQL_PASSWORD_FILE."
+    [[ $MYSQL_ROOT_PASSWORD${MYSQL_PASSWORD:-} != *$'\n'* ]] || die "A password contains a line break: take it out."
+
+    : > "$unfinished"
+    sync "$unfinished" "$datadir"
+    log "Initialising $datadir"
+    "$@" --initialize-insecure --default-time-zone=SYSTEM
+    "$@" --daemonize --skip-networking --mysqlx=OFF --default-time-zone=SYSTEM --socket="$socket"
+
+    root_password=
+    mysql_tzinfo_to_sql /usr/share/zoneinfo 2> /dev/null | root_client mysql --database=mysql
+    account_sql | root_client mysql --default-character-set=utf8mb4
+    root_password=$MYSQL_ROOT_PASSWORD
+    run_init_files
+    root_client mysqladmin shutdown
+    # mysqladmin returns when the server no longer listens; the server's last act is to remove its pid file.
+    while [[ -e $pid_file ]]; do sleep 0.1; done
+    rm "$unfinished"
+    unset MYSQL_ROOT_PASSWORD MYSQL_PASSWORD root_password
+    log "MySQL init process done. Ready for start up."
+}
+
+[[ ${1:-} != -* ]] || set -- mysqld "$@"
+
+serves=false
+if [[ ${1:-} == mysqld ]]; then
+    serves=true
+    for argument in "$@"; do
+        case $argument in
+            '-?' | --help | --print-defaults | -V | --version) serves=false ;;
+        esac
+    done
+fi
+
+if [[ $serves == true ]]; then
+    if ! options=$("$@" --verbose --help --log-bin-index=/tmp/unused 2>&1); then
+        die "mysqld refuses its configuration: $(grep ERROR <<< "$options" || tail -n 3 <<< "$options")"
+    fi
+    option() {
+        awk -v name="$1" '/^[^ ]/ && $1 == name { print $2; exit }' <<< "$options"
+    }
+    datadir=$(option datadir)
+    datadir=${datadir%/}
+    socket=$(option socket)
+    pid_file=$(option pid-file)
+
+    if [[ $(id -u) == 0 ]]; then
+        mkdir -p "$datadir"
+        find "$datadir" "${socket%/*}" ! -user mysql -exec chown --no-dereference mysql:mysql {} +
+        exec setpriv --reuid=mysql --regid=mysql --init-groups "$0" "$@"
+    fi
+
+    unfinished=$datadir/.initialisation-unfinished
+    if [[ -e $unfinished ]]; then
+        log "An earlier initialisation of $datadir was interrupted: starting again from nothing"
+        find "$datadir" -mindepth 1 ! -path "$unfinished" -delete
+    fi
+    [[ -d $datadir/mysql && ! -e $unfinished ]] || initialise "$@"
+fi
+
+exec "$@"

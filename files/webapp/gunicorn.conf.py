@@ -1,0 +1,11 @@
+"""gunicorn's settings; its command line overrides them, WEB_CONCURRENCY is the number of processes."""
+
+wsgi_app = "wsgi:app"
+bind = "0.0.0.0:8000"
+worker_class = "gthread"
+threads = 4
+# Loaded once before the fork: less memory, and a bad configuration ends the server instead of looping its workers.
+preload_app = True
+worker_tmp_dir = "/tmp"  # noqa: S108
+control_socket_disable = True
+accesslog = "-"

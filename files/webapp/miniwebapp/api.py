@@ -1,0 +1,60 @@
+"""The JSON API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from . import users
+from .models import User
+
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+
+
+def _document(user: User) -> dict[str, Any]:
+    return {"id": user.id, "name": user.name, "email": user.email, "username": user.username}
+
+
+def _body() -> dict[str, Any]:
+    try:
+        body = request.get_json()
+    except (BadRequest, RecursionError) as error:
+        raise BadRequest("The body is not valid JSON") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The body must be a JSON object")
+    return body
+
+
+@blueprint.get("/users")
+def index() -> ResponseReturnValue:
+    return [_document(user) for user in users.all_users()]
+
+
+@blueprint.get("/users/<user_id:user_id>")
+def show(user_id: int) -> ResponseReturnValue:
+    return _document(users.find(user_id))
+
+
+@blueprint.post("/users")
+def create() -> ResponseReturnValue:
+    user_id = users.create(users.validate(_body()))
+    return {"message": "User created successfully"}, 201, {"Location": url_for("api.show", user_id=user_id)}
+
+
+@blueprint.put("/users/<user_id:user_id>")
+def update(user_id: int) -> ResponseReturnValue:
+    users.find(user_id)
+    values = users.validate(_body(), required=())
+    if not values:
+        raise BadRequest(f"Give at least one of {', '.join(users.FIELDS)}")
+    users.update(user_id, values)
+    return {"message": "User updated successfully"}
+
+
+@blueprint.delete("/users/<user_id:user_id>")
+def delete(user_id: int) -> ResponseReturnValue:
+    users.delete(user_id)
+    return {"message": "User deleted successfully"}

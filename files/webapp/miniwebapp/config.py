@@ -1,0 +1,89 @@
+"""Settings: from the environment, secrets from the files it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+SECRET_KEY_MINIMUM = 16
+
+DEFAULTS: dict[str, Any] = {
+    "MAX_CONTENT_LENGTH": 64 * 1024,
+    "SESSION_COOKIE_SECURE": True,
+    "SESSION_COOKIE_HTTPONLY": True,
+    "SESSION_COOKIE_SAMESITE": "Lax",
+    "SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": True, "pool_recycle": 1800},
+    "TRUSTED_PROXIES": 1,
+    "WTF_CSRF_TIME_LIMIT": None,  # a token lives as long as its session
+}
+
+
+class ConfigurationError(Exception):
+    """One sentence for the operator, naming the variable."""
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    secret_key = _value(environ, "SECRET_KEY")
+    if len(secret_key) < SECRET_KEY_MINIMUM:
+        raise ConfigurationError(
+            f"SECRET_KEY has {len(secret_key)} characters but needs at least {SECRET_KEY_MINIMUM}; "
+            "make one with: openssl rand -hex 32"
+        )
+    return {
+        "SECRET_KEY": secret_key,
+        "SQLALCHEMY_DATABASE_URI": _database_url(environ),
+        "TRUSTED_PROXIES": _number(environ, "TRUSTED_PROXIES", DEFAULTS["TRUSTED_PROXIES"], 0, 10),
+    }
+
+
+def _database_url(environ: Mapping[str, str]) -> URL:
+    if given := _value(environ, "DATABASE_URL", ""):
+        try:
+            url = make_url(given)
+            url.get_dialect().import_dbapi()
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+            # The value may hold a password: it is not repeated.
+            raise ConfigurationError(
+                "DATABASE_URL is not a URL of a known database; write mysql+pymysql://user:password@host/name"
+            ) from error
+        return url
+    return URL.create(
+        "mysql+pymysql",
+        host=_value(environ, "DATABASE_HOST"),
+        port=_number(environ, "DATABASE_PORT", 3306, 1, 65535),
+        database=_value(environ, "DATABASE_NAME"),
+        username=_value(environ, "DATABASE_USER"),
+        password=_value(environ, "DATABASE_PASSWORD"),
+        query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "30", "write_timeout": "30"},
+    )
+
+
+def _value(environ: Mapping[str, str], name: str, default: str | None = None) -> str:
+    value, file = environ.get(name), environ.get(f"{name}_FILE")
+    if value and file:
+        raise ConfigurationError(f"{name} and {name}_FILE are both set; set one of them")
+    if file:
+        try:
+            value = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ConfigurationError(f"{name}_FILE names {file}, which cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{name}_FILE names {file}, which is not UTF-8 text") from error
+        if not value:
+            raise ConfigurationError(f"{name}_FILE names {file}, which is empty; write the value into it")
+    if not value:
+        if default is None:
+            raise ConfigurationError(f"{name} is not set; set {name}, or {name}_FILE to a file that holds it")
+        return default
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    text = _value(environ, name, str(default))
+    if text.isascii() and text.isdigit() and len(text) < 10 and lowest <= int(text) <= highest:
+        return int(text)
+    raise ConfigurationError(f"{name} is {text!r}; set a number from {lowest} to {highest}")

@@ -1,0 +1,27 @@
+"""Is the process alive, and can it work?"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from flask import Blueprint, current_app
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from .models import db
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def alive() -> ResponseReturnValue:
+    return {"status": "ok"}
+
+
+@blueprint.get("/readyz")
+def ready() -> ResponseReturnValue:
+    try:
+        db.session.execute(sa.text("SELECT 1"))
+    except SQLAlchemyError as error:
+        current_app.logger.warning("Not ready: %s", getattr(error, "orig", error))
+        return {"status": "unavailable", "message": "The database cannot be reached"}, 503
+    return {"status": "ok"}

@@ -1,0 +1,11 @@
+"""What gunicorn and the flask command load."""
+
+import sys
+
+from miniwebapp import create_app
+from miniwebapp.config import ConfigurationError
+
+try:
+    app = create_app()
+except ConfigurationError as error:
+    sys.exit(f"miniwebapp: {error}")

@@ -1,0 +1,332 @@
+#!/usr/bin/python3
+"""A test double of Grafana, for machines that cannot pull its image. It is not Grafana and is never deployed.
+
+It keeps what the role relies on: the environment variables, the provisioning files, the persistent data and the HTTP
+API. It is stricter where Grafana only writes a line to its log (a dashboard it leaves out, a uid used twice, a key it
+does not know): it refuses to start, so that a test sees the mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+VERSION = "13.0.2"
+DATASOURCE_KEYS: dict[str, type] = {
+    "name": str, "type": str, "access": str, "orgId": int, "uid": str, "url": str, "user": str, "database": str,
+    "basicAuth": bool, "basicAuthUser": str, "withCredentials": bool, "isDefault": bool, "jsonData": dict,
+    "secureJsonData": dict, "version": int, "editable": bool,
+}  # fmt: skip
+PROVIDER_KEYS: dict[str, type] = {
+    "name": str, "orgId": int, "folder": str, "folderUid": str, "type": str, "disableDeletion": bool,
+    "updateIntervalSeconds": int, "allowUiUpdates": bool, "options": dict,
+}  # fmt: skip
+DATASOURCE_TYPES = {"prometheus", "loki", "alertmanager", "graphite", "influxdb", "mysql", "elasticsearch"}
+BUILT_IN_UIDS = {"grafana", "-- Grafana --", "-- Mixed --", "-- Dashboard --"}
+PANEL_TYPES = {"timeseries", "stat", "gauge", "bargauge", "table", "text", "row", "heatmap", "piechart", "logs",
+               "alertlist", "barchart", "histogram", "state-timeline", "status-history", "dashlist"}  # fmt: skip
+
+
+class Refused(Exception):
+    """What keeps the double from starting."""
+
+
+def setting(name: str, default: str) -> str:
+    """A GF_* variable, or the content of the file that its __FILE variant names."""
+    value, file = os.environ.get(name), os.environ.get(f"{name}__FILE")
+    if value and file:
+        raise Refused(f"Both {name} and {name}__FILE are set (but are exclusive)")
+    if file:
+        try:
+            return Path(file).read_text().rstrip("\n")
+        except OSError as error:
+            raise Refused(f"Getting secret {name} from {file}: {error.strerror}") from error
+    return value or default
+
+
+def enabled(name: str, default: str) -> bool:
+    return setting(name, default).lower() == "true"
+
+
+def entries(directory: Path, key: str, known: dict[str, type]) -> Iterator[dict[str, Any]]:
+    """The entries below `key` of all YAML files in the directory."""
+    for file in sorted(path for path in directory.glob("*") if path.suffix in (".yaml", ".yml")):
+        try:
+            content = yaml.safe_load(file.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise Refused(f"{file}: {error}") from error
+        if not isinstance(content, dict) or content.get("apiVersion") != 1 or not isinstance(content.get(key), list):
+            raise Refused(f"{file}: expected apiVersion 1 and a list of {key}")
+        for entry in content[key]:
+            if not isinstance(entry, dict) or not entry.get("name"):
+                raise Refused(f"{file}: an entry of {key} has no name")
+            for name, value in entry.items():
+                if type(value) is not known.get(name):
+                    raise Refused(f"{file}: {entry['name']}: {name} is unknown or has the wrong type")
+            yield entry
+
+
+def read_datasources(provisioning: Path) -> dict[str, dict[str, Any]]:
+    sources: dict[str, dict[str, Any]] = {}
+    for number, source in enumerate(entries(provisioning / "datasources", "datasources", DATASOURCE_KEYS), start=1):
+        uid = source.get("uid", "")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid) or uid in sources:
+            raise Refused(f"Datasource provisioning error: uid {uid!r} is invalid or used twice")
+        if source["name"] in {other["name"] for other in sources.values()}:
+            raise Refused(f"Datasource provisioning error: name {source['name']!r} is used twice")
+        if source.get("type") not in DATASOURCE_TYPES or source.get("access", "proxy") not in ("proxy", "direct"):
+            raise Refused(f"Datasource provisioning error: {uid}: unknown type or access")
+        if not re.match(r"https?://.", source.get("url", "")):
+            raise Refused(f"Datasource provisioning error: {uid}: url {source.get('url')!r} is invalid")
+        sources[uid] = {
+            "id": number, "orgId": 1, "access": "proxy", "isDefault": False, "jsonData": {},
+            **{key: value for key, value in source.items() if key not in ("secureJsonData", "editable")},
+            "readOnly": not source.get("editable", False),
+        }  # fmt: skip
+    if sum(source["isDefault"] for source in sources.values()) > 1:
+        raise Refused("Datasource provisioning error: only one datasource can be marked as default")
+    return sources
+
+
+def datasource_uids(node: Any) -> Iterator[str]:
+    """Every data source uid that a dashboard names, at any depth."""
+    if isinstance(node, dict):
+        source = node.get("datasource")
+        if isinstance(source, str):
+            yield source
+        elif isinstance(source, dict) and "uid" in source:
+            yield str(source["uid"])
+    if isinstance(node, (dict, list)):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from datasource_uids(child)
+
+
+def read_dashboards(provisioning: Path, sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    dashboards: dict[str, dict[str, Any]] = {}
+    providers: set[str] = set()
+    for provider in entries(provisioning / "dashboards", "providers", PROVIDER_KEYS):
+        path = provider.get("options", {}).get("path")
+        if provider["name"] in providers or provider.get("type", "file") != "file":
+            raise Refused(f"dashboard provider {provider['name']!r} is used twice or has an unknown type")
+        if not isinstance(path, str) or not Path(path).is_dir():
+            raise Refused(f"dashboard provider {provider['name']!r}: cannot read directory {path!r}")
+        providers.add(provider["name"])
+        for file in sorted(Path(path).rglob("*.json")):
+            try:
+                dashboard = json.loads(file.read_text())
+            except (OSError, ValueError) as error:
+                raise Refused(f"failed to load dashboard from {file}: {error}") from error
+            if not isinstance(dashboard, dict) or not dashboard.get("title"):
+                raise Refused(f"failed to load dashboard from {file}: dashboard title cannot be empty")
+            uid = str(dashboard.get("uid", ""))
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid):
+                raise Refused(f"failed to load dashboard from {file}: uid {uid!r} is invalid")
+            if uid in dashboards:
+                raise Refused(f"the same uid is used more than once: {uid} ({file})")
+            for source in datasource_uids(dashboard):
+                if source not in sources and source not in BUILT_IN_UIDS and not source.startswith("$"):
+                    raise Refused(f"failed to load dashboard from {file}: datasource {source!r} was not found")
+            for panel in dashboard.get("panels", []):
+                if panel.get("type") not in PANEL_TYPES:
+                    raise Refused(f"failed to load dashboard from {file}: unknown panel type {panel.get('type')!r}")
+            slug = re.sub(r"[^a-z0-9]+", "-", dashboard["title"].lower()).strip("-")
+            dashboards[uid] = {
+                "meta": {
+                    "type": "db", "slug": slug, "url": f"/d/{uid}/{slug}", "isFolder": False, "canSave": False,
+                    "provisioned": True, "provisionedExternalId": str(file.relative_to(path)),
+                },
+                "dashboard": dashboard,
+            }  # fmt: skip
+    return dashboards
+
+
+class Account:
+    """The administrator. Name and password are taken when the data is created, and never again."""
+
+    def __init__(self, data: Path) -> None:
+        store = data / "grafana-double.json"
+        if not store.exists():
+            salt = secrets.token_hex(16)
+            account = {
+                "user": setting("GF_SECURITY_ADMIN_USER", "admin"),
+                "salt": salt,
+                "hash": self.digest(setting("GF_SECURITY_ADMIN_PASSWORD", "admin"), salt),
+            }
+            try:
+                store.write_text(json.dumps(account))
+            except OSError as error:
+                raise Refused(f"GF_PATHS_DATA='{data}' is not writable.") from error
+        self.stored: dict[str, str] = json.loads(store.read_text())
+
+    @staticmethod
+    def digest(password: str, salt: str) -> str:
+        return hashlib.scrypt(password.encode(), salt=salt.encode(), n=2**12, r=8, p=1).hex()
+
+    def accepts(self, user: str, password: str) -> bool:
+        digest = self.digest(password, self.stored["salt"])
+        return user == self.stored["user"] and hmac.compare_digest(digest, self.stored["hash"])
+
+
+class Double(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.provisioning = Path(setting("GF_PATHS_PROVISIONING", "/etc/grafana/provisioning"))
+        self.account = Account(Path(setting("GF_PATHS_DATA", "/var/lib/grafana")))
+        self.sources = read_datasources(self.provisioning)
+        self.dashboards = read_dashboards(self.provisioning, self.sources)
+        self.anonymous = enabled("GF_AUTH_ANONYMOUS_ENABLED", "false")
+        self.secure = "; Secure" if enabled("GF_SECURITY_COOKIE_SECURE", "false") else ""
+        self.sessions: set[str] = set()
+        super().__init__(("", int(setting("GF_SERVER_HTTP_PORT", "3000"))), Handler)
+
+    def refresh(self) -> None:
+        """Takes changed dashboards without a restart; what is broken is logged and the last good one stays."""
+        try:
+            self.dashboards = read_dashboards(self.provisioning, self.sources)
+        except Refused as error:
+            log(f"level=error msg={str(error)!r}")
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Double
+    server_version = "GrafanaTestDouble"
+
+    def answer(self, status: int, body: Any, kind: str = "application/json", **headers: str) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def user(self) -> str | None:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme == "Basic":
+            name, _, password = base64.b64decode(token).decode().partition(":")
+            return name if self.server.account.accepts(name, password) else None
+        session = SimpleCookie(self.headers.get("Cookie", "")).get("grafana_session")
+        if session and session.value in self.server.sessions:
+            return self.server.account.stored["user"]
+        return "anonymous" if self.server.anonymous else None
+
+    def do_GET(self) -> None:
+        url = urllib.parse.urlsplit(self.path)
+        page = b"<!DOCTYPE html><title>Grafana test double</title><p>This is a test double of Grafana."
+        if url.path == "/api/health":
+            return self.answer(200, {"database": "ok", "version": VERSION, "commit": "test-double"})
+        if url.path == "/metrics":
+            return self.answer(200, f'grafana_build_info{{version="{VERSION}"}} 1\n'.encode(), "text/plain")
+        if url.path == "/login":
+            return self.answer(200, page, "text/html")
+        user = self.user()
+        if url.path == "/":
+            return (
+                self.answer(200, page, "text/html") if user else self.answer(302, b"", "text/html", Location="/login")
+            )
+        if not user:
+            return self.answer(401, {"message": "Unauthorized", "statusCode": 401})
+        self.server.refresh()
+        self.api(user, url)
+
+    def do_POST(self) -> None:
+        if self.path != "/login":
+            return self.answer(404, {"message": "Not found"})
+        try:
+            given = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            accepted = self.server.account.accepts(given["user"], given["password"])
+        except (ValueError, TypeError, KeyError):
+            return self.answer(400, {"message": "bad login data"})
+        if not accepted:
+            return self.answer(401, {"message": "Invalid username or password", "statusCode": 401})
+        session = secrets.token_hex(16)
+        self.server.sessions.add(session)
+        cookie = f"grafana_session={session}; Path=/; HttpOnly; SameSite=Lax{self.server.secure}"
+        return self.answer(200, {"message": "Logged in", "redirectUrl": "/"}, Set_Cookie=cookie)
+
+    def api(self, user: str, url: urllib.parse.SplitResult) -> None:
+        sources, dashboards = self.server.sources, self.server.dashboards
+        match url.path.split("/")[2:]:
+            case ["org"]:
+                self.answer(200, {"id": 1, "name": "Main Org."})
+            case ["user"]:
+                self.answer(200, {"id": 1, "login": user, "isGrafanaAdmin": user != "anonymous"})
+            case ["datasources"]:
+                self.answer(200, list(sources.values()))
+            case ["datasources", "uid", uid] if uid in sources:
+                self.answer(200, sources[uid])
+            case ["datasources", "uid", uid, "health"] if uid in sources:
+                status, _ = self.ask(uid, "api/v1/query?query=1%2B1")
+                good = {"status": "OK", "message": "Successfully queried the Prometheus API."}
+                self.answer(
+                    *((200, good) if status == 200 else (400, {"status": "ERROR", "message": f"HTTP {status}"}))
+                )
+            case ["datasources", "proxy", "uid", uid, *path] if uid in sources:
+                self.answer(*self.ask(uid, "/".join(path) + (f"?{url.query}" if url.query else "")))
+            case ["search"]:
+                wanted = urllib.parse.parse_qs(url.query).get("query", [""])[0].lower()
+                self.answer(200, [
+                    {"uid": uid, "title": found["dashboard"]["title"], "type": "dash-db", "url": found["meta"]["url"]}
+                    for uid, found in dashboards.items()
+                    if wanted in found["dashboard"]["title"].lower()
+                ])  # fmt: skip
+            case ["dashboards", "uid", uid] if uid in dashboards:
+                self.answer(200, dashboards[uid])
+            case ["dashboards", "uid", _]:
+                self.answer(404, {"message": "Dashboard not found"})
+            case ["datasources", *_]:
+                self.answer(404, {"message": "Data source not found"})
+            case _:
+                self.answer(404, {"message": "Not found"})
+
+    def ask(self, uid: str, path: str) -> tuple[int, bytes]:
+        """The data source's own answer, as through Grafana's proxy."""
+        try:
+            with urllib.request.urlopen(f"{self.server.sources[uid]['url'].rstrip('/')}/{path}", timeout=10) as reply:
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError as error:
+            return 502, json.dumps({"message": str(error)}).encode()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log(f"level=info msg={format % args!r}")
+
+
+def log(line: str) -> None:
+    print(f"logger=grafana-test-double {line}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server = Double()
+    except Refused as error:
+        log(f"level=error msg={str(error)!r}")
+        return 1
+    log(f"level=info msg='This is a test double of Grafana {VERSION}' port={server.server_port}")
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
