@@ -6,6 +6,5 @@ worker_class = "gthread"
 threads = 4
 # Loaded once before the fork: less memory, and a bad configuration ends the server instead of looping its workers.
 preload_app = True
-worker_tmp_dir = "/tmp"  # noqa: S108
 control_socket_disable = True
 accesslog = "-"

@@ -21,10 +21,11 @@ CASES = sorted(HERE.glob("*.yml"))
 
 def image() -> str:
     """The image the sandbox runs, under the name by which this machine reaches it; otherwise the role's default."""
-    built = ROOT / "inventory/host_vars/sandbox/images.yml"
-    if not built.exists():
-        return str(DEFAULTS["prometheus_image"])
-    return str(yaml.safe_load(built.read_text())["prometheus_image"]).replace("registry:5000/", "127.0.0.1:5055/", 1)
+    sandbox = ROOT / "inventory/host_vars/sandbox/images.yml"
+    images = yaml.safe_load(sandbox.read_text()) if sandbox.exists() else {}
+    return str(images.get("prometheus_image", DEFAULTS["prometheus_image"])).replace(
+        "registry:5000/", "127.0.0.1:5055/", 1
+    )
 
 
 def promtool(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from . import api, cli, config, errors, health, pages
+from . import api, cli, errors, health, pages
+from .config import DEFAULTS, from_environment
 from .models import db
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -30,11 +31,11 @@ class UserIdConverter(IntegerConverter):
     regex = "[0-9]{1,10}"
 
 
-def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application from Flask settings or, when there are none, from the environment."""
     app = Flask(__name__)
-    app.config.from_mapping(config.DEFAULTS)
-    app.config.from_mapping(config.from_environment(os.environ) if settings is None else settings)
+    app.config.from_mapping(DEFAULTS)
+    app.config.from_mapping(from_environment(os.environ) if config is None else config)
     app.json.sort_keys = False
     app.url_map.converters["user_id"] = UserIdConverter
 

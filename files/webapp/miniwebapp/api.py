@@ -19,6 +19,8 @@ def _document(user: User) -> dict[str, Any]:
 
 
 def _body() -> dict[str, Any]:
+    request.get_data()
+    request.stream.read(1)  # a chunked body was cut at the limit without a word: reading on raises 413
     try:
         body = request.get_json()
     except (BadRequest, RecursionError) as error:

@@ -58,7 +58,7 @@ def _database_url(environ: Mapping[str, str]) -> URL:
         database=_value(environ, "DATABASE_NAME"),
         username=_value(environ, "DATABASE_USER"),
         password=_value(environ, "DATABASE_PASSWORD"),
-        query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "30", "write_timeout": "30"},
+        query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "10", "write_timeout": "10"},
     )
 
 

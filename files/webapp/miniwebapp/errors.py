@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, current_app, render_template, request
+from flask import Flask, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -23,7 +23,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error
     response = error.get_response()  # keeps headers such as Allow
     if request.path == "/api" or request.path.startswith("/api/"):
-        response.data = current_app.json.dumps({"message": error.description})
+        response.data = jsonify(message=error.description).data
         response.content_type = "application/json"
     else:
         response.data = render_template("error.html", error=error)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -170,6 +171,19 @@ def test_bad_body(client: FlaskClient, ada: Person, body: bytes, content_type: s
         assert response.json["message"]
 
 
+def test_too_large_a_body_of_unknown_length(client: FlaskClient, ada: Person) -> None:
+    body = io.BytesIO(json.dumps(ada).encode() + b" " * 64 * 1024)
+    response = client.post(
+        "/api/users",
+        input_stream=body,
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert response.status_code == 413
+    assert client.get("/api/users").json == []
+
+
 @pytest.mark.parametrize(
     ("same", "fields"),
     [
@@ -188,6 +202,8 @@ def test_duplicate(client: FlaskClient, ada: Person, same: Person, fields: list[
     third = other | {"email": "c@example.com", "username": "c"}
     for response in (client.post("/api/users", json=third | same), client.put(f"/api/users/{user_id}", json=same)):
         assert (response.status_code, response.json) == (409, {"message": message})
+    kept = client.put(f"/api/users/{user_id}", json={"email": "b@example.com", "username": "c"} | same)
+    assert kept.json == {"message": message}, "the user's own e-mail is no duplicate"
     assert client.get(f"/api/users/{user_id}").json["username"] == "b"
 
 

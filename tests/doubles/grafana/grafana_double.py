@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
         if not user:
             return self.answer(401, {"message": "Unauthorized", "statusCode": 401})
         self.server.refresh()
-        self.api(user, url)
+        return self.api(user, url)
 
     def do_POST(self) -> None:
         if self.path != "/login":

@@ -1,0 +1,39 @@
+# Where images come from: auto, official, or packages (built from Debian's packages)
+IMAGES ?= auto
+ROLE ?=
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MINIWEB_IMAGES := $(IMAGES)
+
+.PHONY: help up down status test test-role lint unit clean-cache
+
+help:  ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+up: .venv/ready  ## Start the sandbox server and deploy the whole system to it
+	@$(BIN)/python tools/sandbox.py up --source $(IMAGES)
+
+down: .venv/ready  ## Remove every trace of the sandbox
+	@$(BIN)/python tools/sandbox.py down
+
+status: .venv/ready  ## Say what runs
+	@$(BIN)/python tools/sandbox.py status
+
+test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
+	@$(BIN)/python -m pytest tests
+
+test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx
+	@test -n "$(ROLE)" || { echo "ROLE is empty: name a role, for example make test-role ROLE=nginx."; exit 2; }
+	@$(BIN)/molecule test --scenario-name $(ROLE)
+
+lint: .venv/ready  ## Run the linters alone
+	@$(BIN)/python -m pytest tests/lint
+
+unit: .venv/ready  ## Run the unit tests alone
+	@$(BIN)/python -m pytest tests/unit
+
+clean-cache:  ## Remove the cached images, so that the next run builds them from today's packages
+	rm -rf "$${MINIWEB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/miniweb}"
+
+.venv/ready: requirements.txt files/webapp/requirements.txt files/webapp/requirements-test.txt tools/venv
+	@tools/venv

@@ -1,0 +1,340 @@
+"""The sandbox: one server in a container, for `make up` and for molecule."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from ssl import CERT_NONE, create_default_context
+
+import images
+import yaml
+from images import HOST_VARS, ROOT, Failure, docker, exists, say, step
+
+STATE = ROOT / ".sandbox"
+KEY = STATE / "ssh_key"
+ENGINE_LOG = STATE / "dockerd.log"
+ENGINE_PID = STATE / "dockerd.pid"
+SECRETS = ROOT / "inventory" / "secrets" / "sandbox"
+COLLECTION = ROOT / ".ansible" / "collections" / "ansible_collections" / "miniweb" / "stack"
+SHARED = ROOT / ".config" / "molecule" / "config.yml"
+NAME = "miniweb-sandbox"
+BARE = "miniweb/server:current"
+PREPARED = "miniweb/server-docker"
+TEST_ADDRESS = "127.0.80.2"
+ENGINE_SECONDS = 60
+SSH_SECONDS = 60
+SILENCE_SECONDS = 20
+SOURCES = ("auto", "official", "packages")
+
+
+def inventory() -> dict[str, str]:
+    """The variables of the sandbox in inventory/sandbox.yml."""
+    return yaml.safe_load((ROOT / "inventory" / "sandbox.yml").read_text())["all"]["hosts"]["sandbox"]
+
+
+def address() -> str:
+    return inventory()["ansible_host"]
+
+
+# -- what everything needs --------------------------------------------------------------------------------------------
+
+
+def answers() -> bool:
+    """Whether a Docker engine answers."""
+    if not shutil.which("docker"):
+        return False
+    done = subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
+
+
+def install(program: str, package: str) -> None:
+    """Install a program with apt as root; say what to do elsewhere."""
+    if shutil.which(program):
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise Failure(f"{program} is not installed: install it (Debian and Ubuntu: apt-get install {package}).")
+    with step(f"{package}: installed"):
+        images.run(["apt-get", "update"])
+        command = ["apt-get", "install", "--yes", "--no-install-recommends", *package.split()]
+        images.run(["env", "DEBIAN_FRONTEND=noninteractive", *command])
+
+
+def ensure_engine() -> None:
+    """Find a Docker engine, or install and start one."""
+    if answers():
+        return
+    if os.geteuid():
+        raise Failure(
+            "No Docker engine answers: start it, or add your user to the group docker (sudo usermod -aG docker "
+            f"{os.environ.get('USER', '$USER')}) and log in again."
+        )
+    install("dockerd", "docker.io iptables")
+    STATE.mkdir(exist_ok=True)
+    with step("Docker engine: started"):
+        if Path("/run/systemd/system").is_dir():
+            images.run(["systemctl", "start", "docker"])
+        else:
+            # A process that was killed leaves its file behind, and the engine would take it for another one.
+            Path("/run/docker.pid").unlink(missing_ok=True)
+            with ENGINE_LOG.open("ab") as log:
+                process = subprocess.Popen(
+                    ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+            ENGINE_PID.write_text(str(process.pid))
+        deadline = time.monotonic() + ENGINE_SECONDS
+        while not answers():
+            if time.monotonic() > deadline:
+                raise Failure(f"The Docker engine does not answer within {ENGINE_SECONDS} s: see {ENGINE_LOG}.")
+            time.sleep(0.5)
+
+
+def ensure_controller() -> None:
+    """SSH client, key pair, and the collection's own name for Ansible."""
+    install("ssh-keygen", "openssh-client")
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    if not KEY.exists():
+        images.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAME, "-f", str(KEY)])
+    if not COLLECTION.is_symlink():
+        COLLECTION.parent.mkdir(parents=True, exist_ok=True)
+        COLLECTION.symlink_to(ROOT)
+
+
+def server_options(name: str, at: str) -> list[str]:
+    """`docker run` options of a sandbox server, from the definition that molecule uses."""
+    text = SHARED.read_text().replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT))
+    platform = yaml.safe_load(text)["platforms"][0]
+    options = ["--name", name, "--hostname", name.removeprefix("miniweb-"), "--memory", platform["memory"]]
+    options += ["--cgroupns", platform["cgroupns_mode"], "--network", platform["networks"][0]["name"]]
+    for option, key in (
+        ("--security-opt", "security_opts"),
+        ("--cap-add", "capabilities"),
+        ("--tmpfs", "tmpfs"),
+        ("--publish", "published_ports"),
+    ):
+        options += [word for value in platform[key] for word in (option, value.replace(TEST_ADDRESS, at))]
+    for volume in platform["volumes"]:
+        options += ["--volume", volume if ":" in volume else f"{name}:{volume}"]
+    return options
+
+
+def wait_for_ssh(at: str) -> None:
+    deadline = time.monotonic() + SSH_SECONDS
+    while True:
+        command = ["ssh", "-i", str(KEY), "-p", "2222", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3"]
+        command += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+        done = subprocess.run([*command, f"admin@{at}", "true"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise Failure(f"The server at {at}:2222 does not answer SSH within {SSH_SECONDS} s: {done.stderr.strip()}")
+        time.sleep(0.3)
+
+
+def follow(command: list[str]) -> tuple[int, list[str]]:
+    """Run a command, show its output as it comes, and say that it still works when it is silent."""
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
+    environment["ANSIBLE_FORCE_COLOR"] = "1" if sys.stdout.isatty() else "0"
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    seen: list[str] = []
+    start = time.monotonic()
+    while True:
+        try:
+            line = lines.get(timeout=SILENCE_SECONDS)
+        except queue.Empty:
+            task = next((text for text in reversed(seen) if text.startswith("TASK")), "").rstrip("*")
+            say(f"           ... still at work, {time.monotonic() - start:.0f} s: {task}")
+            continue
+        if line is None:
+            return process.wait(), seen
+        seen.append(line)
+        say(line)
+
+
+def playbook(*words: str) -> tuple[int, list[str]]:
+    return follow([str(Path(sys.executable).with_name("ansible-playbook")), *words])
+
+
+# -- for molecule -----------------------------------------------------------------------------------------------------
+
+
+def content_hash(paths: Iterable[Path]) -> str:
+    total = hashlib.sha256()
+    for root in paths:
+        for path in sorted(p for p in (root.rglob("*") if root.is_dir() else [root]) if p.is_file()):
+            if "__pycache__" not in path.parts:
+                total.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def prepare(source: str) -> None:
+    """Everything a scenario needs: engine, images, key, and a server on which the role docker has already run."""
+    ensure_engine()
+    ensure_controller()
+    images.ensure(source)
+    images.server(source)
+    made_of = [ROOT / "roles" / "docker", ROOT / "plugins" / "modules" / "server_check.py", HOST_VARS]
+    bare = docker("image", "inspect", "--format", "{{.Id}}", BARE)
+    tag = f"{PREPARED}:{images.digest(bare.encode(), content_hash(made_of).encode())}"
+    if not exists("image", tag):
+        name = "miniweb-preparation"
+        remove_container(name)
+        with step(f"{tag}: made by the role docker"):
+            docker("run", "--detach", *server_options(name, "127.0.80.3"), BARE)
+            try:
+                wait_for_ssh("127.0.80.3")
+                variables = {"ansible_host": "127.0.80.3"}
+                code, _ = playbook("-i", "inventory/sandbox.yml", "playbooks/docker.yml", "-e", json.dumps(variables))
+                if code:
+                    raise Failure("The role docker failed on the server, see above.")
+                docker("exec", name, "sh", "-c", "apt-get clean; rm -f /etc/ssh/ssh_host_* /home/admin/.ssh/*")
+                docker("stop", name)
+                docker("commit", name, tag)
+            finally:
+                remove_container(name)
+    docker("tag", tag, f"{PREPARED}:current")
+
+
+def remove_container(name: str) -> None:
+    if exists("container", name):
+        docker("rm", "--force", "--volumes", name)
+    if exists("volume", name):
+        docker("volume", "rm", name)
+
+
+# -- for users --------------------------------------------------------------------------------------------------------
+
+
+def up(source: str) -> None:
+    """Start the sandbox server, deploy to it, and say where everything is."""
+    start = time.monotonic()
+    ensure_engine()
+    ensure_controller()
+    images.ensure(source)
+    images.server(source)
+    at = address()
+    wanted = docker("image", "inspect", "--format", "{{.Id}}", BARE)
+    if exists("container", NAME) and docker("inspect", "--format", "{{.Image}}", NAME) != wanted:
+        raise Failure(f"The container {NAME} was made from an older server image: `make down` first, then `make up`.")
+    with step(f"server: {at}"):
+        if exists("container", NAME):
+            docker("start", NAME)
+        else:
+            docker("run", "--detach", *server_options(NAME, at), BARE)
+        wait_for_ssh(at)
+    code, lines = playbook("-i", "inventory/sandbox.yml", "site.yml")
+    if code:
+        raise Failure("site.yml failed, see above. The server is kept: repair the cause and run `make up` again.")
+    recap = next((line for line in reversed(lines) if line.startswith("sandbox ") and "changed=" in line), "")
+    summary(at, unchanged="changed=0 " in recap, seconds=time.monotonic() - start)
+
+
+def summary(at: str, unchanged: bool, seconds: float) -> None:
+    facts = yaml.safe_load(HOST_VARS.read_text())
+    say("")
+    if unchanged:
+        say("Nothing changed: everything was already as it should be.")
+    say(f"Up after {seconds:.0f} s. The certificate is self-signed, so a browser asks once.")
+    say(f"  Application   https://{at}/            HTTP on port 80 is redirected")
+    say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
+    if facts["grafana_enabled"]:
+        say(f"  Grafana       https://{at}:3000/       user admin, password in grafana_admin_password below")
+    say(f"  SSH           ssh -i .sandbox/ssh_key -p 2222 admin@{at}")
+    say(f"  Passwords     {SECRETS.relative_to(ROOT)}/   one file each, readable only by you")
+    if "mysql_image" in facts:
+        say("  Images        built from Debian packages, because the official ones cannot be pulled here or were not asked")
+        say("  Left out      Grafana: Debian does not package it. Where a registry is reached, it is there.")
+    say("  Next          make status, make test, make down")
+
+
+def status() -> None:
+    """Say what runs."""
+    if not answers():
+        raise Failure("No Docker engine answers, so nothing of the sandbox runs: `make up` starts everything.")
+    if not exists("container", NAME) or docker("inspect", "--format", "{{.State.Running}}", NAME) != "true":
+        raise Failure("The sandbox server does not run: `make up` starts it.")
+    at = address()
+    say(f"Server {NAME} at {at} runs since {docker('inspect', '--format', '{{.State.StartedAt}}', NAME)[:19]} UTC")
+    say(docker("exec", NAME, "docker", "ps", "--format", "table {{.Names}}\t{{.Status}}\t{{.Image}}"))
+    context = create_default_context()
+    context.check_hostname, context.verify_mode = False, CERT_NONE
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    for path in ("/", "/readyz"):
+        try:
+            with opener.open(f"https://{at}{path}", timeout=10) as answer:
+                say(f"https://{at}{path} answers {answer.status}")
+        except OSError as error:
+            say(f"https://{at}{path} does not answer: {error}")
+
+
+def down() -> None:
+    """Remove everything that `up` and `prepare` made; only the cache of images stays."""
+    if answers():
+        for name in (NAME, "miniweb-test", "miniweb-preparation"):
+            remove_container(name)
+        prepared = images.tags_of(PREPARED)
+        if prepared:
+            docker("rmi", *prepared)
+        images.remove()
+    if ENGINE_PID.exists():
+        process = int(ENGINE_PID.read_text())
+        with step(f"Docker engine: process {process} stopped"):
+            if Path(f"/proc/{process}/comm").exists() and Path(f"/proc/{process}/comm").read_text() == "dockerd\n":
+                os.kill(process, 15)
+                while answers():
+                    time.sleep(0.5)
+    for path in (STATE, SECRETS, HOST_VARS.parent):
+        shutil.rmtree(path, ignore_errors=True)
+    say("Removed: server, registry, images, keys and passwords of the sandbox. The image cache outside the project stays.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("up", "start the sandbox server and deploy to it"),
+        ("prepare", "make ready what molecule needs"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
+    commands.add_parser("status", help="say what runs")
+    commands.add_parser("down", help="remove every trace of the sandbox")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "up":
+            up(arguments.source)
+        elif arguments.command == "prepare":
+            prepare(arguments.source)
+        else:
+            {"status": status, "down": down}[arguments.command]()
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
