@@ -31,6 +31,8 @@ SHARED = ROOT / ".config" / "molecule" / "config.yml"
 NAME = "miniweb-sandbox"
 BARE = "miniweb/server:current"
 PREPARED = "miniweb/server-docker"
+DOUBLE = ROOT / "tests" / "doubles" / "grafana"
+TEST_VARS = STATE / "test_vars.yml"
 TEST_ADDRESS = "127.0.80.2"
 ENGINE_SECONDS = 60
 SSH_SECONDS = 60
@@ -214,6 +216,21 @@ def prepare(source: str) -> None:
             finally:
                 remove_container(name)
     docker("tag", tag, f"{PREPARED}:current")
+    images.write_if_changed(TEST_VARS, test_variables())
+
+
+def test_variables() -> str:
+    """The variables of every scenario: the sandbox's images, and the double where Grafana's image cannot be pulled."""
+    variables = yaml.safe_load(HOST_VARS.read_text())
+    if not variables["grafana_enabled"]:
+        base = variables["flask_app_base_image"].removeprefix(f"{images.REGISTRY_PULL}/")
+        tag = f"miniweb/grafana-double:{images.recipe_hash(DOUBLE, base)}"
+        if not exists("image", tag):
+            with step(f"{tag}: built"):
+                docker("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(DOUBLE))
+        images.push(tag)
+        variables.update(grafana_enabled=True, grafana_image=f"{images.REGISTRY_PULL}/{tag}")
+    return "---\n" + yaml.safe_dump(variables)
 
 
 def remove_container(name: str) -> None:
@@ -293,7 +310,7 @@ def down() -> None:
     if answers():
         for name in (NAME, "miniweb-test", "miniweb-preparation"):
             remove_container(name)
-        prepared = images.tags_of(PREPARED)
+        prepared = images.tags_of(PREPARED) + images.tags_of("miniweb/grafana-double")
         if prepared:
             docker("rmi", *prepared)
         images.remove()
