@@ -1,0 +1,61 @@
+"""What the tests of all scenarios share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "127.0.80.2"
+
+Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    """The server, as its administrator sees it: over SSH, with sudo."""
+    key = ROOT / ".sandbox" / "ssh_key"
+    options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    options += " -o ControlMaster=auto -o ControlPersist=60s -o ControlPath=/tmp/miniweb-test-%C"
+    return testinfra.get_host(
+        f"ssh://admin@{ADDRESS}:2222", ssh_identity_file=str(key), ssh_extra_args=options, sudo=True
+    )
+
+
+def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook against the scenario's server; later variables win over the scenario's."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
+    command += ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
+    command += ["--extra-vars", f"@{ROOT / '.sandbox' / 'test_vars.yml'}", "--extra-vars", json.dumps(variables), *words]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    environment.pop("ANSIBLE_FORCE_COLOR", None)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    print(done.stdout[-6000:], done.stderr[-2000:])
+    return done
+
+
+@pytest.fixture
+def converge() -> Iterator[Converge]:
+    """Run the scenario's converge playbook again with other variables, and as it was when the test is over."""
+    scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+    own = scenario / "converge.yml"
+    playbook = own if own.exists() else ROOT / ".config" / "molecule" / "converge.yml"
+    deviated = False
+
+    def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+        nonlocal deviated
+        deviated = bool(variables)
+        return run_playbook(playbook, variables, *words)
+
+    yield run
+    if deviated:
+        assert run_playbook(playbook, {}).returncode == 0, "the scenario's own state could not be restored"
