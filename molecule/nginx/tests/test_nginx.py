@@ -1,0 +1,218 @@
+"""nginx as its users see it: redirect, certificate, TLS versions, proxying, limits, administrators' sites, bad input."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from testinfra.host import Host
+
+Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+ADDRESS = "127.0.80.2"
+ROOT = Path(__file__).resolve().parents[3]
+
+# Answers with what it received, and speaks the first line of a WebSocket upgrade.
+UPSTREAM = """
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
+            self.send_response(101); self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade"); self.end_headers(); return
+        body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    do_POST = do_GET
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+def run_upstream(host: Host) -> None:
+    image = yaml.safe_load((ROOT / ".sandbox" / "test_vars.yml").read_text()).get(
+        "flask_app_base_image", "python:3.13.9-slim"
+    )
+    host.run("docker rm --force upstream")
+    host.check_output(
+        "docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", image, UPSTREAM
+    )
+    wait = "for i in $(seq 60); do curl -skf https://localhost/ready && exit 0; sleep 0.5; done; exit 1"
+    assert host.run(wait).rc == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def upstream(host: Host) -> Iterator[None]:
+    run_upstream(host)
+    yield
+    host.run("docker rm --force upstream")
+
+
+def curl(*words: str) -> str:
+    done = subprocess.run(["curl", "-sk", "--max-time", "20", *words], capture_output=True, text=True, check=False)
+    return done.stdout
+
+
+def certificate() -> x509.Certificate:
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate((ADDRESS, 443)).encode())
+
+
+def container(host: Host) -> str:
+    label = "label=com.docker.compose.project=miniweb-nginx"
+    return host.check_output(f"docker ps --filter {label} --format '{{{{.ID}}}}'")
+
+
+def started(host: Host) -> str:
+    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
+
+
+def test_http_is_redirected_to_https() -> None:
+    answer = curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"http://{ADDRESS}/a?b=c")
+    assert answer == f"301 https://{ADDRESS}/a?b=c"
+
+
+def test_requests_reach_the_upstream_with_the_clients_address() -> None:
+    answer = json.loads(curl("-H", "X-Forwarded-For: 192.0.2.1", f"https://{ADDRESS}/a?b=c"))
+    headers = answer["headers"]
+    assert answer["path"] == "/a?b=c"
+    assert headers["Host"] == ADDRESS
+    assert headers["X-Forwarded-Proto"] == "https"
+    assert headers["X-Forwarded-For"] == headers["X-Real-IP"] != "192.0.2.1"
+
+
+def test_the_certificate_carries_every_name() -> None:
+    names = certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["server", "www.example.com", "localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == [ADDRESS]
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [("tls1", False), ("tls1_1", False), ("tls1_2", True), ("tls1_3", True)],
+)
+def test_tls_versions(version: str, accepted: bool) -> None:
+    command = ["openssl", "s_client", f"-{version}", "-cipher", "ALL:@SECLEVEL=0", "-connect", f"{ADDRESS}:443"]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=20)
+    assert ("BEGIN CERTIFICATE" in done.stdout) is accepted, done.stderr
+
+
+def test_http2_is_spoken() -> None:
+    assert curl("--http2", "-o", "/dev/null", "-w", "%{http_version}", f"https://{ADDRESS}/") == "2"
+
+
+def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
+    answers = {}
+    for size in (1_000_000, 1_100_000):
+        body = tmp_path / str(size)
+        body.write_bytes(b"x" * size)
+        words = ("-o", "/dev/null", "-w", "%{http_code}", "--data-binary", f"@{body}", f"https://{ADDRESS}/")
+        answers[size] = curl(*words)
+    assert answers == {1_000_000: "200", 1_100_000: "413"}
+
+
+def test_websockets_pass_where_they_are_switched_on() -> None:
+    status = {}
+    for port in (443, 3000):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(socket.create_connection((ADDRESS, port), 10)) as stream:
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            status[port] = stream.recv(100).split()[1]
+    assert status == {443: b"200", 3000: b"101"}
+
+
+def test_an_administrators_site_answers_to_administrators_only(host: Host) -> None:
+    words = ("-o", "/dev/null", "-w", "%{http_code}")
+    assert curl(*words, f"https://{ADDRESS}:3000/") == "200"
+    assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost:3000/") == "403"
+
+
+def test_the_upstream_is_found_again_at_another_address(host: Host) -> None:
+    host.check_output("docker rm --force upstream")
+    host.check_output("docker run --detach --rm --name taken --network miniweb-edge --entrypoint sleep %s 60",
+                      yaml.safe_load((ROOT / ".sandbox" / "test_vars.yml").read_text()).get(
+                          "flask_app_base_image", "python:3.13.9-slim"))  # fmt: skip
+    run_upstream(host)
+    assert json.loads(curl(f"https://{ADDRESS}/again"))["path"] == "/again"
+    host.run("docker rm --force taken")
+
+
+def test_a_changed_setting_is_reloaded_without_a_restart(host: Host, converge: Converge) -> None:
+    before = started(host)
+    assert converge({"nginx_hsts_seconds": 60}).returncode == 0
+    assert "max-age=60" in curl("-D", "-", f"https://{ADDRESS}/")
+    assert started(host) == before
+
+
+def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) -> None:
+    before = started(host)
+    assert converge({"nginx_server_names": ["other.example.com"]}).returncode == 0
+    names = certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["other.example.com"]
+    assert started(host) == before
+
+
+def test_a_certificate_that_expires_soon_is_renewed(converge: Converge) -> None:
+    before = certificate().serial_number
+    assert converge({"nginx_certificate_renew_days": 400}).returncode == 0
+    assert certificate().serial_number != before
+
+
+def own_certificate(directory: Path, name: str) -> tuple[str, str]:
+    key, certificate_file = directory / f"{name}.key", directory / f"{name}.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate_file)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate_file.read_text(), key.read_text()
+
+
+def test_an_own_certificate_is_served(converge: Converge, tmp_path: Path) -> None:
+    pem, key = own_certificate(tmp_path, "own.example.com")
+    assert converge({"nginx_certificate": pem, "nginx_private_key": key}).returncode == 0
+    assert certificate() == x509.load_pem_x509_certificate(pem.encode())
+
+
+def test_certificate_and_key_that_do_not_match_are_refused(converge: Converge, tmp_path: Path) -> None:
+    before = certificate()
+    pem, key = own_certificate(tmp_path, "one")[0], own_certificate(tmp_path, "two")[1]
+    done = converge({"nginx_certificate": pem, "nginx_private_key": key})
+    assert done.returncode != 0
+    assert "nginx_private_key: it does not belong to nginx_certificate" in done.stdout
+    assert key.splitlines()[1] not in done.stdout
+    assert certificate() == before
+
+
+def test_a_port_that_is_taken_is_named(host: Host, converge: Converge) -> None:
+    before = started(host)
+    host.check_output("systemd-run --unit taken python3 -m http.server 8443")
+    done = converge({"nginx_https_port": 8443})
+    host.check_output("systemctl stop taken")
+    assert done.returncode != 0
+    assert "nginx_https_port: port 8443 of this server is already taken by" in done.stdout
+    assert "python3" in done.stdout
+    assert started(host) == before
+
+
+def test_a_broken_configuration_never_takes_over(host: Host, converge: Converge) -> None:
+    before = started(host)
+    done = converge({"nginx_proxy_timeout_seconds": -1})
+    assert done.returncode != 0
+    assert "check_command: the new files are refused" in done.stdout
+    assert started(host) == before
+    assert json.loads(curl(f"https://{ADDRESS}/still"))["path"] == "/still"
+
+
+def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
+    found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert not found["HostConfig"]["CapAdd"]
+    assert found["HostConfig"]["ReadonlyRootfs"]
+    assert found["Config"]["User"] == "101:101"
