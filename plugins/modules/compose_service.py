@@ -234,7 +234,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
-
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
@@ -535,7 +534,9 @@ class Engine:
                 "Docker's Compose v2 plugin is not installed on this server: apply the role miniweb.stack.docker."
             )
         if code and check:
-            raise ServiceError(f"`docker {' '.join(words[:6])}` failed: {last_line(err or out)}", stdout=out, stderr=err)
+            raise ServiceError(
+                f"`docker {' '.join(words[:6])}` failed: {last_line(err or out)}", stdout=out, stderr=err
+            )
         return code, out, err
 
     def compose(self, *words: str, data: str | None = None, check: bool = True) -> tuple[int, str, str]:
@@ -554,7 +555,7 @@ class Engine:
             "com.docker.compose.oneoff=False",
         )
         filters = [word for label in labels for word in ("--filter", f"label={label}")]
-        columns = "{{.ID}}\t{{.State}}\t{{.Status}}\t{{.Label \"%s\"}}" % CONFIGURATION_LABEL
+        columns = '{{.ID}}\t{{.State}}\t{{.Status}}\t{{.Label "' + CONFIGURATION_LABEL + '"}}'
         out = self.run("ps", "--all", "--no-trunc", *filters, "--format", columns)[1]
         rows = (line.split("\t") for line in out.splitlines() if line)
         return [Container(row[0], row[1], row[2], row[3] if len(row) > 3 else "") for row in rows]
@@ -764,7 +765,7 @@ class Applier:
             code, out, err = self.engine.run("exec", container.id, *self.params["reload_command"], check=False)
             if code:
                 raise ServiceError(
-                    f'reload_command: `{" ".join(self.params["reload_command"])}` of the service '
+                    f"reload_command: `{' '.join(self.params['reload_command'])}` of the service "
                     f'"{self.params["name"]}" ended with {code}: {last_line(err or out)}.'
                 )
 

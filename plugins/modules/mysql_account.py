@@ -84,7 +84,6 @@ actions:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
 
 PROJECT_PREFIX = "miniweb-"

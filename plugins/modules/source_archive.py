@@ -82,7 +82,6 @@ import os
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     read_file,

@@ -88,7 +88,6 @@ import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,

@@ -1,0 +1,157 @@
+"""The application as its users see it: requests, rows, settings, sources, secrets, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).resolve().parents[3]
+REQUEST = """
+import sys, urllib.request, urllib.error
+request = urllib.request.Request("http://127.0.0.1:8000" + sys.argv[1], data=sys.argv[2].encode() or None)
+request.add_header("Content-Type", "application/json")
+try:
+    print(urllib.request.urlopen(request, timeout=10).read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+"""
+HELLO = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello from VERSION"]
+"""
+
+
+def container(host: Host) -> str:
+    label = "label=com.docker.compose.project=miniweb-app"
+    return host.check_output(f"docker ps --filter {label} --format '{{{{.ID}}}}'")
+
+
+def started(host: Host) -> str:
+    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
+
+
+def ask(host: Host, path: str, body: str = "") -> str:
+    return host.check_output("docker exec %s python -c %s %s %s", container(host), REQUEST, path, body)
+
+
+def project(directory: Path, version: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / "wsgi.py").write_text(HELLO.replace("VERSION", version))
+    (directory / "requirements.txt").write_text("gunicorn==23.0.0\n")
+    return directory
+
+
+def plain(**variables: Any) -> dict[str, Any]:
+    """Variables of an application that needs nothing."""
+    return {
+        "flask_app_source_dir": "",
+        "flask_app_health_path": "/",
+        "flask_app_wait_for": [],
+        "flask_app_setup_commands": [],
+        "flask_app_secrets": [],
+        **variables,
+    }
+
+
+def test_rows_come_from_the_migrated_database(host: Host) -> None:
+    assert [user["username"] for user in json.loads(ask(host, "/api/users"))] == ["ada", "grace"]
+
+
+def test_a_row_is_written(host: Host) -> None:
+    user = {"name": "Test", "email": "test@example.com", "username": "test", "password": "a long password"}
+    assert json.loads(ask(host, "/api/users", json.dumps(user))) == {"message": "User created successfully"}
+    assert "409" in ask(host, "/api/users", json.dumps(user))
+
+
+def test_gunicorn_runs_as_it_was_told(host: Host, converge: Converge) -> None:
+    variables = {"flask_app_workers": 3, "flask_app_worker_class": "sync", "flask_app_environment": {
+        "DATABASE_HOST": "mysql", "DATABASE_NAME": "app", "DATABASE_USER": "app"}}  # fmt: skip
+    assert converge(variables).returncode == 0
+    logs = host.check_output("docker logs %s 2>&1", container(host))
+    assert "Using worker: sync" in logs
+    assert logs.count("Booting worker with pid") == 3
+
+
+def test_secrets_are_files_of_the_application_alone(host: Host) -> None:
+    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    assert "of the scenario" not in json.dumps(found)
+    assert host.check_output("docker exec %s stat -c '%%a %%u' /run/secrets/database_password", container(host)) == "400 10001"
+
+
+def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
+    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["ReadonlyRootfs"]
+    assert found["Config"]["User"] == "10001:10001"
+    assert not found["HostConfig"]["PortBindings"]
+
+
+def test_it_waits_for_its_database_and_says_so(host: Host, converge: Converge) -> None:
+    before = started(host)
+    done = converge({"flask_app_wait_for": ["nowhere:3306"], "flask_app_wait_timeout_seconds": 2})
+    assert done.returncode != 0
+    assert "nowhere:3306 does not answer within 2 s" in " ".join(done.stdout.split())
+    assert started(host) == before
+
+
+def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
+    repository = project(tmp_path / "repository", "git")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "first"], ["tag", "v1"]):
+        subprocess.run(["git", *identity, *words], cwd=repository, check=True)
+    project(repository, "a later commit")
+    subprocess.run(["git", *identity, "commit", "--quiet", "--all", "--message", "later"], cwd=repository, check=True)
+    done = converge(plain(flask_app_git_url=f"file://{repository}", flask_app_git_version="v1"))
+    assert done.returncode == 0
+    assert ask(host, "/") == "hello from git"
+
+
+def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
+    assert converge(plain(flask_app_source_dir=str(project(tmp_path / "first", "an image")))).returncode == 0
+    image = host.check_output("docker inspect --format '{{.Config.Image}}' %s", container(host))
+    host.check_output("docker tag %s ready:1", image)
+    assert converge(plain(flask_app_image="ready:1")).returncode == 0
+    assert ask(host, "/") == "hello from an image"
+
+
+def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:
+    before = started(host)
+    broken = project(tmp_path / "broken", "broken")
+    (broken / "requirements.txt").write_text("gunicorn==0.0.0.1\n")
+    done = converge(plain(flask_app_source_dir=str(broken)))
+    assert done.returncode != 0
+    assert "cannot be built" in done.stdout
+    assert started(host) == before
+    shutil.rmtree(broken)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"flask_app_worker_class": "eventual"}, "value of flask_app_worker_class must be one of: gevent, gthread, sync, tornado, got: eventual"),
+        ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
+        ({"flask_app_source_dir": "/nowhere"}, 'flask_app_source_dir: "/nowhere" must be a directory'),
+        ({"flask_app_image": "a:1"}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 2 of them are set"),
+        ({"flask_app_secrets": [{"name": "empty", "content": ""}]}, "flask_app_secrets: empty is empty"),
+        ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
+        ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
+        (plain(flask_app_image="registry:5000/none:1"), 'The image "registry:5000/none:1" of the service "app" cannot be pulled'),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    host: Host, converge: Converge, variables: dict[str, Any], sentence: str
+) -> None:
+    before = started(host)
+    done = converge(variables)
+    assert done.returncode != 0
+    assert sentence in " ".join(done.stdout.split())
+    assert started(host) == before

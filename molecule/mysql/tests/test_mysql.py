@@ -1,0 +1,119 @@
+"""MySQL as its users see it: rows that stay, rights, settings that take effect, passwords that change, bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from testinfra.host import Host
+
+Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+PASSWORD = 'account "password" \\ of the scenario'
+
+
+def container(host: Host) -> str:
+    label = "label=com.docker.compose.project=miniweb-mysql"
+    return host.check_output(f"docker ps --filter {label} --format '{{{{.ID}}}}'")
+
+
+def started(host: Host) -> str:
+    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
+
+
+def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", database: str = "app") -> str:
+    """Run a statement with an option file of the container; return the answer or the error."""
+    command = "docker exec %s mysql --defaults-file=%s --host=127.0.0.1 --protocol=TCP --batch"
+    done = host.run(command + " --skip-column-names --execute=%s %s", container(host), options, statement, database)
+    return done.stdout.strip() if done.rc == 0 else done.stderr.strip()
+
+
+def login(host: Host, password: str) -> bool:
+    quoted = password.replace("\\", "\\\\").replace('"', '\\"')
+    options = f'[client]\nuser=app\npassword="{quoted}"\n'
+    command = "printf %%s %s | docker exec --interactive %s mysql --defaults-file=/dev/stdin --host=127.0.0.1 -e 'SELECT 1'"
+    return host.run(command, options, container(host)).rc == 0
+
+
+def test_rows_stay_when_the_container_is_made_anew(host: Host, converge: Converge) -> None:
+    sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20)); DELETE FROM kept; INSERT INTO kept VALUES ('ñandú')")
+    host.check_output("docker rm --force %s", container(host))
+    assert converge({}).returncode == 0
+    assert sql(host, "SELECT word FROM kept") == "ñandú"
+    sql(host, "DROP TABLE kept")
+
+
+def test_the_account_has_the_rights_it_needs_and_no_others(host: Host) -> None:
+    grants = sql(host, "SHOW GRANTS").splitlines()
+    assert len(grants) == 2
+    assert grants[0].startswith("GRANT USAGE ON *.*")
+    assert "ALL PRIVILEGES" not in grants[1]
+    assert "ON `app`.*" in grants[1]
+    assert "denied" in sql(host, "SELECT * FROM user", database="mysql")
+    assert "denied" in sql(host, "CREATE USER intruder")
+
+
+def test_no_port_is_published(host: Host) -> None:
+    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    assert not found["HostConfig"]["PortBindings"]
+    assert not host.socket("tcp://0.0.0.0:3306").is_listening
+    assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
+
+
+def test_root_logs_in_inside_only(host: Host) -> None:
+    rows = host.check_output(
+        "docker exec %s mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
+        container(host),
+        "SELECT host FROM mysql.user WHERE user = 'root'",
+    )
+    assert rows.split() == ["localhost"]
+
+
+def test_secrets_are_in_no_output_of_the_engine(host: Host) -> None:
+    seen = host.check_output("docker inspect %s", container(host)) + host.check_output("docker logs %s 2>&1", container(host))
+    assert "of the scenario" not in seen
+
+
+def test_changed_settings_take_effect(host: Host, converge: Converge) -> None:
+    assert sql(host, "SELECT @@max_connections") == "20"
+    assert converge({"mysql_max_connections": 33, "mysql_settings": {"sort_buffer_size": "1M"}}).returncode == 0
+    assert sql(host, "SELECT @@max_connections, @@sort_buffer_size").split() == ["33", "1048576"]
+
+
+def test_a_changed_password_takes_effect(host: Host, converge: Converge) -> None:
+    new = "another 'password' of 2026"
+    assert login(host, PASSWORD)
+    done = converge({"mysql_password": new})
+    assert done.returncode == 0
+    assert new not in done.stdout
+    assert login(host, new)
+    assert not login(host, PASSWORD)
+
+
+def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
+    assert converge({"mysql_privileges": ["SELECT"]}).returncode == 0
+    assert "denied" in sql(host, "CREATE TABLE forbidden (id INT)")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
+        ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
+        ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
+        ({"mysql_database": "my-app"}, 'mysql_database: "my-app" cannot be used'),
+        ({"mysql_innodb_buffer_pool_mb": 1000}, "mysql_innodb_buffer_pool_mb: 1000 MB do not fit"),
+        ({"mysql_image": "registry:5000/none:1"}, 'The image "registry:5000/none:1" of the service "mysql" cannot be pulled'),
+        ({"mysql_root_password": "another root password"}, "the data volume was made with another root password"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    host: Host, converge: Converge, variables: dict[str, str], sentence: str
+) -> None:
+    before = started(host)
+    done = converge(variables)
+    assert done.returncode != 0
+    assert sentence in " ".join(done.stdout.split())
+    if "mysql_root_password" not in variables or len(variables["mysql_root_password"]) < 12:
+        assert started(host) == before
