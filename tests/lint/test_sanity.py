@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-from ansible_test._internal import python_requirements
+from ansible_test._internal.python_requirements import get_venv_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".ansible" / "sanity"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # ansible-test gets pip for its virtual environments from a server of its own; Python brings one that does as well.
 BOOTSTRAP = "import ensurepip\n\nensurepip.bootstrap()\n"
 
@@ -27,7 +29,7 @@ def pip_configuration() -> str:
 
 def prepare_home() -> None:
     """A home directory that is kept, so that a second run finds its virtual environments."""
-    version = python_requirements.VIRTUALENV_PIP_VERSION
+    version = get_venv_packages(SimpleNamespace(version=PYTHON))["pip"]
     bootstrap = HOME / ".ansible" / "test" / "cache" / f"get_pip_{version.replace('.', '_')}.py"
     configuration = HOME / ".config" / "pip" / "pip.conf"
     for path, text in ((bootstrap, BOOTSTRAP), (configuration, pip_configuration())):
@@ -49,8 +51,7 @@ def test_sanity(tmp_path: Path) -> None:
     prepare_home()
     collection = tmp_path / "ansible_collections" / "miniweb" / "stack"
     copy_collection(collection)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    command = [str(Path(sys.executable).with_name("ansible-test")), "sanity", "--python", version, "--color", "no"]
+    command = [str(Path(sys.executable).with_name("ansible-test")), "sanity", "--python", PYTHON, "--color", "no"]
     environment = {**os.environ, "HOME": str(HOME)}
     done = subprocess.run(command, cwd=collection, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

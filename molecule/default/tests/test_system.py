@@ -1,0 +1,164 @@
+"""The whole system, asked over HTTPS and from inside as its users and its attackers would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from testinfra.host import Host
+
+ADDRESS = "127.0.80.2"
+ROOT = Path(__file__).resolve().parents[3]
+INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
+SECRETS = INVENTORY / "secrets" / "miniweb-test"
+URL = f"https://{ADDRESS}"
+
+
+def curl(*words: str) -> str:
+    command = ["curl", "-sk", "--max-time", "20", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    words = ["-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}", f"{URL}{path}"]
+    if body is not None:
+        words += ["--data", json.dumps(body)]
+    text, _, status = curl(*words).rpartition("\n")
+    return int(status), json.loads(text)
+
+
+def prometheus(path: str) -> Any:
+    return json.loads(curl(f"{URL}:9090/api/v1/{path}"))["data"]
+
+
+def containers(host: Host) -> list[str]:
+    return host.check_output("docker ps --format '{{.Names}}'").split()
+
+
+def test_http_is_redirected() -> None:
+    answer = curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"http://{ADDRESS}/edit/1")
+    assert answer == f"301 {URL}/edit/1"
+
+
+def test_the_certificate_names_the_server() -> None:
+    certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate((ADDRESS, 443)).encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "www.example.com" in names.get_values_for_type(x509.DNSName)
+    assert ADDRESS in [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+
+
+def test_the_page_shows_rows_of_mysql(host: Host) -> None:
+    page = curl(f"{URL}/")
+    rows = host.check_output(
+        "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
+        "SELECT username FROM miniwebapp.users",
+    ).split()
+    assert {"ada", "grace"} <= set(rows)
+    assert all(row in page for row in rows)
+
+
+def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everything(host: Host) -> None:
+    user = {"name": "Test Person", "email": "test@example.com", "username": "tester"}
+    status, answer = api("/api/users", "POST", {**user, "password": "a long password"})
+    assert (status, answer) == (201, {"message": "User created successfully"})
+    found = next(row for row in api("/api/users")[1] if row["username"] == "tester")
+    assert found == {"id": found["id"], **user}
+
+    for name in containers(host):
+        host.check_output("docker restart --time 20 %s", name)
+    for _ in range(60):
+        if curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}/readyz") == "200":
+            break
+        time.sleep(1)
+
+    path = f"/api/users/{found['id']}"
+    assert api(path) == (200, found)
+    assert api(path, "PUT", {"name": "Changed"}) == (200, {"message": "User updated successfully"})
+    assert api(path)[1]["name"] == "Changed"
+    assert api("/api/users", "POST", {**user, "password": "a long password"})[0] == 409
+    assert api(path, "DELETE") == (200, {"message": "User deleted successfully"})
+    assert api(path)[0] == 404
+
+
+def test_every_target_is_up() -> None:
+    for _ in range(60):
+        health = {target["labels"]["job"]: target["health"] for target in prometheus("targets")["activeTargets"]}
+        if set(health.values()) == {"up"}:
+            break
+        time.sleep(1)
+    assert health == {"prometheus": "up", "node": "up"}
+
+
+def test_the_rules_are_loaded() -> None:
+    names = {rule["name"] for group in prometheus("rules")["groups"] for rule in group["rules"]}
+    assert {"HighCpuUsage", "LowDiskSpace", "TargetDown"} <= names
+
+
+def test_the_servers_real_disk_is_measured(host: Host) -> None:
+    expression = 'node_filesystem_size_bytes{mountpoint="/"}'
+    series = json.loads(curl("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query"))["data"]["result"]
+    size = int(host.check_output("df --block-size=1 --output=size / | tail -n 1"))
+    assert [float(item["value"][1]) for item in series] == [size]
+
+
+def test_grafana_shows_the_servers_dashboard() -> None:
+    password = (SECRETS / "grafana_admin_password").read_text().strip()
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}:3000/api/org") == "401"
+    found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
+    assert "miniweb-servers" in {dashboard["uid"] for dashboard in found}
+
+
+def test_administrators_sites_answer_to_administrators_only(host: Host) -> None:
+    for port in (3000, 9090):
+        words = ("-o", "/dev/null", "-w", "%{http_code}")
+        assert curl(*words, f"{URL}:{port}/") in {"200", "302"}
+        assert host.check_output(f"curl -sk -o /dev/null -w '%{{http_code}}' https://localhost:{port}/") == "403"
+
+
+def test_node_exporter_asks_for_a_password() -> None:
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}:9100/metrics") == "401"
+
+
+def test_nothing_listens_that_should_not(host: Host) -> None:
+    lines = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
+    outside = {
+        int(address.rpartition(":")[2])
+        for address in (line.split()[3] for line in lines)
+        if not re.match(r"127\.|\[::1\]", address)
+    }
+    assert outside == {22, 80, 443, 3000, 9090, 9100}
+
+
+def test_nginx_cannot_reach_mysql(host: Host) -> None:
+    done = host.run("docker exec miniweb-nginx-nginx-1 wget -q -T 3 -t 1 -O /dev/null http://mysql:3306/")
+    assert done.rc != 0
+    assert "miniweb-data" not in host.check_output("docker inspect miniweb-nginx-nginx-1")
+
+
+def test_the_database_has_no_way_out(host: Host) -> None:
+    assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
+
+
+def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> None:
+    passwords = [path.read_text().strip() for path in SECRETS.iterdir()]
+    assert len(passwords) == 5
+    seen = host.check_output("docker inspect %s" % " ".join(containers(host)))
+    assert not [password for password in passwords if password in seen]
+
+
+def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: Host) -> None:
+    before = host.check_output("docker ps --no-trunc --quiet")
+    command = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), "-i", str(INVENTORY), str(ROOT / "site.yml")]
+    command += ["-e", f"@{ROOT / '.sandbox' / 'test_vars.yml'}", "-e", "mysql_max_connections=77", "-e", "nginx_upstream=app"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode != 0
+    assert "give each as http://host:port" in " ".join(done.stdout.split())
+    assert "changed=0" in done.stdout
+    assert host.check_output("docker ps --no-trunc --quiet") == before

@@ -1,0 +1,138 @@
+"""The roles' templates, rendered by Ansible's own Templar with the roles' defaults and private variables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def trusted(value: Any) -> Any:
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return value
+
+
+def render(role: str, template: str, **given: Any) -> str:
+    variables: dict[str, Any] = {"inventory_hostname": "www", "ansible_facts": {}}
+    for name in ("defaults/main.yml", "vars/main.yml"):
+        variables.update(trusted(yaml.safe_load((ROOT / "roles" / role / name).read_text())))
+    variables.update(given)
+    text = (ROOT / "roles" / role / "templates" / template).read_text()
+    overrides = {"trim_blocks": True, "keep_trailing_newline": True}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    return str(templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides))
+
+
+def servers(configuration: str) -> list[str]:
+    return re.split(r"^server \{$", configuration, flags=re.MULTILINE)[1:]
+
+
+def test_nginx_main_site() -> None:
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000")
+    health, plain, main = servers(text)
+    assert "return 204;" in health
+    assert "return 301 https://$host$request_uri;" in plain
+    assert "listen 443 ssl default_server;" in main
+    assert "server_name www 127.0.0.1 localhost 127.0.0.1;" in main
+    assert "set $upstream http://app:8000;" in main
+    assert "client_max_body_size 10m;" in main
+    assert "Strict-Transport-Security" not in text
+    assert "deny all;" not in text
+    assert text.count("{") == text.count("}")
+
+
+def test_nginx_redirects_to_another_port() -> None:
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", nginx_https_port=8443)
+    assert "return 301 https://$host:8443$request_uri;" in text
+
+
+def test_nginx_admin_site() -> None:
+    site = {"name": "grafana", "port": 3000, "upstream": "http://grafana:3000", "admin_only": True, "websocket": True}
+    arguments = {"nginx_upstream": "http://app:8000", "nginx_sites": [site], "nginx_hsts_seconds": 60}
+    text = render("nginx", "default.conf.j2", nginx_admin_addresses=["203.0.113.7", "2001:db8::/64"], **arguments)
+    *_, main, grafana = servers(text)
+    assert "listen 3000 ssl default_server;" in grafana
+    assert re.findall(r"(?:allow|deny) (\S+);", grafana) == ["203.0.113.7", "2001:db8::/64", "all"]
+    assert "proxy_set_header Upgrade $http_upgrade;" in grafana
+    assert "Upgrade" not in main
+    assert 'max-age=60"' in main
+    nobody = servers(render("nginx", "default.conf.j2", **arguments))[-1]
+    assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["all"]
+
+
+def test_gunicorn_configuration_is_python() -> None:
+    settings = {"accesslog": "-", "reuse_port": True, "backlog": 64, "logger_class": 'a "quoted" name'}
+    text = render("flask_app", "gunicorn.conf.py.j2", flask_app_max_requests=1000, flask_app_gunicorn_settings=settings)
+    found: dict[str, Any] = {}
+    exec(compile(text, "gunicorn.conf.py", "exec"), found)
+    assert settings.items() <= found.items()
+    assert found["bind"] == "0.0.0.0:8000"
+    assert (found["workers"], found["threads"], found["worker_class"]) == (2, 4, "gthread")
+    assert (found["max_requests"], found["max_requests_jitter"]) == (1000, 100)
+    assert found["preload_app"] is True
+    assert callable(found["on_starting"])
+
+
+def test_wait_for_ends_when_everything_answers_or_time_is_up() -> None:
+    exec(compile(render("flask_app", "wait_for.py.j2"), "wait_for.py", "exec"), {})
+    given = {"flask_app_wait_for": ["127.0.0.1:1"], "flask_app_wait_timeout_seconds": 0}
+    with pytest.raises(SystemExit, match="127.0.0.1:1 does not answer within 0 s"):
+        exec(compile(render("flask_app", "wait_for.py.j2", **given), "wait_for.py", "exec"), {})
+
+
+@pytest.mark.parametrize("requirements", [True, False])
+def test_dockerfile(requirements: bool) -> None:
+    text = render("flask_app", "Dockerfile.j2", __flask_app_has_requirements=requirements)
+    instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
+    assert set(instructions) <= {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER"}
+    assert text.startswith("FROM python:3.13.9-slim AS build\n")
+    assert text.rstrip().endswith("USER 10001:10001")
+    assert ("--requirement requirements.txt" in text, "pip install .\n" in text) == (requirements, not requirements)
+    assert "apt-get" not in text
+    assert "PIP_CERT" not in text
+
+
+def test_dockerfile_with_packages_and_certificates() -> None:
+    text = render(
+        "flask_app",
+        "Dockerfile.j2",
+        __flask_app_has_requirements=True,
+        flask_app_build_packages=["gcc", "libc6-dev"],
+        flask_app_system_packages=["libpq5"],
+        flask_app_pip_ca_bundle="bundle.pem",
+        flask_app_worker_class="gevent",
+    )
+    build, run = text.split("\n\n")
+    assert "--no-install-recommends gcc libc6-dev\n" in build
+    assert "ENV PIP_CERT=/ca-bundle.pem" in build
+    assert "pip install gevent" in build
+    assert "libpq5 \\\n && rm -rf" in run
+    assert "PIP_CERT" not in run
+
+
+def test_mysql_configuration() -> None:
+    text = render("mysql", "miniweb.cnf.j2", mysql_performance_schema=True, mysql_settings={"sort_buffer_size": "1M"})
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "[mysqld]"
+    values = dict(line.split(" = ") for line in lines[1:])
+    assert values["innodb_buffer_pool_size"] == "128M"
+    assert values["performance_schema"] == "ON"
+    assert values["sort_buffer_size"] == "1M"
+    assert values["max_connections"] == "60"
+
+
+def test_mysql_option_file_quotes() -> None:
+    text = render("mysql", "client.cnf.j2", __mysql_login={"user": "app", "password": 'a"b\\c'})
+    assert text == '[client]\nuser="app"\npassword="a\\"b\\\\c"\n'
