@@ -623,8 +623,11 @@ class Engine:
         """Return why the service is not healthy, as far as the engine knows, and its last log lines."""
         reasons = []
         for container in self.containers():
-            out = self.run("inspect", "--format", "{{json .State}}", container.id, check=False)[1]
-            state = json.loads(out) if out.strip() else {}
+            out = self.run("inspect", "--format", "{{json .}}", container.id, check=False)[1]
+            found = json.loads(out) if out.strip() else {}
+            state = found.get("State") or {}
+            if found.get("RestartCount"):
+                reasons.append(f"it stopped and was restarted {found['RestartCount']} times")
             if state.get("OOMKilled"):
                 reasons.append("it ran out of memory")
             if state.get("Status") != "running":
@@ -691,8 +694,8 @@ class Applier:
                     "make it before the service, or give its content."
                 )
         if plan.recreate:
-            assert plan.compose is not None and plan.compose.content is not None
-            code, dummy, err = self.engine.compose("config", "--quiet", data=plan.compose.content.decode(), check=False)
+            document = plan.compose.content if plan.compose else None
+            code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
             if code:
                 raise ServiceError(f"definition: Compose refuses it: {last_line(err)}.")
             self.engine.provide_image(self.params["definition"]["image"], self.params["build"])
@@ -725,8 +728,7 @@ class Applier:
         known = tuple(sorted({*state.files, *(f.dest for f in plan.write if f.dest != COMPOSE_FILE)}))
         self.directory.save_state(State(state.reload, plan.secrets_mark, known))
         for file in plan.write:
-            assert file.content is not None
-            self.directory.write(file.dest, FileState(file.content, file.mode, file.owner, file.group))
+            self.directory.write(file.dest, FileState(file.content or b"", file.mode, file.owner, file.group))
         for dest in plan.remove:
             self.directory.remove(dest)
 

@@ -22,10 +22,10 @@ options:
     description: Name of the MySQL service.
     type: str
     default: mysql
-  option_file:
-    description: Option file inside the container with the login of an account that may do this, usually root.
+  root_password:
+    description: Password of root, who logs in inside the container.
     type: str
-    default: /run/secrets/root.cnf
+    required: true
   database:
     description: Name of the database.
     type: str
@@ -66,6 +66,7 @@ attributes:
 EXAMPLES = r"""
 - name: Let the application read and write its tables
   miniweb.stack.mysql_account:
+    root_password: "{{ root_password }}"
     database: app
     user: app
     password: "{{ app_password }}"
@@ -88,6 +89,16 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 PROJECT_PREFIX = "miniweb-"
 
+# Reads the login from the first three lines of its input, SQL from the rest: neither stands on a command line. `read`
+# takes no byte more than its line.
+WITH_LOGIN = """
+umask 077
+file=/tmp/.miniweb-login-$$
+trap 'rm -f "$file"' EXIT
+for line in 1 2 3; do IFS= read -r text; printf '%s\\n' "$text"; done > "$file"
+mysql --defaults-file="$file" "$@"
+"""
+
 
 def text(value: str) -> str:
     """Return a value as an SQL string literal."""
@@ -107,6 +118,11 @@ def pattern(database: str) -> str:
 def option_value(value: str) -> str:
     """Return a value as MySQL's option files quote it."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def login_options(user: str, password: str) -> str:
+    """Return a login as the three lines that WITH_LOGIN reads."""
+    return f"[client]\nuser={option_value(user)}\npassword={option_value(password)}\n"
 
 
 def granted(rows: list[str]) -> dict[str, set[str]]:
@@ -134,28 +150,27 @@ class Client:
 
     def __init__(self, module: AnsibleModule, container: str, docker: str) -> None:
         self.module = module
-        self.command = [docker, "exec", "--interactive", container, "mysql"]
+        self.command = [docker, "exec", "--interactive", container]
 
     def query(self, statements: str) -> list[str]:
-        """Run SQL as the administrator; return the lines of its answer."""
-        option = f"--defaults-extra-file={self.module.params['option_file']}"
-        words = [*self.command, option, "--batch", "--skip-column-names", "--raw"]
-        code, out, err = self.module.run_command(words, data=statements)
+        """Run SQL as root; return the lines of its answer."""
+        options = login_options("root", self.module.params["root_password"])
+        words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--batch", "--skip-column-names", "--raw"]
+        code, out, err = self.module.run_command(words, data=options + statements)
         if code:
             service = self.module.params["service"]
-            hint = ""
             if "Access denied" in err:
-                hint = (
-                    ": the data volume was made with another root password; give that one, or change it in MySQL first"
+                self.module.fail_json(
+                    msg=f'MySQL of the service "{service}" does not accept this root password: its data volume was '
+                    "made with another one; give that one, or change it in MySQL first."
                 )
-            self.module.fail_json(msg=f'MySQL of the service "{service}" refuses: {last_line(err)}{hint}.')
+            self.module.fail_json(msg=f'MySQL of the service "{service}" refuses: {last_line(err)}.')
         return out.splitlines()
 
     def accepts(self, user: str, password: str) -> bool:
         """Return whether the account can log in over TCP with this password."""
-        options = f"[client]\nuser={option_value(user)}\npassword={option_value(password)}\n"
-        words = ["--defaults-file=/dev/stdin", "--host=127.0.0.1", "--protocol=TCP", "--execute=SELECT 1"]
-        return self.module.run_command([*self.command, *words], data=options)[0] == 0
+        words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--host=127.0.0.1", "--protocol=TCP"]
+        return self.module.run_command(words, data=login_options(user, password) + "SELECT 1;\n")[0] == 0
 
 
 def main() -> None:
@@ -163,7 +178,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "service": {"type": "str", "default": "mysql"},
-            "option_file": {"type": "str", "default": "/run/secrets/root.cnf"},
+            "root_password": {"type": "str", "required": True, "no_log": True},
             "database": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "host": {"type": "str", "default": "%"},

@@ -37,16 +37,13 @@ _value:
 
 import typing as t
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-
 
 def key_for(private_key: str, certificate: str) -> bool:
     """Return whether the private key belongs to the certificate, both in PEM format."""
+    # Here, so that ansible-doc reads the documentation where cryptography is missing.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     try:
         key = load_pem_private_key(private_key.encode(), password=None).public_key()
         other = x509.load_pem_x509_certificate(certificate.encode()).public_key()

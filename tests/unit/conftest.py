@@ -40,10 +40,10 @@ with patch_module_args(json.load(sys.stdin)):
 def run_module() -> RunModule:
     """Run a module of the collection in a process of its own, with these arguments; return its result."""
 
-    def run(name: str, programs: Path | None = None, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    def run(module: str, /, programs: Path | None = None, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
         path = f"{programs}{os.pathsep}{os.environ['PATH']}" if programs else os.environ["PATH"]
         done = subprocess.run(
-            [sys.executable, "-c", RUNNER, str(COLLECTIONS), name],
+            [sys.executable, "-c", RUNNER, str(COLLECTIONS), module],
             input=json.dumps({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
             env={**os.environ, "PATH": path},
             capture_output=True,

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.miniweb.stack.plugins.test.key_for import TestModule, key_for
+from ansible_collections.miniweb.stack.plugins.test import key_for as plugin
+from ansible_collections.miniweb.stack.plugins.test.key_for import key_for
 
 
 def pair(directory: Path, *algorithm: str) -> tuple[str, str]:
@@ -31,4 +32,4 @@ def test_unreadable(key: str, certificate: str) -> None:
 
 
 def test_name() -> None:
-    assert TestModule().tests() == {"key_for": key_for}
+    assert plugin.TestModule().tests() == {"key_for": key_for}

@@ -84,7 +84,7 @@ def server(tmp_path: Path) -> Path:
 def test_nothing_to_do(run_module, server: Path) -> None:
     result = run_module("mysql_account", programs=server, **ARGUMENTS)
     assert (result["changed"], result["actions"]) == (False, [])
-    assert (server / "login").read_text().strip() == "[client]\nuser=\"app\"\npassword=\"p'w\\\\d-123456\""
+    assert (server / "login").read_text().strip() == '[client]\nuser="app"\npassword="p\'w\\\\d-123456"'
 
 
 def test_new_database_and_account(run_module, server: Path) -> None:

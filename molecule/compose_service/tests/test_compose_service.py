@@ -127,7 +127,7 @@ def test_a_service_that_stays_unhealthy_fails_with_its_reason_and_its_log(conver
     assert done.returncode != 0
     text = " ".join(done.stdout.split())
     assert 'The service "example" did not become healthy within 15 s' in text
-    assert "exit code 7" in text
+    assert "it stopped and was restarted" in text
     assert "it cannot start" in text
 
 

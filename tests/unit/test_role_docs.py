@@ -1,0 +1,31 @@
+"""The READMEs of the roles carry today's variables."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("role_docs", ROOT / "tools" / "role_docs.py")
+assert SPEC and SPEC.loader
+role_docs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(role_docs)
+
+
+@pytest.mark.parametrize("role", role_docs.roles(), ids=lambda role: role.name)
+def test_readme_is_current(role: Path) -> None:
+    assert (role / "README.md").read_text() == role_docs.rendered(role), "run: python tools/role_docs.py"
+
+
+def test_table() -> None:
+    options = {
+        "a_name": {"description": ["Is V(x) or O(a_b).", "A | b."], "required": True},
+        "a_list": {"description": "List.", "default": [], "options": {"key": {"description": "Key.", "default": ""}}},
+    }
+    assert role_docs.table(options).splitlines()[2:] == [
+        "| `a_name` | **required** | Is `x` or `a_b`. A \\| b. |",
+        "| `a_list` | `[]` | List. |",
+        '| `a_list[].key` | `""` | Key. |',
+    ]
