@@ -35,7 +35,13 @@ def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subp
     """Run a playbook against the scenario's server; later variables win over the scenario's."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
     command += ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
-    command += ["--extra-vars", f"@{ROOT / '.sandbox' / 'test_vars.yml'}", "--extra-vars", json.dumps(variables), *words]
+    command += [
+        "--extra-vars",
+        f"@{ROOT / '.sandbox' / 'test_vars.yml'}",
+        "--extra-vars",
+        json.dumps(variables),
+        *words,
+    ]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
     environment.pop("ANSIBLE_FORCE_COLOR", None)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)

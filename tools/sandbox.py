@@ -31,6 +31,9 @@ SHARED = ROOT / ".config" / "molecule" / "config.yml"
 NAME = "miniweb-sandbox"
 BARE = "miniweb/server:current"
 PREPARED = "miniweb/server-docker"
+SCENARIO = "miniweb/scenario"
+# These begin with a server as a cloud gives it, the others with one on which the role docker has already run.
+BARE_SCENARIOS = ("docker", "default")
 DOUBLE = ROOT / "tests" / "doubles" / "grafana"
 TEST_VARS = STATE / "test_vars.yml"
 TEST_ADDRESS = "127.0.80.2"
@@ -190,7 +193,7 @@ def content_hash(paths: Iterable[Path]) -> str:
     return total.hexdigest()[:12]
 
 
-def prepare(source: str) -> None:
+def prepare(source: str, scenario: str) -> None:
     """Everything a scenario needs: engine, images, key, and a server on which the role docker has already run."""
     ensure_engine()
     ensure_controller()
@@ -215,7 +218,7 @@ def prepare(source: str) -> None:
                 docker("commit", name, tag)
             finally:
                 remove_container(name)
-    docker("tag", tag, f"{PREPARED}:current")
+    docker("tag", BARE if scenario in BARE_SCENARIOS else tag, f"{SCENARIO}:{scenario}")
     images.write_if_changed(TEST_VARS, test_variables())
 
 
@@ -280,7 +283,9 @@ def summary(at: str, unchanged: bool, seconds: float) -> None:
     say(f"  SSH           ssh -i .sandbox/ssh_key -p 2222 admin@{at}")
     say(f"  Passwords     {SECRETS.relative_to(ROOT)}/   one file each, readable only by you")
     if "mysql_image" in facts:
-        say("  Images        built from Debian packages, because the official ones cannot be pulled here or were not asked")
+        say(
+            "  Images        built from Debian packages, because the official ones cannot be pulled here or were not asked"
+        )
         say("  Left out      Grafana: Debian does not package it. Where a registry is reached, it is there.")
     say("  Next          make status, make test, make down")
 
@@ -310,7 +315,7 @@ def down() -> None:
     if answers():
         for name in (NAME, "miniweb-test", "miniweb-preparation"):
             remove_container(name)
-        prepared = images.tags_of(PREPARED) + images.tags_of("miniweb/grafana-double")
+        prepared = [tag for name in (SCENARIO, PREPARED, "miniweb/grafana-double") for tag in images.tags_of(name)]
         if prepared:
             docker("rmi", *prepared)
         images.remove()
@@ -323,7 +328,9 @@ def down() -> None:
                     time.sleep(0.5)
     for path in (STATE, SECRETS, HOST_VARS.parent):
         shutil.rmtree(path, ignore_errors=True)
-    say("Removed: server, registry, images, keys and passwords of the sandbox. The image cache outside the project stays.")
+    say(
+        "Removed: server, registry, images, keys and passwords of the sandbox. The image cache outside the project stays."
+    )
 
 
 def main() -> int:
@@ -335,6 +342,7 @@ def main() -> int:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
+    command.add_argument("--scenario", required=True, help="the molecule scenario that is about to begin")
     commands.add_parser("status", help="say what runs")
     commands.add_parser("down", help="remove every trace of the sandbox")
     arguments = parser.parse_args()
@@ -342,7 +350,7 @@ def main() -> int:
         if arguments.command == "up":
             up(arguments.source)
         elif arguments.command == "prepare":
-            prepare(arguments.source)
+            prepare(arguments.source, arguments.scenario)
         else:
             {"status": status, "down": down}[arguments.command]()
     except Failure as failure:

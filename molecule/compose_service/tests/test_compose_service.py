@@ -66,7 +66,7 @@ def test_a_changed_file_is_reloaded_in_the_same_container(host: Host, converge: 
 
 def test_a_reload_that_was_interrupted_is_caught_up(host: Host, converge: Converge) -> None:
     assert converge({"content": "third"}).returncode == 0
-    host.check_output(f"sed -i 's/\"reload\": \"[^\"]*\"/\"reload\": \"\"/' {DIRECTORY}/state.json")
+    host.check_output(f'sed -i \'s/"reload": "[^"]*"/"reload": ""/\' {DIRECTORY}/state.json')
     inside(host, "rm /tmp/reloaded")
     assert changed(converge({"content": "third"}))
     assert inside(host, "cat /tmp/reloaded") == "third"

@@ -103,7 +103,9 @@ def test_the_rules_are_loaded() -> None:
 
 def test_the_servers_real_disk_is_measured(host: Host) -> None:
     expression = 'node_filesystem_size_bytes{mountpoint="/"}'
-    series = json.loads(curl("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query"))["data"]["result"]
+    series = json.loads(curl("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query"))["data"][
+        "result"
+    ]
     size = int(host.check_output("df --block-size=1 --output=size / | tail -n 1"))
     assert [float(item["value"][1]) for item in series] == [size]
 
@@ -149,14 +151,21 @@ def test_the_database_has_no_way_out(host: Host) -> None:
 def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> None:
     passwords = [path.read_text().strip() for path in SECRETS.iterdir()]
     assert len(passwords) == 5
-    seen = host.check_output("docker inspect %s" % " ".join(containers(host)))
+    seen = host.check_output(f"docker inspect {' '.join(containers(host))}")
     assert not [password for password in passwords if password in seen]
 
 
 def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: Host) -> None:
     before = host.check_output("docker ps --no-trunc --quiet")
     command = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), "-i", str(INVENTORY), str(ROOT / "site.yml")]
-    command += ["-e", f"@{ROOT / '.sandbox' / 'test_vars.yml'}", "-e", "mysql_max_connections=77", "-e", "nginx_upstream=app"]
+    command += [
+        "-e",
+        f"@{ROOT / '.sandbox' / 'test_vars.yml'}",
+        "-e",
+        "mysql_max_connections=77",
+        "-e",
+        "nginx_upstream=app",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode != 0
     assert "give each as http://host:port" in " ".join(done.stdout.split())

@@ -64,7 +64,10 @@ def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: C
     before = engine_process(host)
     assert converge({"docker_log_max_files": 5}).returncode == 0
     assert engine_process(host) != before
-    assert host.check_output("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' lives") == f"true {started}"
+    assert (
+        host.check_output("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' lives")
+        == f"true {started}"
+    )
     host.check_output("docker rm --force lives")
 
 
@@ -88,7 +91,10 @@ def test_a_configuration_the_engine_refuses_is_never_written(host: Host, converg
     ("variables", "sentence"),
     [
         ({"docker_source": "elsewhere"}, "value of docker_source must be one of: distribution, docker, got: elsewhere"),
-        ({"docker_min_free_disk_mb": 99999999}, "docker_min_free_disk_mb: 99999999 MB must be free for /var/lib/docker"),
+        (
+            {"docker_min_free_disk_mb": 99999999},
+            "docker_min_free_disk_mb: 99999999 MB must be free for /var/lib/docker",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(converge: Converge, variables: dict[str, Any], sentence: str) -> None:
@@ -103,6 +109,8 @@ def test_a_distribution_that_is_not_supported_is_named(host: Host, converge: Con
     try:
         done = converge({})
     finally:
-        host.check_output("cp /root/os-release /usr/lib/os-release; sed -i 's/11/13/; s/bullseye/trixie/' /etc/debian_version")
+        host.check_output(
+            "cp /root/os-release /usr/lib/os-release; sed -i 's/11/13/; s/bullseye/trixie/' /etc/debian_version"
+        )
     assert done.returncode != 0
     assert "for Debian 11; it serves Debian 13, Ubuntu 22.04, Ubuntu 24.04" in " ".join(done.stdout.split())

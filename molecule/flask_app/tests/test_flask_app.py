@@ -84,7 +84,10 @@ def test_gunicorn_runs_as_it_was_told(host: Host, converge: Converge) -> None:
 def test_secrets_are_files_of_the_application_alone(host: Host) -> None:
     found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
     assert "of the scenario" not in json.dumps(found)
-    assert host.check_output("docker exec %s stat -c '%%a %%u' /run/secrets/database_password", container(host)) == "400 10001"
+    assert (
+        host.check_output("docker exec %s stat -c '%%a %%u' /run/secrets/database_password", container(host))
+        == "400 10001"
+    )
 
 
 def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
@@ -137,14 +140,20 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"flask_app_worker_class": "eventual"}, "value of flask_app_worker_class must be one of: gevent, gthread, sync, tornado, got: eventual"),
+        (
+            {"flask_app_worker_class": "eventual"},
+            "value of flask_app_worker_class must be one of: gevent, gthread, sync, tornado, got: eventual",
+        ),
         ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
         ({"flask_app_source_dir": "/nowhere"}, 'flask_app_source_dir: "/nowhere" must be a directory'),
         ({"flask_app_image": "a:1"}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 2 of them are set"),
         ({"flask_app_secrets": [{"name": "empty", "content": ""}]}, "flask_app_secrets: empty is empty"),
         ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
-        (plain(flask_app_image="registry:5000/none:1"), 'The image "registry:5000/none:1" of the service "app" cannot be pulled'),
+        (
+            plain(flask_app_image="registry:5000/none:1"),
+            'The image "registry:5000/none:1" of the service "app" cannot be pulled',
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(

@@ -32,7 +32,9 @@ def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", da
 def login(host: Host, password: str) -> bool:
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
     options = f'[client]\nuser=app\npassword="{quoted}"\n'
-    command = "printf %%s %s | docker exec --interactive %s mysql --defaults-file=/dev/stdin --host=127.0.0.1 -e 'SELECT 1'"
+    command = (
+        "printf %%s %s | docker exec --interactive %s mysql --defaults-file=/dev/stdin --host=127.0.0.1 -e 'SELECT 1'"
+    )
     return host.run(command, options, container(host)).rc == 0
 
 
@@ -71,7 +73,9 @@ def test_root_logs_in_inside_only(host: Host) -> None:
 
 
 def test_secrets_are_in_no_output_of_the_engine(host: Host) -> None:
-    seen = host.check_output("docker inspect %s", container(host)) + host.check_output("docker logs %s 2>&1", container(host))
+    seen = host.check_output("docker inspect %s", container(host)) + host.check_output(
+        "docker logs %s 2>&1", container(host)
+    )
     assert "of the scenario" not in seen
 
 
@@ -104,7 +108,10 @@ def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
         ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
         ({"mysql_database": "my-app"}, 'mysql_database: "my-app" cannot be used'),
         ({"mysql_innodb_buffer_pool_mb": 1000}, "mysql_innodb_buffer_pool_mb: 1000 MB do not fit"),
-        ({"mysql_image": "registry:5000/none:1"}, 'The image "registry:5000/none:1" of the service "mysql" cannot be pulled'),
+        (
+            {"mysql_image": "registry:5000/none:1"},
+            'The image "registry:5000/none:1" of the service "mysql" cannot be pulled',
+        ),
         ({"mysql_root_password": "another root password"}, "does not accept this root password"),
     ],
 )

@@ -42,9 +42,7 @@ def run_upstream(host: Host) -> None:
         "flask_app_base_image", "python:3.13.9-slim"
     )
     host.run("docker rm --force upstream")
-    host.check_output(
-        "docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", image, UPSTREAM
-    )
+    host.check_output("docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", image, UPSTREAM)
     wait = "for i in $(seq 60); do curl -skf https://localhost/ready && exit 0; sleep 0.5; done; exit 1"
     assert host.run(wait).rc == 0
 
