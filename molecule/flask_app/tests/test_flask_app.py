@@ -142,7 +142,7 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
     [
         (
             {"flask_app_worker_class": "eventual"},
-            "value of flask_app_worker_class must be one of: gevent, gthread, sync, tornado, got: eventual",
+            "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, got: eventual",
         ),
         ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
         ({"flask_app_source_dir": "/nowhere"}, 'flask_app_source_dir: "/nowhere" must be a directory'),
