@@ -20,6 +20,7 @@ status: .venv/ready  ## Say what runs
 	@$(BIN)/python tools/sandbox.py status
 
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
+	@$(BIN)/python tools/sandbox.py prepare --source $(IMAGES) --scenario role
 	@$(BIN)/python -m pytest tests
 
 test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx
