@@ -17,7 +17,7 @@ from testinfra.host import Host
 ADDRESS = "127.0.80.2"
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
-SECRETS = INVENTORY / "secrets" / "miniweb-test"
+SECRETS = INVENTORY.parent / "secrets" / "miniweb-test"
 URL = f"https://{ADDRESS}"
 
 
