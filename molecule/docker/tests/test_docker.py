@@ -16,6 +16,14 @@ Converge = Callable[..., "subprocess.CompletedProcess[str]"]
 VARIABLES = yaml.safe_load((Path(__file__).resolve().parents[3] / ".sandbox" / "test_vars.yml").read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def restarts_without_limit(host: Host) -> None:
+    """The tests restart the engine more often in a minute than systemd allows."""
+    directory = "/etc/systemd/system/docker.service.d"
+    host.check_output(f"mkdir -p {directory}; printf '[Unit]\\nStartLimitIntervalSec=0\\n' > {directory}/tests.conf")
+    host.check_output("systemctl daemon-reload; systemctl reset-failed docker; systemctl start docker")
+
+
 def info(host: Host) -> dict[str, Any]:
     return json.loads(host.check_output("docker info --format '{{json .}}'"))
 
