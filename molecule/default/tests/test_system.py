@@ -157,7 +157,14 @@ def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> No
 
 def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: Host) -> None:
     before = host.check_output("docker ps --no-trunc --quiet")
-    command = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), "-i", str(INVENTORY), str(ROOT / "site.yml")]
+    command = [
+        str(ROOT / ".venv" / "bin" / "ansible-playbook"),
+        "-i",
+        str(INVENTORY),
+        "-i",
+        str(ROOT / "inventory" / "wiring.yml"),
+        str(ROOT / "site.yml"),
+    ]
     command += [
         "-e",
         f"@{ROOT / '.sandbox' / 'test_vars.yml'}",
