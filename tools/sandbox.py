@@ -327,7 +327,8 @@ def down() -> None:
                 while answers():
                     time.sleep(0.5)
     for path in (STATE, SECRETS, HOST_VARS.parent):
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path)
     say(
         "Removed: server, registry, images, keys and passwords of the sandbox. The image cache outside the project stays."
     )
