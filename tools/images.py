@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -393,6 +394,7 @@ def push(tag: str) -> None:
 # -- subcommands ------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def chosen_source(requested: str) -> str:
     with contextlib.ExitStack() as stack:
         if requested == "auto":

@@ -33,7 +33,7 @@ BARE = "miniweb/server:current"
 PREPARED = "miniweb/server-docker"
 SCENARIO = "miniweb/scenario"
 # These begin with a server as a cloud gives it, the others with one on which the role docker has already run.
-BARE_SCENARIOS = ("docker", "default")
+BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
 DOUBLE = ROOT / "tests" / "doubles" / "grafana"
 TEST_VARS = STATE / "test_vars.yml"
 TEST_ADDRESS = "127.0.80.2"
@@ -218,7 +218,12 @@ def prepare(source: str, scenario: str) -> None:
                 docker("commit", name, tag)
             finally:
                 remove_container(name)
-    docker("tag", BARE if scenario in BARE_SCENARIOS else tag, f"{SCENARIO}:{scenario}")
+    base = BARE if scenario in BARE_SCENARIOS else tag
+    recipe = ROOT / "molecule" / scenario
+    if (recipe / "Dockerfile").exists():
+        docker("build", "--build-arg", f"BASE={base}", "--tag", f"{SCENARIO}:{scenario}", str(recipe))
+    else:
+        docker("tag", base, f"{SCENARIO}:{scenario}")
     images.write_if_changed(TEST_VARS, test_variables())
 
 
