@@ -6,18 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+from asking import ADDRESS, ROOT, TEST_VARS, Converge
 from testinfra.host import Host
-
-ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = "127.0.80.2"
-
-Converge = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +31,7 @@ def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subp
     """Run a playbook against the scenario's server; later variables win over the scenario's."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
     command += ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
-    command += [
-        "--extra-vars",
-        f"@{ROOT / '.sandbox' / 'test_vars.yml'}",
-        "--extra-vars",
-        json.dumps(variables),
-        *words,
-    ]
+    command += ["--extra-vars", f"@{TEST_VARS}", "--extra-vars", json.dumps(variables), *words]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
     environment.pop("ANSIBLE_FORCE_COLOR", None)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)

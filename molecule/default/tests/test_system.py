@@ -7,31 +7,24 @@ import os
 import re
 import ssl
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
+from asking import ADDRESS, ROOT, TEST_VARS, curl, eventually, folded, status
 from cryptography import x509
 from testinfra.host import Host
 
-ADDRESS = "127.0.80.2"
-ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
 SECRETS = INVENTORY.parent / "secrets" / "miniweb-test"
 URL = f"https://{ADDRESS}"
-
-
-def curl(*words: str) -> str:
-    command = ["curl", "-sk", "--max-time", "20", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> tuple[int, Any]:
     words = ["-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}", f"{URL}{path}"]
     if body is not None:
         words += ["--data", json.dumps(body)]
-    text, _, status = curl(*words).rpartition("\n")
-    return int(status), json.loads(text)
+    text, _, code = curl(*words).rpartition("\n")
+    return int(code), json.loads(text)
 
 
 def prometheus(path: str) -> Any:
@@ -66,17 +59,14 @@ def test_the_page_shows_rows_of_mysql(host: Host) -> None:
 
 def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everything(host: Host) -> None:
     user = {"name": "Test Person", "email": "test@example.com", "username": "tester"}
-    status, answer = api("/api/users", "POST", {**user, "password": "a long password"})
-    assert (status, answer) == (201, {"message": "User created successfully"})
+    created = api("/api/users", "POST", {**user, "password": "a long password"})
+    assert created == (201, {"message": "User created successfully"})
     found = next(row for row in api("/api/users")[1] if row["username"] == "tester")
     assert found == {"id": found["id"], **user}
 
     for name in containers(host):
         host.check_output("docker restart --time 20 %s", name)
-    for _ in range(60):
-        if curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}/readyz") == "200":
-            break
-        time.sleep(1)
+    assert eventually(lambda: status(f"{URL}/readyz") == "200")
 
     path = f"/api/users/{found['id']}"
     assert api(path) == (200, found)
@@ -88,12 +78,10 @@ def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everythi
 
 
 def test_every_target_is_up() -> None:
-    for _ in range(60):
-        health = {target["labels"]["job"]: target["health"] for target in prometheus("targets")["activeTargets"]}
-        if set(health.values()) == {"up"}:
-            break
-        time.sleep(1)
-    assert health == {"prometheus": "up", "node": "up"}
+    def health() -> dict[str, str]:
+        return {target["labels"]["job"]: target["health"] for target in prometheus("targets")["activeTargets"]}
+
+    assert eventually(lambda: health() == {"prometheus": "up", "node": "up"}), health()
 
 
 def test_the_rules_are_loaded() -> None:
@@ -112,20 +100,19 @@ def test_the_servers_real_disk_is_measured(host: Host) -> None:
 
 def test_grafana_shows_the_servers_dashboard() -> None:
     password = (SECRETS / "grafana_admin_password").read_text().strip()
-    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}:3000/api/org") == "401"
+    assert status(f"{URL}:3000/api/org") == "401"
     found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
     assert "miniweb-servers" in {dashboard["uid"] for dashboard in found}
 
 
 def test_administrators_sites_answer_to_administrators_only(host: Host) -> None:
     for port in (3000, 9090):
-        words = ("-o", "/dev/null", "-w", "%{http_code}")
-        assert curl(*words, f"{URL}:{port}/") in {"200", "302"}
+        assert status(f"{URL}:{port}/") in {"200", "302"}
         assert host.check_output(f"curl -sk -o /dev/null -w '%{{http_code}}' https://localhost:{port}/") == "403"
 
 
 def test_node_exporter_asks_for_a_password() -> None:
-    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{URL}:9100/metrics") == "401"
+    assert status(f"{URL}:9100/metrics") == "401"
 
 
 def test_nothing_listens_that_should_not(host: Host) -> None:
@@ -167,7 +154,7 @@ def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: 
     ]
     command += [
         "-e",
-        f"@{ROOT / '.sandbox' / 'test_vars.yml'}",
+        f"@{TEST_VARS}",
         "-e",
         "mysql_max_connections=77",
         "-e",
@@ -175,6 +162,6 @@ def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode != 0
-    assert "give each as http://host:port" in " ".join(done.stdout.split())
+    assert "give each as http://host:port" in folded(done.stdout)
     assert "changed=0" in done.stdout
     assert host.check_output("docker ps --no-trunc --quiet") == before

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import Converge, Service
 from testinfra.host import Host
 
-Converge = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).resolve().parents[3]
+APP = Service("app")
 REQUEST = """
 import sys, urllib.request, urllib.error
 request = urllib.request.Request("http://127.0.0.1:8000" + sys.argv[1], data=sys.argv[2].encode() or None)
@@ -30,17 +29,8 @@ def app(environ, start_response):
 """
 
 
-def container(host: Host) -> str:
-    label = "label=com.docker.compose.project=miniweb-app"
-    return host.check_output(f"docker ps --filter {label} --format '{{{{.ID}}}}'")
-
-
-def started(host: Host) -> str:
-    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
-
-
 def ask(host: Host, path: str, body: str = "") -> str:
-    return host.check_output("docker exec %s python -c %s %s %s", container(host), REQUEST, path, body)
+    return host.check_output("docker exec %s python -c %s %s %s", APP.container(host), REQUEST, path, body)
 
 
 def project(directory: Path, version: str) -> Path:
@@ -76,22 +66,22 @@ def test_gunicorn_runs_as_it_was_told(host: Host, converge: Converge) -> None:
     variables = {"flask_app_workers": 3, "flask_app_worker_class": "sync", "flask_app_environment": {
         "DATABASE_HOST": "mysql", "DATABASE_NAME": "app", "DATABASE_USER": "app"}}  # fmt: skip
     assert converge(variables).returncode == 0
-    logs = host.check_output("docker logs %s 2>&1", container(host))
+    logs = host.check_output("docker logs %s 2>&1", APP.container(host))
     assert "Using worker: sync" in logs
     assert logs.count("Booting worker with pid") == 3
 
 
 def test_secrets_are_files_of_the_application_alone(host: Host) -> None:
-    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    found = APP.inspected(host)
     assert "of the scenario" not in json.dumps(found)
     assert (
-        host.check_output("docker exec %s stat -c '%%a %%u' /run/secrets/database_password", container(host))
+        host.check_output("docker exec %s stat -c '%%a %%u' /run/secrets/database_password", APP.container(host))
         == "400 10001"
     )
 
 
 def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
-    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    found = APP.inspected(host)
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert found["HostConfig"]["ReadonlyRootfs"]
     assert found["Config"]["User"] == "10001:10001"
@@ -99,11 +89,8 @@ def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
 
 
 def test_it_waits_for_its_database_and_says_so(host: Host, converge: Converge) -> None:
-    before = started(host)
-    done = converge({"flask_app_wait_for": ["nowhere:3306"], "flask_app_wait_timeout_seconds": 2})
-    assert done.returncode != 0
-    assert "nowhere:3306 does not answer within 2 s" in " ".join(done.stdout.split())
-    assert started(host) == before
+    variables = {"flask_app_wait_for": ["nowhere:3306"], "flask_app_wait_timeout_seconds": 2}
+    APP.refuses(host, converge, variables, "nowhere:3306 does not answer within 2 s")
 
 
 def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
@@ -120,20 +107,16 @@ def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: 
 
 def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
     assert converge(plain(flask_app_source_dir=str(project(tmp_path / "first", "an image")))).returncode == 0
-    image = host.check_output("docker inspect --format '{{.Config.Image}}' %s", container(host))
+    image = host.check_output("docker inspect --format '{{.Config.Image}}' %s", APP.container(host))
     host.check_output("docker tag %s ready:1", image)
     assert converge(plain(flask_app_image="ready:1")).returncode == 0
     assert ask(host, "/") == "hello from an image"
 
 
 def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:
-    before = started(host)
     broken = project(tmp_path / "broken", "broken")
     (broken / "requirements.txt").write_text("gunicorn==0.0.0.1\n")
-    done = converge(plain(flask_app_source_dir=str(broken)))
-    assert done.returncode != 0
-    assert "cannot be built" in done.stdout
-    assert started(host) == before
+    APP.refuses(host, converge, plain(flask_app_source_dir=str(broken)), "cannot be built")
     shutil.rmtree(broken)
 
 
@@ -159,8 +142,4 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
 def test_bad_input_is_refused_in_one_sentence(
     host: Host, converge: Converge, variables: dict[str, Any], sentence: str
 ) -> None:
-    before = started(host)
-    done = converge(variables)
-    assert done.returncode != 0
-    assert sentence in " ".join(done.stdout.split())
-    assert started(host) == before
+    APP.refuses(host, converge, variables, sentence)

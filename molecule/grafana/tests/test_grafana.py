@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 
+from asking import Converge, Service, eventually
 from testinfra.host import Host
 
-Converge = Callable[[dict[str, Any]], "subprocess.CompletedProcess[str]"]
+GRAFANA = Service("grafana")
 PASSWORD = "a password of the scenario"
 EXTRA = {"uid": "extra", "title": "Extra", "schemaVersion": 37, "panels": []}
 
 
-def container(host: Host) -> str:
-    return host.check_output("docker ps --quiet --filter label=com.docker.compose.project=miniweb-grafana")
-
-
-def started(host: Host) -> str:
-    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
-
-
 def call(host: Host, path: str, *options: str) -> tuple[int, str]:
     """Status and body, asked from the server as nginx would ask."""
-    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]["NetworkSettings"]["Networks"]
+    found = GRAFANA.inspected(host)["NetworkSettings"]["Networks"]
     url = f"http://{found['miniweb-monitor']['IPAddress']}:3000{path}"
     words = ["curl", "--silent", "--write-out", "\n%{http_code}", *options, url]
     body, _, code = host.check_output(shlex.join(words)).rpartition("\n")
@@ -37,15 +27,6 @@ def api(host: Host, path: str, password: str = PASSWORD) -> Any:
     code, body = call(host, path, "--user", f"admin:{password}")
     assert code == 200, body
     return json.loads(body)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """True as soon as the condition holds; Grafana looks for changed dashboards every ten seconds."""
-    for _ in range(60):
-        if condition():
-            return True
-        time.sleep(1)
-    return False
 
 
 def dashboards(host: Host) -> set[str]:
@@ -106,7 +87,7 @@ def test_the_dashboard_shows_processor_memory_and_disk_of_every_server(host: Hos
 
 
 def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
-    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    found = GRAFANA.inspected(host)
     assert found["Config"]["User"] == "472:0"
     assert found["HostConfig"]["ReadonlyRootfs"] is True
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
@@ -115,47 +96,40 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
 
 
 def test_another_dashboard_needs_no_restart(host: Host, converge: Converge) -> None:
-    before = started(host)
+    before = GRAFANA.started(host)
     result = converge({"grafana_dashboards": [{"name": "extra", "content": json.dumps(EXTRA)}]})
     assert result.returncode == 0, result.stdout
     assert eventually(lambda: dashboards(host) == {"miniweb-servers", "extra"})
     assert converge({}).returncode == 0
     assert eventually(lambda: dashboards(host) == {"miniweb-servers"})
-    assert started(host) == before
+    assert GRAFANA.started(host) == before
 
 
 def test_broken_dashboards_are_refused_before_anything_changes(host: Host, converge: Converge) -> None:
-    before = started(host)
     for content, sentence in (
         ('{"uid": ', "no valid JSON object as content of broken"),
         (json.dumps(EXTRA | {"uid": "miniweb-servers"}), 'a uid of its own other than "miniweb-servers"'),
         (json.dumps({"uid": "untitled"}), "give each of the 1 dashboards a title"),
     ):
-        result = converge({"grafana_dashboards": [{"name": "broken", "content": content}]})
-        assert result.returncode != 0
-        assert sentence in " ".join(result.stdout.replace('\\"', '"').split())
-    assert started(host) == before
+        variables = {"grafana_dashboards": [{"name": "broken", "content": content}]}
+        GRAFANA.refuses(host, converge, variables, sentence)
     assert dashboards(host) == {"miniweb-servers"}
 
 
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    before = started(host)
     for variables, sentence in (
         ({"grafana_admin_password": "short"}, "grafana_admin_password has 5 characters: set it to at least 12"),
         ({"grafana_root_url": "http://x"}, "set it to an address that begins with https://"),
         ({"grafana_prometheus_url": "prometheus:9090"}, "set it to an address such as http://prometheus:9090"),
     ):
-        result = converge(variables)
-        assert result.returncode != 0
-        assert sentence in " ".join(result.stdout.split())
-    assert started(host) == before
+        GRAFANA.refuses(host, converge, variables, sentence)
 
 
 def test_the_first_password_survives_a_new_container(host: Host, converge: Converge) -> None:
-    before = container(host)
+    before = GRAFANA.container(host)
     result = converge({"grafana_admin_password": "another password of the scenario"})
     assert result.returncode == 0, result.stdout
-    assert container(host) != before
+    assert GRAFANA.container(host) != before
     assert api(host, "/api/org")["id"] == 1
     assert call(host, "/api/org", "--user", "admin:another password of the scenario")[0] == 401
     assert converge({}).returncode == 0

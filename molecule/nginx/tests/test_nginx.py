@@ -6,18 +6,16 @@ import json
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from asking import ADDRESS, Converge, Service, curl, default_of, status
 from cryptography import x509
 from testinfra.host import Host
 
-Converge = Callable[..., "subprocess.CompletedProcess[str]"]
-ADDRESS = "127.0.80.2"
-ROOT = Path(__file__).resolve().parents[3]
+NGINX = Service("nginx")
+IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and speaks the first line of a WebSocket upgrade.
 UPSTREAM = """
@@ -38,11 +36,8 @@ http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
 
 
 def run_upstream(host: Host) -> None:
-    image = yaml.safe_load((ROOT / ".sandbox" / "test_vars.yml").read_text()).get(
-        "flask_app_base_image", "python:3.13.9-slim"
-    )
     host.run("docker rm --force upstream")
-    host.check_output("docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", image, UPSTREAM)
+    host.check_output("docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", IMAGE, UPSTREAM)
     wait = "for i in $(seq 60); do curl -skf https://localhost/ready && exit 0; sleep 0.5; done; exit 1"
     assert host.run(wait).rc == 0
 
@@ -54,22 +49,8 @@ def upstream(host: Host) -> Iterator[None]:
     host.run("docker rm --force upstream")
 
 
-def curl(*words: str) -> str:
-    done = subprocess.run(["curl", "-sk", "--max-time", "20", *words], capture_output=True, text=True, check=False)
-    return done.stdout
-
-
 def certificate() -> x509.Certificate:
     return x509.load_pem_x509_certificate(ssl.get_server_certificate((ADDRESS, 443)).encode())
-
-
-def container(host: Host) -> str:
-    label = "label=com.docker.compose.project=miniweb-nginx"
-    return host.check_output(f"docker ps --filter {label} --format '{{{{.ID}}}}'")
-
-
-def started(host: Host) -> str:
-    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
 
 
 def test_http_is_redirected_to_https() -> None:
@@ -111,51 +92,47 @@ def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     for size in (1_000_000, 1_100_000):
         body = tmp_path / str(size)
         body.write_bytes(b"x" * size)
-        words = ("-o", "/dev/null", "-w", "%{http_code}", "--data-binary", f"@{body}", f"https://{ADDRESS}/")
-        answers[size] = curl(*words)
+        answers[size] = status("--data-binary", f"@{body}", f"https://{ADDRESS}/")
     assert answers == {1_000_000: "200", 1_100_000: "413"}
 
 
 def test_websockets_pass_where_they_are_switched_on() -> None:
-    status = {}
+    answers = {}
     for port in (443, 3000):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(socket.create_connection((ADDRESS, port), 10)) as stream:
             stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-            status[port] = stream.recv(100).split()[1]
-    assert status == {443: b"200", 3000: b"101"}
+            answers[port] = stream.recv(100).split()[1]
+    assert answers == {443: b"200", 3000: b"101"}
 
 
 def test_an_administrators_site_answers_to_administrators_only(host: Host) -> None:
-    words = ("-o", "/dev/null", "-w", "%{http_code}")
-    assert curl(*words, f"https://{ADDRESS}:3000/") == "200"
+    assert status(f"https://{ADDRESS}:3000/") == "200"
     assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost:3000/") == "403"
 
 
 def test_the_upstream_is_found_again_at_another_address(host: Host) -> None:
     host.check_output("docker rm --force upstream")
-    host.check_output("docker run --detach --rm --name taken --network miniweb-edge --entrypoint sleep %s 60",
-                      yaml.safe_load((ROOT / ".sandbox" / "test_vars.yml").read_text()).get(
-                          "flask_app_base_image", "python:3.13.9-slim"))  # fmt: skip
+    host.check_output("docker run --detach --rm --name taken --network miniweb-edge %s sleep 60", IMAGE)
     run_upstream(host)
     assert json.loads(curl(f"https://{ADDRESS}/again"))["path"] == "/again"
     host.run("docker rm --force taken")
 
 
 def test_a_changed_setting_is_reloaded_without_a_restart(host: Host, converge: Converge) -> None:
-    before = started(host)
+    before = NGINX.started(host)
     assert converge({"nginx_hsts_seconds": 60}).returncode == 0
     assert "max-age=60" in curl("-D", "-", f"https://{ADDRESS}/")
-    assert started(host) == before
+    assert NGINX.started(host) == before
 
 
 def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) -> None:
-    before = started(host)
+    before = NGINX.started(host)
     assert converge({"nginx_server_names": ["other.example.com"]}).returncode == 0
     names = certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["other.example.com"]
-    assert started(host) == before
+    assert NGINX.started(host) == before
 
 
 def test_a_certificate_that_expires_soon_is_renewed(converge: Converge) -> None:
@@ -189,27 +166,23 @@ def test_certificate_and_key_that_do_not_match_are_refused(converge: Converge, t
 
 
 def test_a_port_that_is_taken_is_named(host: Host, converge: Converge) -> None:
-    before = started(host)
+    before = NGINX.started(host)
     host.check_output("systemd-run --unit taken python3 -m http.server 8443")
     done = converge({"nginx_https_port": 8443})
     host.check_output("systemctl stop taken")
     assert done.returncode != 0
     assert "nginx_https_port: port 8443 of this server is already taken by" in done.stdout
     assert "python3" in done.stdout
-    assert started(host) == before
+    assert NGINX.started(host) == before
 
 
 def test_a_broken_configuration_never_takes_over(host: Host, converge: Converge) -> None:
-    before = started(host)
-    done = converge({"nginx_proxy_timeout_seconds": -1})
-    assert done.returncode != 0
-    assert "check_command: the new files are refused" in done.stdout
-    assert started(host) == before
+    NGINX.refuses(host, converge, {"nginx_proxy_timeout_seconds": -1}, "check_command: the new files are refused")
     assert json.loads(curl(f"https://{ADDRESS}/still"))["path"] == "/still"
 
 
 def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
-    found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    found = NGINX.inspected(host)
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert not found["HostConfig"]["CapAdd"]
     assert found["HostConfig"]["ReadonlyRootfs"]

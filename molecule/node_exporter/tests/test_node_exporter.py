@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-from collections.abc import Callable
-from typing import Any
 
+from asking import Converge, Service
 from testinfra.host import Host
 
-Converge = Callable[[dict[str, Any]], "subprocess.CompletedProcess[str]"]
+NODE_EXPORTER = Service("node_exporter")
 PASSWORD = "a password of the scenario"
 CERTIFICATE = "/opt/miniweb/node_exporter/config/tls/certificate.pem"
-
-
-def container(host: Host) -> str:
-    return host.check_output("docker ps --quiet --filter label=com.docker.compose.project=miniweb-node_exporter")
-
-
-def started(host: Host) -> str:
-    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
 
 
 def status(host: Host, *options: str, url: str = "https://localhost:9100/metrics") -> str:
@@ -63,7 +53,7 @@ def test_the_network_is_the_servers(host: Host) -> None:
 def test_the_processes_are_the_servers(host: Host) -> None:
     seen = metrics(host)["node_processes_pids"]
     inside = len(host.check_output("ls -d /proc/[0-9]*").split())
-    own = len(host.check_output("docker top %s", container(host)).splitlines()) - 1
+    own = len(host.check_output("docker top %s", NODE_EXPORTER.container(host)).splitlines()) - 1
     assert seen > 3 * own
     assert abs(seen - inside) < 25
 
@@ -94,16 +84,19 @@ def test_tls_before_1_2_is_refused(host: Host) -> None:
 
 def test_it_runs_without_rights(host: Host) -> None:
     fields = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}"
-    assert host.check_output("docker inspect --format %s %s", fields, container(host)) == "65534:65534 true [ALL]"
+    assert (
+        host.check_output("docker inspect --format %s %s", fields, NODE_EXPORTER.container(host))
+        == "65534:65534 true [ALL]"
+    )
 
 
 def test_the_password_is_nowhere_in_clear(host: Host) -> None:
     assert host.run("grep -r --fixed-strings %s /opt/miniweb/node_exporter", PASSWORD).rc == 1
-    assert PASSWORD not in host.check_output("docker inspect %s", container(host))
+    assert PASSWORD not in host.check_output("docker inspect %s", NODE_EXPORTER.container(host))
 
 
 def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge) -> None:
-    before, other = started(host), "another password of the scenario"
+    before, other = NODE_EXPORTER.started(host), "another password of the scenario"
     names = ["localhost", "renamed.example", "127.0.0.1"]
     result = converge({"node_exporter_password": other, "node_exporter_certificate_names": names})
     assert result.returncode == 0, result.stdout
@@ -113,18 +106,14 @@ def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge)
     assert status(host, *renamed, url="https://renamed.example:9100/metrics") == "200"
     assert converge({}).returncode == 0
     assert metrics(host)
-    assert started(host) == before
+    assert NODE_EXPORTER.started(host) == before
 
 
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    before = started(host)
     for variables, sentence in (
         ({"node_exporter_password": "short"}, "node_exporter_password has 5 characters: set it to 16 to 72"),
         ({"node_exporter_password": ""}, "node_exporter_password has 0 characters: set it to 16 to 72"),
         ({"node_exporter_listen_address": ":9100"}, 'node_exporter_listen_address is ":9100": set it to an IPv4'),
         ({"node_exporter_certificate_names": []}, "list at least one host name"),
     ):
-        result = converge(variables)
-        assert result.returncode != 0
-        assert sentence in result.stdout
-    assert started(host) == before
+        NODE_EXPORTER.refuses(host, converge, variables, sentence)

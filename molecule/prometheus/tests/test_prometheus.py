@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from asking import Converge, Service, eventually
 from testinfra.host import Host
 
-Converge = Callable[[dict[str, Any]], "subprocess.CompletedProcess[str]"]
-
-
-def container(host: Host) -> str:
-    return host.check_output("docker ps --quiet --filter label=com.docker.compose.project=miniweb-prometheus")
-
-
-def started(host: Host) -> str:
-    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", container(host))
+PROMETHEUS = Service("prometheus")
 
 
 def api(host: Host, path: str) -> Any:
     url = shlex.quote(f"http://127.0.0.1:9090/api/v1/{path}")
-    return json.loads(host.check_output(f"docker exec {container(host)} wget -q -O - {url}"))["data"]
+    return json.loads(host.check_output(f"docker exec {PROMETHEUS.container(host)} wget -q -O - {url}"))["data"]
 
 
 def query(host: Host, expression: str) -> dict[str, float]:
     """The value of each job."""
     found = api(host, f"query?query={quote(expression)}")["result"]
     return {series["metric"].get("job", ""): float(series["value"][1]) for series in found}
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """True as soon as the condition holds; False when it still does not after more than three scrapes."""
-    for _ in range(60):
-        if condition():
-            return True
-        time.sleep(1)
-    return False
 
 
 def rules(host: Host) -> set[str]:
@@ -86,7 +67,7 @@ def test_nobody_can_change_prometheus_over_http(host: Host) -> None:
 
 
 def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
-    found = json.loads(host.check_output("docker inspect %s", container(host)))[0]
+    found = PROMETHEUS.inspected(host)
     assert found["Config"]["User"] == "65534:65534"
     assert found["HostConfig"]["ReadonlyRootfs"] is True
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
@@ -95,17 +76,17 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
 
 
 def test_new_rules_and_jobs_are_reloaded_without_a_restart(host: Host, converge: Converge) -> None:
-    before = started(host)
+    before = PROMETHEUS.started(host)
     extra = {"name": "extra", "rules": [{"alert": "Extra", "expr": "up == 2"}]}
     jobs = [{"job_name": "new", "static_configs": [{"targets": ["prometheus:9090"]}]}]
     result = converge({"prometheus_extra_rule_groups": [extra], "prometheus_scrape_configs": jobs})
     assert result.returncode == 0, result.stdout
     assert eventually(lambda: "Extra" in rules(host))
     assert eventually(lambda: query(host, "up").get("new") == 1)
-    assert started(host) == before
+    assert PROMETHEUS.started(host) == before
     assert converge({}).returncode == 0
     assert eventually(lambda: "Extra" not in rules(host))
-    assert started(host) == before
+    assert PROMETHEUS.started(host) == before
 
 
 def test_a_threshold_is_reloaded(host: Host, converge: Converge) -> None:
@@ -120,12 +101,12 @@ def test_a_threshold_is_reloaded(host: Host, converge: Converge) -> None:
 
 
 def test_a_configuration_that_promtool_refuses_never_becomes_active(host: Host, converge: Converge) -> None:
-    before, config = started(host), api(host, "status/config")["yaml"]
+    before, config = PROMETHEUS.started(host), api(host, "status/config")["yaml"]
     result = converge({"prometheus_scrape_configs": [{"job_name": "broken", "scrape_interval": "often"}]})
     assert result.returncode != 0
     assert "often" in result.stdout
-    assert started(host) == before
-    host.check_output("docker exec %s sh -c 'kill -HUP 1'", container(host))
+    assert PROMETHEUS.started(host) == before
+    host.check_output("docker exec %s sh -c 'kill -HUP 1'", PROMETHEUS.container(host))
     assert eventually(lambda: api(host, "status/runtimeinfo")["reloadConfigSuccess"])
     assert api(host, "status/config")["yaml"] == config
 
@@ -139,26 +120,22 @@ def test_a_rule_that_promtool_refuses_never_becomes_active(host: Host, converge:
 
 
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    before = started(host)
     for variables, sentence in (
         ({"prometheus_scrape_interval": "15"}, 'prometheus_scrape_interval is "15": set it to a duration'),
         ({"prometheus_retention_size": "2"}, 'prometheus_retention_size is "2": set it to a number with a unit'),
         ({"prometheus_alert_cpu_percent": 0}, "prometheus_alert_cpu_percent is 0: set it to a percentage"),
         ({"prometheus_alertmanagers": ["http://a:1"]}, "write each as host:port"),
     ):
-        result = converge(variables)
-        assert result.returncode != 0
-        assert sentence in result.stdout
-    assert started(host) == before
+        PROMETHEUS.refuses(host, converge, variables, sentence)
 
 
 def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
     # A head block in memory is written to disk by the log that is read again at the start.
     at = api(host, "query?query=time()")["result"][0]
     assert eventually(lambda: bool(query(host, "up")))
-    before = container(host)
+    before = PROMETHEUS.container(host)
     host.check_output("docker rm --force %s", before)
     assert converge({}).returncode == 0
-    assert container(host) != before
+    assert PROMETHEUS.container(host) != before
     found = api(host, f"query?query=up&time={at}")["result"]
     assert {series["metric"]["job"] for series in found} >= {"prometheus", "again"}

@@ -1,0 +1,81 @@
+"""How the tests of all scenarios ask a running system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "127.0.80.2"
+TEST_VARS = ROOT / ".sandbox" / "test_vars.yml"
+PATIENCE_SECONDS = 60
+
+Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def default_of(role: str, variable: str) -> Any:
+    """The value a variable has in these tests: the sandbox's own, or else the role's default."""
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
+    return yaml.safe_load(TEST_VARS.read_text()).get(variable, defaults[variable])
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """True as soon as the condition holds; False when it still does not when patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
+
+
+def curl(*words: str) -> str:
+    """What a browser that accepts the self-signed certificate gets; empty without an answer."""
+    command = ["curl", "--silent", "--insecure", "--max-time", "20", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def status(*words: str) -> str:
+    """The HTTP status of what curl got, 000 without an answer."""
+    return curl("--output", "/dev/null", "--write-out", "%{http_code}", *words)
+
+
+def folded(text: str) -> str:
+    """Ansible's output as a reader takes it in: line breaks, indentation and the escapes of quotes gone."""
+    return " ".join(text.replace('\\"', '"').split())
+
+
+@dataclass(frozen=True)
+class Service:
+    """One Compose service of the server, by the name that compose_service knows it by."""
+
+    name: str
+
+    def container(self, host: Host) -> str:
+        """Id of its container, running or not."""
+        label = f"label=com.docker.compose.project=miniweb-{self.name}"
+        return host.check_output("docker ps --all --quiet --filter %s", label)
+
+    def started(self, host: Host) -> str:
+        """What changes when it is recreated or restarted."""
+        return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' %s", self.container(host))
+
+    def inspected(self, host: Host) -> dict[str, Any]:
+        """Everything the engine says of it."""
+        return json.loads(host.check_output("docker inspect %s", self.container(host)))[0]
+
+    def refuses(self, host: Host, converge: Converge, variables: dict[str, Any], sentence: str) -> None:
+        """Assert that a run with these variables fails with this sentence and leaves the service as it was."""
+        before = self.started(host)
+        done = converge(variables)
+        assert done.returncode != 0
+        assert sentence in folded(done.stdout)
+        assert self.started(host) == before
