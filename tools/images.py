@@ -381,7 +381,7 @@ def ensure_registry(image: str) -> None:
 
 
 def push(tag: str) -> None:
-    repository, _, version = tag.partition(":")
+    repository, dummy, version = tag.partition(":")
     if ask_registry(f"{repository}/manifests/{version}") == 200:
         return
     with step(f"{tag} pushed"):

@@ -42,7 +42,7 @@ def table(options: dict[str, dict[str, Any]]) -> str:
 def rendered(role: Path) -> str:
     """The README of a role with today's table; what follows the marker is replaced."""
     specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())
-    head, marker, _ = (role / "README.md").read_text().partition(MARKER)
+    head, marker, dummy = (role / "README.md").read_text().partition(MARKER)
     if not marker:
         raise SystemExit(f"{role / 'README.md'} has no line {MARKER.strip()}: add it where the variables shall stand.")
     return f"{head}{MARKER}\n{table(specification['argument_specs']['main']['options'])}"

@@ -210,7 +210,9 @@ def prepare(source: str, scenario: str) -> None:
             try:
                 wait_for_ssh("127.0.80.3")
                 variables = {"ansible_host": "127.0.80.3"}
-                code, _ = playbook("-i", "inventory/sandbox.yml", "playbooks/docker.yml", "-e", json.dumps(variables))
+                code, dummy = playbook(
+                    "-i", "inventory/sandbox.yml", "playbooks/docker.yml", "-e", json.dumps(variables)
+                )
                 if code:
                     raise Failure("The role docker failed on the server, see above.")
                 docker("exec", name, "sh", "-c", "apt-get clean; rm -f /etc/ssh/ssh_host_* /home/admin/.ssh/*")

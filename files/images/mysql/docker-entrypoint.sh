@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # The official image's contract: an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d.
 set -euo pipefail
 shopt -s nullglob

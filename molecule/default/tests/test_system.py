@@ -23,7 +23,7 @@ def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> t
     words = ["-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}", f"{URL}{path}"]
     if body is not None:
         words += ["--data", json.dumps(body)]
-    text, _, code = curl(*words).rpartition("\n")
+    text, dummy, code = curl(*words).rpartition("\n")
     return int(code), json.loads(text)
 
 

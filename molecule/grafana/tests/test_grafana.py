@@ -19,7 +19,7 @@ def call(host: Host, path: str, *options: str) -> tuple[int, str]:
     found = GRAFANA.inspected(host)["NetworkSettings"]["Networks"]
     url = f"http://{found['miniweb-monitor']['IPAddress']}:3000{path}"
     words = ["curl", "--silent", "--write-out", "\n%{http_code}", *options, url]
-    body, _, code = host.check_output(shlex.join(words)).rpartition("\n")
+    body, dummy, code = host.check_output(shlex.join(words)).rpartition("\n")
     return int(code), body
 
 

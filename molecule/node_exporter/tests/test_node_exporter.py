@@ -24,7 +24,7 @@ def metrics(host: Host, password: str = PASSWORD) -> dict[str, float]:
     url = "https://localhost:9100/metrics"
     text = host.check_output(f"curl --silent --fail --cacert {CERTIFICATE} --user {user} {url}")
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines}
+    return {name: float(value) for name, dummy, value in lines}
 
 
 def label(series: str, name: str) -> str:

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """A test double of Grafana, for machines that cannot pull its image. It is not Grafana and is never deployed.
 
 It keeps what the role relies on: the environment variables, the provisioning files, the persistent data and the HTTP
@@ -78,7 +77,8 @@ def entries(directory: Path, key: str, known: dict[str, type]) -> Iterator[dict[
             if not isinstance(entry, dict) or not entry.get("name"):
                 raise Refused(f"{file}: an entry of {key} has no name")
             for name, value in entry.items():
-                if type(value) is not known.get(name):
+                kind = known.get(name, ())
+                if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
                     raise Refused(f"{file}: {entry['name']}: {name} is unknown or has the wrong type")
             yield entry
 
@@ -220,9 +220,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def user(self) -> str | None:
-        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        scheme, dummy, token = self.headers.get("Authorization", "").partition(" ")
         if scheme == "Basic":
-            name, _, password = base64.b64decode(token).decode().partition(":")
+            name, dummy, password = base64.b64decode(token).decode().partition(":")
             return name if self.server.account.accepts(name, password) else None
         session = SimpleCookie(self.headers.get("Cookie", "")).get("grafana_session")
         if session and session.value in self.server.sessions:
@@ -275,7 +275,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["datasources", "uid", uid] if uid in sources:
                 self.answer(200, sources[uid])
             case ["datasources", "uid", uid, "health"] if uid in sources:
-                status, _ = self.ask(uid, "api/v1/query?query=1%2B1")
+                status, dummy = self.ask(uid, "api/v1/query?query=1%2B1")
                 good = {"status": "OK", "message": "Successfully queried the Prometheus API."}
                 self.answer(
                     *((200, good) if status == 200 else (400, {"status": "ERROR", "message": f"HTTP {status}"}))

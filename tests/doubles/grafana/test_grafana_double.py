@@ -81,7 +81,7 @@ class Instance:
 
     def refusal(self, **environment: str) -> str:
         process = self.start(**environment)
-        _, log = process.communicate(timeout=30)
+        dummy, log = process.communicate(timeout=30)
         assert process.returncode != 0
         return log
 
