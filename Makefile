@@ -5,10 +5,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help up down status test test-role lint unit clean-cache
+.PHONY: help setup up down status test test-role lint unit clean-cache
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: .venv/ready  ## Make the virtual environment alone, to deploy to a server of your own
 
 up: .venv/ready  ## Start the sandbox server and deploy the whole system to it
 	@$(BIN)/python tools/sandbox.py up --source $(IMAGES)
@@ -36,5 +38,5 @@ unit: .venv/ready  ## Run the unit tests alone
 clean-cache:  ## Remove the cached images, so that the next run builds them from today's packages
 	rm -rf "$${MINIWEB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/miniweb}"
 
-.venv/ready: requirements.txt files/webapp/requirements.txt files/webapp/requirements-test.txt tools/venv
-	@tools/venv
+.venv/ready: requirements.txt files/webapp/requirements.txt files/webapp/requirements-test.txt tools/setup
+	@tools/setup

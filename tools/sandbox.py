@@ -26,7 +26,6 @@ KEY = STATE / "ssh_key"
 ENGINE_LOG = STATE / "dockerd.log"
 ENGINE_PID = STATE / "dockerd.pid"
 SECRETS = ROOT / "secrets" / "sandbox"
-COLLECTION = ROOT / ".ansible" / "collections" / "ansible_collections" / "miniweb" / "stack"
 SHARED = ROOT / ".config" / "molecule" / "config.yml"
 NAME = "miniweb-sandbox"
 BARE = "miniweb/server:current"
@@ -105,14 +104,11 @@ def ensure_engine() -> None:
 
 
 def ensure_controller() -> None:
-    """SSH client, key pair, and the collection's own name for Ansible."""
+    """SSH client and key pair."""
     install("ssh-keygen", "openssh-client")
     STATE.mkdir(mode=0o700, exist_ok=True)
     if not KEY.exists():
         images.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAME, "-f", str(KEY)])
-    if not COLLECTION.is_symlink():
-        COLLECTION.parent.mkdir(parents=True, exist_ok=True)
-        COLLECTION.symlink_to(ROOT)
 
 
 def server_options(name: str, at: str) -> list[str]:
