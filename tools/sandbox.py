@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ STATE = ROOT / ".sandbox"
 KEY = STATE / "ssh_key"
 ENGINE_LOG = STATE / "dockerd.log"
 ENGINE_PID = STATE / "dockerd.pid"
+ENGINE_RUNS = Path("/run/docker.pid")
 SECRETS = ROOT / "secrets" / "sandbox"
 SHARED = ROOT / ".config" / "molecule" / "config.yml"
 NAME = "miniweb-sandbox"
@@ -90,7 +92,7 @@ def ensure_engine() -> None:
             images.run(["systemctl", "start", "docker"])
         else:
             # A process that was killed leaves its file behind, and the engine would take it for another one.
-            Path("/run/docker.pid").unlink(missing_ok=True)
+            ENGINE_RUNS.unlink(missing_ok=True)
             with ENGINE_LOG.open("ab") as log:
                 process = subprocess.Popen(
                     ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -326,15 +328,20 @@ def down() -> None:
         process = int(ENGINE_PID.read_text())
         with step(f"Docker engine: process {process} stopped"):
             if Path(f"/proc/{process}/comm").exists() and Path(f"/proc/{process}/comm").read_text() == "dockerd\n":
-                os.kill(process, 15)
-                while answers():
-                    time.sleep(0.5)
+                os.kill(process, signal.SIGTERM)
+                deadline = time.monotonic() + ENGINE_SECONDS
+                # The engine removes its file last.
+                while ENGINE_RUNS.exists():
+                    if time.monotonic() > deadline:
+                        raise Failure(f"The engine, process {process}, does not stop within {ENGINE_SECONDS} s: end it.")
+                    time.sleep(0.2)
     for path in (STATE, SECRETS, HOST_VARS.parent):
         if path.exists():
             shutil.rmtree(path)
-    say(
-        "Removed: server, registry, images, keys and passwords of the sandbox. The image cache outside the project stays."
-    )
+    if SECRETS.parent.is_dir() and not any(SECRETS.parent.iterdir()):
+        SECRETS.parent.rmdir()
+    say("Removed: server, registry, images, keys and passwords of the sandbox.")
+    say("Kept: Docker itself, .venv, and the image cache outside the project (`make clean-cache`).")
 
 
 def main() -> int:
