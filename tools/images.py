@@ -188,6 +188,22 @@ def run(*pipeline: list[str], stdin: Path | None = None, stdout: Path | None = N
         return printed.decode().strip()
 
 
+def install(packages: dict[str, str]) -> None:
+    """Install with apt, as root, the packages of those programs that are missing; say what to do elsewhere."""
+    missing = {program: package for program, package in packages.items() if not shutil.which(program)}
+    if not missing:
+        return
+    words = " ".join(missing.values())
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise Failure(
+            f"{' and '.join(missing)} cannot be found: install what is missing (Debian and Ubuntu: apt-get install {words})."
+        )
+    with step(f"{words}: installed"):
+        run(["apt-get", "update"])
+        command = ["apt-get", "install", "--yes", "--no-install-recommends", *words.split()]
+        run(["env", "DEBIAN_FRONTEND=noninteractive", *command])
+
+
 def docker(*arguments: str) -> str:
     return run(["docker", *arguments])
 
@@ -276,17 +292,6 @@ def restored(source: Path, consumer: list[str]) -> bool:
 # -- images -----------------------------------------------------------------------------------------------------------
 
 
-def need_mmdebstrap() -> None:
-    if shutil.which("mmdebstrap"):
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
-        raise Failure("mmdebstrap is not installed: install it (Debian and Ubuntu: apt-get install mmdebstrap).")
-    with step("mmdebstrap: installed"):
-        run(["apt-get", "update"])
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", "debian-archive-keyring", "mmdebstrap"]
-        run(["env", "DEBIAN_FRONTEND=noninteractive", *install])
-
-
 def ensure_base(suite: str, cache: Path) -> str:
     tag = base_tag(suite, platform.machine())
     if exists("image", tag):
@@ -295,7 +300,10 @@ def ensure_base(suite: str, cache: Path) -> str:
     importer = ["docker", "import", "-", tag]
     with step(f"base: {tag}"):
         if not restored(archive, importer):
-            need_mmdebstrap()
+            # Without root it makes the base in a user namespace.
+            install(
+                {"mmdebstrap": "mmdebstrap debian-archive-keyring"} | ({"newuidmap": "uidmap"} if os.geteuid() else {})
+            )
             store(["mmdebstrap", *BASE_OPTIONS, suite, "-"], archive)
             feed(archive, importer)
     return tag

@@ -64,18 +64,6 @@ def answers() -> bool:
     return done.returncode == 0
 
 
-def install(program: str, package: str) -> None:
-    """Install a program with apt as root; say what to do elsewhere."""
-    if shutil.which(program):
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
-        raise Failure(f"{program} is not installed: install it (Debian and Ubuntu: apt-get install {package}).")
-    with step(f"{package}: installed"):
-        images.run(["apt-get", "update"])
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", *package.split()]
-        images.run(["env", "DEBIAN_FRONTEND=noninteractive", *command])
-
-
 def ensure_engine() -> None:
     """Find a Docker engine, or install and start one."""
     if answers():
@@ -85,7 +73,7 @@ def ensure_engine() -> None:
             "No Docker engine answers: start it, or add your user to the group docker (sudo usermod -aG docker "
             f"{os.environ.get('USER', '$USER')}) and log in again."
         )
-    install("dockerd", "docker.io iptables")
+    images.install({"dockerd": "docker.io iptables"})
     STATE.mkdir(exist_ok=True)
     with step("Docker engine: started"):
         if Path("/run/systemd/system").is_dir():
@@ -107,7 +95,7 @@ def ensure_engine() -> None:
 
 def ensure_controller() -> None:
     """SSH client and key pair."""
-    install("ssh-keygen", "openssh-client")
+    images.install({"ssh-keygen": "openssh-client"})
     STATE.mkdir(mode=0o700, exist_ok=True)
     if not KEY.exists():
         images.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAME, "-f", str(KEY)])
@@ -333,7 +321,9 @@ def down() -> None:
                 # The engine removes its file last.
                 while ENGINE_RUNS.exists():
                     if time.monotonic() > deadline:
-                        raise Failure(f"The engine, process {process}, does not stop within {ENGINE_SECONDS} s: end it.")
+                        raise Failure(
+                            f"The engine, process {process}, does not stop within {ENGINE_SECONDS} s: end it."
+                        )
                     time.sleep(0.2)
     for path in (STATE, SECRETS, HOST_VARS.parent):
         if path.exists():
