@@ -114,9 +114,11 @@ def default_of(variable: str, defaults: str) -> str:
 
 def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
     """Source and reason; `probe` pulls an official image and returns what was in the way, or None."""
-    if requested != "auto":
+    if requested == "packages":
         return requested, "as asked"
     obstacle = probe()
+    if obstacle and requested == "official":
+        raise Failure(f"IMAGES=official: {obstacle}; reach a registry, or use IMAGES=packages.")
     return ("packages", obstacle) if obstacle else ("official", "they can be pulled")
 
 
@@ -405,7 +407,7 @@ def push(tag: str) -> None:
 @functools.cache
 def chosen_source(requested: str) -> str:
     with contextlib.ExitStack() as stack:
-        if requested == "auto":
+        if requested != "packages":
             stack.enter_context(step("asked for an official image"))
         source, reason = decide(requested, probe_official)
     say(f"images: {source} ({reason})")

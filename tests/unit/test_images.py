@@ -104,12 +104,17 @@ def test_decide_asks_a_registry(requested: str, obstacle: str | None, source: st
     assert obstacle is None or reason == obstacle
 
 
-@pytest.mark.parametrize("requested", ["official", "packages"])
-def test_decide_obeys_without_asking(requested: str) -> None:
+def test_decide_builds_without_asking() -> None:
     def probe() -> str | None:
         raise AssertionError("asked although told")
 
-    assert images.decide(requested, probe)[0] == requested
+    assert images.decide("packages", probe)[0] == "packages"
+
+
+def test_decide_refuses_official_images_that_cannot_be_pulled() -> None:
+    assert images.decide("official", lambda: None)[0] == "official"
+    with pytest.raises(images.Failure, match="IMAGES=official: no way there; reach a registry, or use IMAGES=packages"):
+        images.decide("official", lambda: "no way there")
 
 
 def test_host_vars_of_own_images() -> None:
