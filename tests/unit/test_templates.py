@@ -24,19 +24,42 @@ def trusted(value: Any) -> Any:
     return value
 
 
-def render(role: str, template: str, **given: Any) -> str:
+def templar(role: str, given: dict[str, Any]) -> Templar:
     variables: dict[str, Any] = {"inventory_hostname": "www", "ansible_facts": {}}
     for name in ("defaults/main.yml", "vars/main.yml"):
         variables.update(trusted(yaml.safe_load((ROOT / "roles" / role / name).read_text())))
-    variables.update(given)
+    return Templar(loader=DataLoader(), variables=variables | given)
+
+
+def render(role: str, template: str, **given: Any) -> str:
     text = (ROOT / "roles" / role / "templates" / template).read_text()
     overrides = {"trim_blocks": True, "keep_trailing_newline": True}
-    templar = Templar(loader=DataLoader(), variables=variables)
-    return str(templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides))
+    rendered = templar(role, given).template(trust_as_template(text), escape_backslashes=False, overrides=overrides)
+    return str(rendered)
 
 
 def servers(configuration: str) -> list[str]:
     return re.split(r"^server \{$", configuration, flags=re.MULTILINE)[1:]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "source", "package"),
+    [
+        ("Debian", "13.2", "distribution", "docker-compose"),
+        ("Ubuntu", "22.04", "distribution", "docker-compose-v2"),
+        ("Ubuntu", "24.04", "distribution", "docker-compose-v2"),
+        ("Debian", "12.9", "docker", "docker-compose-plugin"),
+        ("Ubuntu", "24.04", "docker", "docker-compose-plugin"),
+    ],
+)
+def test_docker_packages_of_each_distribution(distribution: str, version: str, source: str, package: str) -> None:
+    facts = {
+        "distribution": distribution,
+        "distribution_version": version,
+        "distribution_major_version": version.split(".")[0],
+    }
+    packages = templar("docker", {"ansible_facts": facts, "docker_source": source})
+    assert package in packages.template(trust_as_template("{{ __docker_packages }}"))
 
 
 def test_nginx_main_site() -> None:

@@ -11,6 +11,37 @@ from testinfra.host import Host
 
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
+# A signed apt repository in the layout of Docker's own, which holds Debian's packages under Docker's names.
+REPOSITORY = """
+set -eu
+apt-get install --yes --no-install-recommends apt-utils dpkg-dev gnupg
+architecture=$(dpkg --print-architecture)
+rm -rf /srv/apt /tmp/repack; mkdir -p /srv/apt/debian/pool /srv/apt/debian/dists/trixie/stable/binary-$architecture
+while read name new depends; do
+    mkdir -p /tmp/repack/$new; cd /tmp/repack/$new
+    apt-get download $name
+    dpkg-deb --raw-extract $name*.deb tree
+    sed -i -E "/^(Source|Pre-Depends|Depends|Breaks|Replaces|Conflicts|Provides|Recommends|Suggests|Enhances|Built-Using|\
+Static-Built-Using):/d; s/^Package:.*/Package: $new\\nDepends: $depends\\nConflicts: $name\\nReplaces: $name/" tree/DEBIAN/control
+    dpkg-deb --build -Znone tree /srv/apt/debian/pool > /dev/null
+done <<END
+docker.io docker-ce containerd.io, docker-ce-cli
+docker-cli docker-ce-cli libc6
+containerd containerd.io runc
+docker-compose docker-compose-plugin libc6
+docker-buildx docker-buildx-plugin libc6
+END
+cd /srv/apt/debian
+apt-ftparchive packages pool > dists/trixie/stable/binary-$architecture/Packages
+apt-ftparchive -o APT::FTPArchive::Release::Suite=trixie -o APT::FTPArchive::Release::Components=stable \\
+    -o APT::FTPArchive::Release::Architectures=$architecture release dists/trixie > /tmp/Release
+gpg --batch --yes --passphrase '' --quick-generate-key tests@example.com
+gpg --batch --yes --clearsign --output dists/trixie/InRelease /tmp/Release
+gpg --armor --export tests@example.com > gpg
+setsid python3 -m http.server --bind 127.0.0.1 --directory /srv/apt 8099 > /dev/null 2>&1 < /dev/null &
+echo $! > /run/repository.pid
+"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def restarts_without_limit(host: Host) -> None:
@@ -103,6 +134,19 @@ def test_bad_input_is_refused_in_one_sentence(converge: Converge, variables: dic
     done = converge(variables)
     assert done.returncode != 0
     assert sentence in folded(done.stdout)
+
+
+def test_dockers_own_repository_is_a_source(host: Host, converge: Converge) -> None:
+    host.check_output("sh -c %s", REPOSITORY)
+    variables = {"docker_source": "docker", "docker_repository_url": "http://127.0.0.1:8099"}
+    assert converge(variables, "--check").returncode == 0
+    assert not host.package("docker-ce").is_installed
+    assert converge(variables).returncode == 0
+    assert host.package("docker-ce").is_installed
+    assert "changed=0" in converge(variables).stdout
+    host.check_output(
+        "kill $(cat /run/repository.pid); rm /etc/apt/sources.list.d/docker.sources /etc/apt/keyrings/docker.asc"
+    )
 
 
 def test_a_distribution_that_is_not_supported_is_named(host: Host, converge: Converge) -> None:
