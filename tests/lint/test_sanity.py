@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +52,9 @@ def test_sanity(tmp_path: Path) -> None:
     prepare_home()
     collection = tmp_path / "ansible_collections" / "miniweb" / "stack"
     copy_collection(collection)
+    # The modules for AWS are imported with the collection they build on.
+    amazon = Path(find_spec("ansible_collections.amazon.aws").submodule_search_locations[0])
+    shutil.copytree(amazon, collection.parents[1] / "amazon" / "aws", ignore=shutil.ignore_patterns("tests", "docs"))
     command = [str(Path(sys.executable).with_name("ansible-test")), "sanity", "--python", PYTHON, "--color", "no"]
     environment = {**os.environ, "HOME": str(HOME)}
     done = subprocess.run(command, cwd=collection, env=environment, capture_output=True, text=True, check=False)

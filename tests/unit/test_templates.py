@@ -43,6 +43,19 @@ def servers(configuration: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("variables", "cost"),
+    [
+        # (0.0208 + 0.005) * 730 + 20 * 0.08
+        ({}, "20.43 US dollars a month"),
+        ({"ec2_instance_type": "t4g.micro", "ec2_volume_size_gb": 100}, "17.78 US dollars a month"),
+        ({"ec2_instance_type": "m7i.large"}, "unknown"),
+    ],
+)
+def test_what_a_server_costs_is_never_guessed(variables: dict[str, Any], cost: str) -> None:
+    assert str(templar("ec2", variables).template(trust_as_template("{{ __ec2_cost }}"))).startswith(cost)
+
+
+@pytest.mark.parametrize(
     ("distribution", "version", "source", "package"),
     [
         ("Debian", "13.2", "distribution", "docker-compose"),

@@ -1,0 +1,470 @@
+"""The role ec2 as its users see it: what is in the account afterwards, what a run costs, and what is refused."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from asking import ROOT, folded
+
+SCENARIO = yaml.safe_load((ROOT / "molecule" / "ec2" / "molecule.yml").read_text())
+os.environ.update(SCENARIO["provisioner"]["env"])
+TODAY = datetime.date.today().isoformat()
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+CALLS = EPHEMERAL / "aws" / "calls"
+REFUSALS = EPHEMERAL / "aws" / "refusals.json"
+KEY = EPHEMERAL / "key"
+NAME = "miniweb-production"
+GROUP = f"{NAME}-administrators"
+PORTS = (22, 3000, 9090, 9100)
+
+
+def ansible(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    program, *rest = words
+    surroundings = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment}
+    surroundings.pop("ANSIBLE_FORCE_COLOR", None)
+    command = [str(Path(sys.executable).with_name(program)), *rest]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=surroundings)
+    print(done.stdout[-4000:], done.stderr[-2000:])
+    return done
+
+
+def play(playbook: str, *words: str, environment: dict[str, str] | None = None, **variables: Any) -> Any:
+    """Run a playbook with the scenario's variables and these."""
+    command = ["ansible-playbook", "--inventory", "localhost,", str(ROOT / "playbooks" / f"{playbook}.yml")]
+    command += [
+        "--extra-vars",
+        f"@{ROOT / 'molecule' / 'ec2' / 'variables.json'}",
+        "--extra-vars",
+        json.dumps(variables),
+    ]
+    return ansible(*command, *words, **environment or {})
+
+
+def succeeds(playbook: str, *words: str, **variables: Any) -> str:
+    """Run a playbook that must succeed; return "changed" or "unchanged"."""
+    done = play(playbook, *words, **variables)
+    assert done.returncode == 0, done.stdout
+    return "unchanged" if " changed=0 " in done.stdout else "changed"
+
+
+def refused(playbook: str, sentence: str, environment: dict[str, str] | None = None, **variables: Any) -> None:
+    """Run a playbook that must fail with this sentence and leave the account as it was."""
+    before = account()
+    done = play(playbook, environment=environment, **variables)
+    assert done.returncode != 0
+    assert sentence in folded(done.stdout)
+    assert account() == before
+
+
+def ec2() -> Any:
+    return boto3.client(
+        "ec2", region_name=os.environ["AWS_REGION"], aws_access_key_id="observer", aws_secret_access_key="observer"
+    )
+
+
+def instances() -> list[dict[str, Any]]:
+    alive = [{"Name": "instance-state-name", "Values": ["running", "stopped"]}]
+    answer = ec2().describe_instances(Filters=alive)
+    return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
+
+
+def tags(resource: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
+
+
+def group(name: str) -> dict[str, Any]:
+    return ec2().describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"][0]
+
+
+def rules(name: str = GROUP) -> dict[tuple[str, int], str]:
+    """Descriptions of the rules of a group, by network and port."""
+    found = {}
+    for permission in group(name)["IpPermissions"]:
+        for entry in permission["IpRanges"] + permission["Ipv6Ranges"]:
+            network = entry.get("CidrIp") or entry["CidrIpv6"]
+            found[network, permission["FromPort"]] = entry.get("Description", "")
+    return found
+
+
+def operators() -> dict[str, set[str]]:
+    """Networks by operator."""
+    found: dict[str, set[str]] = {}
+    for place, description in rules().items():
+        for grant in description.removeprefix("miniweb: ").split("; "):
+            found.setdefault(grant.split()[0], set()).add(place[0])
+    return found
+
+
+def account() -> Any:
+    """Everything that a run could change."""
+    client = ec2()
+    return (
+        [(one["InstanceId"], one["InstanceType"], one["State"]["Name"]) for one in instances()],
+        sorted(address["PublicIp"] for address in client.describe_addresses()["Addresses"]),
+        sorted(pair["KeyName"] for pair in client.describe_key_pairs()["KeyPairs"]),
+        sorted(one["GroupName"] for one in client.describe_security_groups()["SecurityGroups"]),
+        rules() if instances() else {},
+    )
+
+
+@pytest.fixture
+def refuses() -> Iterator[Any]:
+    """Let AWS refuse calls: refuses(RunInstances="UnauthorizedOperation")."""
+
+    def refuse(**calls: str) -> None:
+        REFUSALS.write_text(json.dumps(calls))
+
+    yield refuse
+    REFUSALS.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def service() -> Iterator[Any]:
+    """A service that tells addresses; what it answers is in its `answers`, by path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = server.answers[self.path].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers = {"/one": "198.51.100.4\n", "/two": "198.51.100.4", "/six": "2001:db8::4"}
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+def found_at(service: Any) -> dict[str, Any]:
+    return {
+        "ec2_access_addresses": [],
+        "ec2_access_ipv4_services": [f"{service.url}/one", f"{service.url}/two"],
+        "ec2_access_ipv6_services": [f"{service.url}/six"],
+    }
+
+
+def test_the_server_is_as_promised() -> None:
+    (server,) = instances()
+    assert (server["InstanceType"], server["ImageId"]) == ("t3.small", "ami-00000000000debian2")
+    assert server["MetadataOptions"]["HttpTokens"] == "required"
+    assert tags(server) == {
+        "Name": NAME,
+        "Project": "miniweb",
+        "Environment": "production",
+        "ManagedBy": "miniweb.stack",
+        "Distribution": "debian-13",
+    }
+    identifier = server["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    volume = ec2().describe_volumes(VolumeIds=[identifier])["Volumes"][0]
+    assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 20)
+
+
+def test_the_key_is_here_and_its_public_half_there() -> None:
+    assert KEY.stat().st_mode & 0o777 == 0o600
+    (pair,) = ec2().describe_key_pairs()["KeyPairs"]
+    assert instances()[0]["KeyName"] == pair["KeyName"]
+    assert tags(pair)["Name"] == NAME
+
+
+def test_the_address_stays() -> None:
+    (address,) = ec2().describe_addresses()["Addresses"]
+    assert address["InstanceId"] == instances()[0]["InstanceId"]
+
+
+def test_the_inventory_finds_it() -> None:
+    done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--host", NAME)
+    found = json.loads(done.stdout)
+    assert found["ansible_host"] == ec2().describe_addresses()["Addresses"][0]["PublicIp"]
+    assert found["ansible_user"] == "admin"
+    assert found["miniweb_admin_addresses"] == ["0.0.0.0/0"]
+
+
+def test_everyone_reaches_the_site_and_only_the_operator_the_rest() -> None:
+    assert set(rules(f"{NAME}-public")) == {(network, port) for network in ("0.0.0.0/0", "::/0") for port in (80, 443)}
+    assert rules() == {("203.0.113.7/32", port): f"miniweb: alice {TODAY}" for port in PORTS}
+
+
+def test_check_mode_finds_nothing_to_change() -> None:
+    before = account()
+    assert succeeds("provision", "--check", "--diff") == "unchanged"
+    assert account() == before
+
+
+def test_the_end_says_what_there_is_what_it_costs_and_what_comes_next() -> None:
+    said = folded(play("provision").stdout)
+    assert f"Server {NAME}, {instances()[0]['InstanceId']}, t3.small, in eu-central-1" in said
+    assert "Cost 20.43 US dollars a month on demand in us-east-1" in said
+    assert "ansible-playbook -i inventory/aws_ec2.yml site.yml" in said
+
+
+def test_access_follows_the_operator_and_nobody_else() -> None:
+    assert succeeds("access", ec2_access_operator="bob", ec2_access_addresses=["192.0.2.9"]) == "changed"
+    assert succeeds("access", ec2_access_addresses=["198.51.100.4"]) == "changed"
+    assert operators() == {"alice": {"198.51.100.4/32"}, "bob": {"192.0.2.9/32"}}
+    assert succeeds("access", ec2_access_addresses=["198.51.100.4"]) == "unchanged"
+
+
+def test_the_address_is_found_by_asking(service: Any) -> None:
+    assert succeeds("access", **found_at(service)) == "changed"
+    assert operators()["alice"] == {"198.51.100.4/32", "2001:db8::4/128"}
+    assert operators()["bob"] == {"192.0.2.9/32"}
+
+
+def test_one_service_is_enough_when_the_other_is_away(service: Any) -> None:
+    services = {**found_at(service), "ec2_access_ipv4_services": ["http://127.0.0.1:9", f"{service.url}/two"]}
+    assert succeeds("access", **services) == "unchanged"
+
+
+def test_two_operators_share_an_address() -> None:
+    shared = {"ec2_access_addresses": ["192.0.2.9"]}
+    assert succeeds("access", **shared) == "changed"
+    assert operators() == {"alice": {"192.0.2.9/32"}, "bob": {"192.0.2.9/32"}}
+    assert succeeds("access", ec2_access_action="revoke", ec2_access_operator="bob") == "changed"
+    assert operators() == {"alice": {"192.0.2.9/32"}}
+
+
+def test_grant_adds_and_list_changes_nothing() -> None:
+    more = {"ec2_access_action": "grant", "ec2_access_addresses": ["203.0.113.0/24"]}
+    assert succeeds("access", "--check", **more) == "changed"
+    assert operators() == {"alice": {"192.0.2.9/32"}}
+    assert succeeds("access", **more) == "changed"
+    assert operators() == {"alice": {"192.0.2.9/32", "203.0.113.0/24"}}
+    before = account()
+    done = play("access", ec2_access_action="list")
+    assert f"alice: 192.0.2.9/32 to 22, 3000, 9090, 9100 since {TODAY}" in folded(done.stdout)
+    assert account() == before
+
+
+def test_grants_that_have_ended_are_removed_and_rules_of_others_are_not() -> None:
+    def permission(network: str, description: str) -> dict[str, Any]:
+        entry = {"CidrIp": network, "Description": description}
+        return {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [entry]}
+
+    old = permission("192.0.2.77/32", "miniweb: carol 2020-01-01 until 2020-02-01")
+    foreign = permission("192.0.2.88/32", "the monitoring of our company")
+    ec2().authorize_security_group_ingress(GroupId=group(GROUP)["GroupId"], IpPermissions=[old, foreign])
+    assert succeeds("access", ec2_access_expires_days=7) == "changed"
+    until = (datetime.date.today() + datetime.timedelta(days=7)).isoformat()
+    assert rules()["203.0.113.7/32", 22] == f"miniweb: alice {TODAY} until {until}"
+    assert {network for network, dummy in rules()} == {"203.0.113.7/32", "192.0.2.88/32"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ({"/one": "<html>Welcome to the hotel</html>"}, 'answers "<html>Welcome to the hotel</html>", which is not an'),
+        ({"/six": "Log in"}, 'answers "Log in", which is not an address'),
+        ({"/one": "2001:db8::4"}, "answers 2001:db8::4, which is not an IPv4 address"),
+        ({"/one": "192.0.2.1"}, "The services for your address contradict each other"),
+    ],
+)
+def test_an_answer_that_is_no_address_changes_nothing(service: Any, answers: dict[str, str], sentence: str) -> None:
+    service.answers.update(answers)
+    refused("access", sentence, **found_at(service))
+
+
+def test_no_answer_changes_nothing() -> None:
+    services = {"ec2_access_addresses": [], "ec2_access_ipv4_services": ["http://127.0.0.1:9"]}
+    refused("access", "No service tells your address", **services, ec2_access_ipv6_services=[])
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ec2_access_addresses": ["0.0.0.0/0"]}, 'addresses: "0.0.0.0/0" lets practically everyone reach'),
+        ({"ec2_access_allow_anywhere": True}, "set ec2_access_really_allow_anywhere as well"),
+        ({"ec2_access_addresses": ["home"]}, 'addresses: "home" is not an address or network'),
+        ({"ec2_access_operator": "a b"}, 'operator: "a b" cannot be used'),
+        ({"ec2_name": "other"}, '0 security groups are called "other-production-administrators"'),
+        ({"ec2_access_action": "open"}, "value of ec2_access_action must be one of"),
+    ],
+)
+def test_bad_access_is_refused_in_one_sentence(variables: dict[str, Any], sentence: str) -> None:
+    refused("access", sentence, **variables)
+
+
+def test_everyone_comes_in_when_told_twice() -> None:
+    twice = {"ec2_access_allow_anywhere": True, "ec2_access_really_allow_anywhere": True}
+    assert succeeds("access", ec2_access_addresses=["0.0.0.0/0"], **twice) == "changed"
+    assert operators()["alice"] == {"0.0.0.0/0"}
+    assert succeeds("access") == "changed"
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ec2_name": "Mini_Web"}, 'ec2_name, ec2_environment: "Mini_Web" and "production" must each be'),
+        ({"ec2_distribution": "debian-12"}, "value of ec2_distribution must be one of: debian-13, ubuntu-24.04"),
+        ({"ec2_volume_size_gb": 2}, "ec2_volume_size_gb: 2 GB are too small"),
+        ({"ec2_admin_ports": [22, 443]}, "ec2_public_ports, ec2_admin_ports: 80, 443 and 22, 443 must be"),
+        ({"ec2_public_key": "ssh-dss AAAA"}, 'ec2_public_key: "ssh-dss AAAA" is no public key that EC2 takes'),
+        (
+            {"ec2_instance_type": "t3.medium"},
+            "the server is a t3.small, not a t3.medium; change it with playbooks/resize",
+        ),
+        ({"ec2_environment": "test", "ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-'),
+        ({"ec2_environment": "test", "ec2_image_id": "ami-00000000000debian3"}, "has no image for x86_64"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(variables: dict[str, Any], sentence: str) -> None:
+    refused("provision", sentence, **variables)
+
+
+def test_credentials_that_are_missing_are_named() -> None:
+    home = {
+        "HOME": str(EPHEMERAL),
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    refused("provision", "AWS credentials are missing: set AWS_PROFILE", environment=home)
+
+
+def test_a_region_that_is_missing_is_named() -> None:
+    refused(
+        "provision", "The AWS region is missing: set AWS_REGION", environment={"HOME": str(EPHEMERAL), "AWS_REGION": ""}
+    )
+
+
+def test_an_endpoint_that_does_not_answer_is_named() -> None:
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.80.4:5", "AWS_MAX_ATTEMPTS": "1"}
+    refused("access", "No answer from http://127.0.80.4:5/: the region in it does not exist", environment=nowhere)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "sentence"),
+    [
+        ("DescribeInstances", "UnauthorizedOperation", "AWS does not permit DescribeInstances with these credentials"),
+        ("DescribeInstances", "RequestExpired", "AWS does not accept the credentials (RequestExpired)"),
+    ],
+)
+def test_what_aws_refuses_is_said_in_one_sentence(refuses: Any, call: str, code: str, sentence: str) -> None:
+    refuses(**{call: code})
+    done = play("provision")
+    assert done.returncode != 0
+    assert sentence in folded(done.stdout)
+
+
+def test_the_type_is_changed_and_address_and_data_stay() -> None:
+    before, (address,) = instances()[0], ec2().describe_addresses()["Addresses"]
+    assert succeeds("resize", "--check", ec2_instance_type="t3.medium") == "changed"
+    assert instances()[0]["InstanceType"] == "t3.small"
+    assert succeeds("resize", ec2_instance_type="t3.medium") == "changed"
+    (after,) = instances()
+    assert (after["InstanceId"], after["InstanceType"], after["State"]["Name"]) == (
+        before["InstanceId"],
+        "t3.medium",
+        "running",
+    )
+    assert after["BlockDeviceMappings"] == before["BlockDeviceMappings"]
+    assert ec2().describe_addresses()["Addresses"] == [address]
+    assert succeeds("resize", ec2_instance_type="t3.medium") == "unchanged"
+    assert succeeds("resize") == "changed"
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-central-1'),
+        ({"ec2_instance_type": "t4g.small"}, "t4g.small is arm64, and what is installed on the server is x86_64"),
+        ({"ec2_environment": "test"}, "there is no server miniweb-test; make it with playbooks/provision.yml"),
+    ],
+)
+def test_a_type_that_does_not_suit_is_refused(variables: dict[str, Any], sentence: str) -> None:
+    refused("resize", sentence, **variables)
+
+
+def test_drift_is_repaired() -> None:
+    before, client, public = account(), ec2(), group(f"{NAME}-public")["GroupId"]
+    opened = [{"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    closed = [{"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    client.authorize_security_group_ingress(GroupId=public, IpPermissions=opened)
+    client.revoke_security_group_ingress(GroupId=public, IpPermissions=closed)
+    client.delete_key_pair(KeyName=client.describe_key_pairs()["KeyPairs"][0]["KeyName"])
+    client.stop_instances(InstanceIds=[instances()[0]["InstanceId"]])
+    assert succeeds("provision") == "changed"
+    assert account() == before
+    assert set(rules(f"{NAME}-public")) == {(network, port) for network in ("0.0.0.0/0", "::/0") for port in (80, 443)}
+
+
+def test_another_key_is_not_taken_for_the_servers() -> None:
+    private, public = KEY.read_bytes(), KEY.with_suffix(".pub").read_bytes()
+    KEY.unlink()
+    KEY.with_suffix(".pub").unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY)], check=True)
+    refused("provision", "ec2_private_key_file: the server was made with the key pair miniweb-production-")
+    KEY.write_bytes(private)
+    KEY.with_suffix(".pub").write_bytes(public)
+    assert succeeds("provision") == "unchanged"
+
+
+def test_what_was_left_half_finished_is_finished_by_the_next_run(refuses: Any) -> None:
+    staging = {"ec2_environment": "staging", "ec2_private_key_file": str(EPHEMERAL / "staging")}
+    refuses(AllocateAddress="AddressLimitExceeded")
+    done = play("provision", **staging)
+    assert done.returncode != 0
+    assert "A quota of the AWS account is used up (AddressLimitExceeded of AllocateAddress" in folded(done.stdout)
+    refuses()
+    assert succeeds("provision", **staging) == "changed"
+    assert succeeds("provision", **staging) == "unchanged"
+    assert len(instances()) == len(ec2().describe_addresses()["Addresses"]) == 2
+
+
+def test_environments_do_not_see_each_other() -> None:
+    done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--list")
+    hosts = json.loads(done.stdout)
+    assert list(hosts["_meta"]["hostvars"]) == [NAME]
+    assert hosts["environment_production"]["hosts"] == [NAME]
+
+
+@pytest.mark.parametrize("answer", ["", "miniweb", "miniweb-staging"])
+def test_nothing_is_deleted_without_its_name(answer: str) -> None:
+    refused("destroy", f'ec2_confirm: "{answer}" is not miniweb-production', ec2_confirm=answer)
+
+
+def test_a_snapshot_that_is_left_is_named(refuses: Any) -> None:
+    volume = instances()[0]["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    marks = [{"Key": "Project", "Value": "miniweb"}, {"Key": "Environment", "Value": "production"}]
+    marks += [{"Key": "ManagedBy", "Value": "miniweb.stack"}]
+    specification = [{"ResourceType": "snapshot", "Tags": marks}]
+    snapshot = ec2().create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
+    refuses(ReleaseAddress="RequestLimitExceeded")
+    assert play("destroy", ec2_confirm=NAME).returncode != 0
+    refuses()
+    done = play("destroy", ec2_confirm=NAME)
+    assert done.returncode != 0
+    assert f"This is left of {NAME} and may cost money: snapshot {snapshot}; run this again" in folded(done.stdout)
+    ec2().delete_snapshot(SnapshotId=snapshot)
+
+
+def test_a_removed_server_leaves_nothing_and_the_other_environment_alone() -> None:
+    done = play("destroy", ec2_confirm=NAME)
+    assert done.returncode == 0
+    assert f"There is nothing of {NAME} in this account and region." in folded(done.stdout)
+    assert [tags(server)["Environment"] for server in instances()] == ["staging"]
+    assert succeeds("destroy", ec2_environment="staging", ec2_confirm="miniweb-staging") == "changed"
+    assert account()[:3] == ([], [], [])
+
+
+def test_the_policy_permits_what_is_called_and_nothing_else() -> None:
+    policy = json.loads((ROOT / "docs" / "aws-policy.json").read_text())
+    permitted = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert permitted == {call for call in CALLS.read_text().split() if re.fullmatch(r"\w+:\w+", call)}

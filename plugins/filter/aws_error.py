@@ -1,0 +1,51 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Filter: what a failed AWS task means, in one sentence."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: aws_error
+short_description: What a failed AWS task means, in one sentence
+version_added: 1.1.0
+author: miniweb.stack maintainers (@miniweb)
+description:
+  - Takes the result of a failed task of an C(amazon.aws) module and returns one sentence that names the cause, a
+    missing permission, expired credentials, an unknown region or a used-up quota, and what to do.
+  - The message itself is returned where the cause is not one of these.
+options:
+  _input:
+    description: Result of the failed task, C(ansible_failed_result), or its message.
+    type: raw
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Say why
+  ansible.builtin.fail:
+    msg: "{{ ansible_failed_result | miniweb.stack.aws_error }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The sentence.
+  type: str
+"""
+
+import typing as t
+
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
+
+
+def aws_error(failed: t.Any) -> str:
+    """Return what a failed task's result, or its message, means."""
+    return sentence(str(failed.get("msg", "") if isinstance(failed, dict) else failed))
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, t.Callable[..., str]]:
+        """Return them by name."""
+        return {"aws_error": aws_error}

@@ -1,0 +1,64 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""What an error of AWS means for the person who runs the playbook, shared by the filter and the modules."""
+
+from __future__ import annotations
+
+import re
+
+CALLED = re.compile(
+    r"An error occurred \((?P<code>[\w.]+)\) when calling the (?P<call>\w+) operation[^:]*: ?(?P<text>.*)", re.S
+)
+
+CREDENTIALS = (
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+)
+PERMISSION = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|TooMany|MaxIOPSLimit|InsufficientInstanceCapacity")
+
+
+def sentence(message: str) -> str:
+    """Return one sentence that names the cause of an error of AWS, and what to do.
+
+    :param message: the text of botocore's exception, or a module's message that ends with it.
+    """
+    found = CALLED.search(message)
+    if found:
+        code, call, text = found["code"], found["call"], found["text"].strip().rstrip(".")
+        if code in CREDENTIALS:
+            return (
+                f"AWS does not accept the credentials ({code}): {text}; renew them, for example with `aws sso login`."
+            )
+        if code in PERMISSION:
+            return f"AWS does not permit {call} with these credentials: add it to their policy, see docs/aws.md."
+        if code == "InsufficientInstanceCapacity":
+            return f"AWS has no room for this instance type just now ({text}): try again later, or take another type."
+        if QUOTA.search(code):
+            return f"A quota of the AWS account is used up ({code} of {call}: {text}): raise it under Service Quotas."
+        return f"AWS refuses {call} ({code}): {text}."
+    if "Unable to locate credentials" in message or "NoCredentialsError" in message:
+        return (
+            "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "
+            "instance with a role."
+        )
+    profile = re.search(r"The config profile \((.*?)\) could not be found", message)
+    if profile:
+        return (
+            f'AWS_PROFILE: the profile "{profile[1]}" is not in your AWS configuration; set AWS_PROFILE to one that is.'
+        )
+    if "region" in message.lower() and ("must specify" in message or "requires a region" in message):
+        return "The AWS region is missing: set AWS_REGION, or the region of your profile."
+    endpoint = re.search(r'Could not connect to the endpoint URL: "(.*?)"', message)
+    if endpoint:
+        return (
+            f"No answer from {endpoint[1]}: the region in it does not exist, or this machine does not reach AWS; check "
+            "AWS_REGION and the network."
+        )
+    return message.strip()

@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Tell what an EC2 instance type is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ec2_instance_type_info
+short_description: Tell what an EC2 instance type is
+version_added: 1.1.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Asks EC2 for the architecture, processors and memory of an instance type, and fails when the region has no such type.
+options:
+  instance_type:
+    description: Name of the instance type.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It only reads.
+  idempotent:
+    support: full
+    description: It only reads.
+"""
+
+EXAMPLES = r"""
+- name: Look at the instance type
+  miniweb.stack.ec2_instance_type_info:
+    instance_type: t3.small
+"""
+
+RETURN = r"""
+architecture:
+  description: Architecture of its processors, V(x86_64) or V(arm64).
+  returned: success
+  type: str
+  sample: x86_64
+memory_mb:
+  description: Memory in MiB.
+  returned: success
+  type: int
+  sample: 2048
+processors:
+  description: Number of virtual processors.
+  returned: success
+  type: int
+  sample: 2
+"""
+
+import contextlib
+import typing as t
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
+
+# AnsibleAWSModule says so when it is missing.
+with contextlib.suppress(ImportError):
+    from botocore.exceptions import BotoCoreError, ClientError
+
+ARCHITECTURES = ("x86_64", "arm64")
+
+
+def facts(found: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the module's facts from what EC2 says of a type."""
+    offered = found["ProcessorInfo"]["SupportedArchitectures"]
+    return {
+        "architecture": next((name for name in ARCHITECTURES if name in offered), offered[0]),
+        "memory_mb": found["MemoryInfo"]["SizeInMiB"],
+        "processors": found["VCpuInfo"]["DefaultVCpus"],
+    }
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleAWSModule(
+        argument_spec={"instance_type": {"type": "str", "required": True}}, supports_check_mode=True
+    )
+    name = module.params["instance_type"]
+    types: list[dict[str, t.Any]] = []
+    try:
+        types = module.client("ec2").describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("InvalidInstanceType", "InvalidParameterValue"):
+            module.fail_json(msg=sentence(str(error)))
+    except BotoCoreError as error:
+        module.fail_json(msg=sentence(str(error)))
+    if not types:
+        module.fail_json(
+            msg=f'instance_type: "{name}" does not exist in {module.region}; choose one that '
+            "`aws ec2 describe-instance-types` lists, such as t3.small."
+        )
+    module.exit_json(changed=False, **facts(types[0]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""List everything in EC2 that carries these tags."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ec2_tagged_info
+short_description: List everything in EC2 that carries these tags
+version_added: 1.1.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Lists the instances, Elastic IP addresses, volumes, snapshots, security groups and key pairs of a region that carry
+    all of these tags. Terminated instances are left out.
+  - One call, where C(amazon.aws) has six modules, so that a teardown can look before and after.
+options:
+  tags:
+    description: Tags and their values.
+    type: dict
+    required: true
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+attributes:
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It only reads.
+  idempotent:
+    support: full
+    description: It only reads.
+"""
+
+EXAMPLES = r"""
+- name: See what there is
+  miniweb.stack.ec2_tagged_info:
+    tags:
+      Project: miniweb
+"""
+
+RETURN = r"""
+found:
+  description: What there is, in words, in the order in which it can be deleted.
+  returned: success
+  type: list
+  elements: str
+  sample: ["instance i-0123456789abcdef0", "address 203.0.113.7"]
+instances:
+  description: Ids of the instances.
+  returned: success
+  type: list
+  elements: str
+  sample: [i-0123456789abcdef0]
+addresses:
+  description: The Elastic IP addresses.
+  returned: success
+  type: list
+  elements: str
+  sample: [203.0.113.7]
+volumes:
+  description: Ids of the volumes.
+  returned: success
+  type: list
+  elements: str
+  sample: [vol-0123456789abcdef0]
+snapshots:
+  description: Ids of the snapshots.
+  returned: success
+  type: list
+  elements: str
+  sample: [snap-0123456789abcdef0]
+security_groups:
+  description: Ids of the security groups.
+  returned: success
+  type: list
+  elements: str
+  sample: [sg-0123456789abcdef0]
+key_pairs:
+  description: Names of the key pairs.
+  returned: success
+  type: list
+  elements: str
+  sample: [miniweb-production-0123456789ab]
+"""
+
+import contextlib
+import typing as t
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
+
+# AnsibleAWSModule says so when it is missing.
+with contextlib.suppress(ImportError):
+    from botocore.exceptions import BotoCoreError, ClientError
+
+ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
+# Name of the result, word for it, call, key of its list, key that identifies an entry, and whether it comes in pages.
+KINDS = (
+    ("addresses", "address", "describe_addresses", "Addresses", "PublicIp", False),
+    ("volumes", "volume", "describe_volumes", "Volumes", "VolumeId", True),
+    ("snapshots", "snapshot", "describe_snapshots", "Snapshots", "SnapshotId", True),
+    ("security_groups", "security group", "describe_security_groups", "SecurityGroups", "GroupId", True),
+    ("key_pairs", "key pair", "describe_key_pairs", "KeyPairs", "KeyName", False),
+)
+
+
+def listed(client: t.Any, tags: dict[str, str]) -> dict[str, list[str]]:
+    """Return what carries the tags: identifiers by kind, and all of them in words."""
+    filters = [{"Name": f"tag:{name}", "Values": [str(value)]} for name, value in tags.items()]
+    pages = client.get_paginator("describe_instances").paginate(Filters=[*filters, ALIVE])
+    reservations = [reservation for page in pages for reservation in page["Reservations"]]
+    instances = sorted(entry["InstanceId"] for reservation in reservations for entry in reservation["Instances"])
+    result = {"instances": instances, "found": [f"instance {name}" for name in instances]}
+    for kind, word, call, key, identifier, paged in KINDS:
+        own = {"OwnerIds": ["self"]} if kind == "snapshots" else {}
+        if paged:
+            answers = client.get_paginator(call).paginate(Filters=filters, **own)
+        else:
+            answers = [getattr(client, call)(Filters=filters, **own)]
+        result[kind] = sorted(entry[identifier] for answer in answers for entry in answer[key])
+        result["found"] += [f"{word} {name}" for name in result[kind]]
+    return result
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleAWSModule(argument_spec={"tags": {"type": "dict", "required": True}}, supports_check_mode=True)
+    if not module.params["tags"]:
+        module.fail_json(
+            msg="tags: there are none, and so everything in the account would be listed; give at least one."
+        )
+    try:
+        result = listed(module.client("ec2"), module.params["tags"])
+    except (BotoCoreError, ClientError) as error:
+        module.fail_json(msg=sentence(str(error)))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

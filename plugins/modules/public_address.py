@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Find the public addresses of the machine this module runs on."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: public_address
+short_description: Find the public addresses of the machine this module runs on
+version_added: 1.1.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Asks services that answer with the address a request came from. Run it on the controller.
+  - Services that do not answer are passed over while another one does. An answer that is not an address, such as the
+    page of a captive portal, and answers that contradict each other fail.
+options:
+  ipv4_services:
+    description: Addresses (URLs) of services that see an IPv4 address. At least one must answer.
+    type: list
+    elements: str
+    default: [https://checkip.amazonaws.com, https://ipv4.icanhazip.com]
+  ipv6_services:
+    description: Addresses (URLs) of services that see an IPv6 address. No answer means that there is no IPv6 here.
+    type: list
+    elements: str
+    default: [https://ipv6.icanhazip.com, https://api6.ipify.org]
+  timeout:
+    description: Seconds each service has to answer.
+    type: int
+    default: 5
+attributes:
+  check_mode:
+    support: full
+    description: It only asks.
+  diff_mode:
+    support: none
+    description: It only asks.
+  idempotent:
+    support: full
+    description: It only asks.
+"""
+
+EXAMPLES = r"""
+- name: Find my address
+  miniweb.stack.public_address:
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+addresses:
+  description: The public addresses, an IPv4 address first.
+  returned: success
+  type: list
+  elements: str
+  sample: [203.0.113.7, "2001:db8::7"]
+"""
+
+import ipaddress
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+
+# Long enough for any address, short enough to quote.
+ANSWER_BYTES = 200
+
+
+class AddressError(Exception):
+    """The address cannot be told; the message says why in one sentence."""
+
+
+def parsed(service: str, answer: str, version: int) -> str:
+    """Return the address in a service's answer.
+
+    :raises AddressError: it is not an address of this version of IP.
+    """
+    text = answer.strip()
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise AddressError(
+            f'{service} answers "{text[:40]}", which is not an address: log in to the network you are in (it may show '
+            "a page of its own first), or give your addresses yourself."
+        ) from error
+    if address.version != version:
+        raise AddressError(f"{service} answers {text}, which is not an IPv{version} address: name another service.")
+    return str(address)
+
+
+def agreed(answers: dict[str, str]) -> str:
+    """Return the address all services agree on; empty without any.
+
+    :raises AddressError: they contradict each other.
+    """
+    found = sorted(set(answers.values()))
+    if len(found) > 1:
+        said = ", ".join(f"{service} says {address}" for service, address in answers.items())
+        raise AddressError(
+            f"The services for your address contradict each other: {said}; give your addresses yourself."
+        )
+    return found[0] if found else ""
+
+
+def ask(services: list[str], version: int, timeout: int) -> tuple[dict[str, str], list[str]]:
+    """Return each service's answer, and what was in the way of those that gave none."""
+    answers, obstacles = {}, []
+    for service in services:
+        try:
+            answer = open_url(service, timeout=timeout, http_agent="miniweb.stack").read(ANSWER_BYTES)
+        except Exception as error:  # open_url passes on whatever http.client, ssl and socket raise
+            obstacles.append(f"{service}: {error}")
+            continue
+        answers[service] = parsed(service, answer.decode(errors="replace"), version)
+    return answers, obstacles
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "ipv4_services": {
+                "type": "list",
+                "elements": "str",
+                "default": ["https://checkip.amazonaws.com", "https://ipv4.icanhazip.com"],
+            },
+            "ipv6_services": {
+                "type": "list",
+                "elements": "str",
+                "default": ["https://ipv6.icanhazip.com", "https://api6.ipify.org"],
+            },
+            "timeout": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        answers, obstacles = ask(params["ipv4_services"], 4, params["timeout"])
+        ipv4 = agreed(answers)
+        if params["ipv4_services"] and not ipv4:
+            raise AddressError(
+                f"No service tells your address ({'; '.join(obstacles)}): check your connection, or give your addresses "
+                "yourself."
+            )
+        ipv6 = agreed(ask(params["ipv6_services"], 6, params["timeout"])[0])
+    except AddressError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, addresses=[address for address in (ipv4, ipv6) if address])
+
+
+if __name__ == "__main__":
+    main()

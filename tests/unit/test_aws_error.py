@@ -1,0 +1,66 @@
+"""Every error of AWS that a user can cause is one sentence with its remedy."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.miniweb.stack.plugins.filter.aws_error import aws_error
+
+CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (
+            CALL.format(
+                "UnauthorizedOperation", "RunInstances", "You are not authorized. Encoded authorization failure"
+            ),
+            "AWS does not permit RunInstances with these credentials: add it to their policy, see docs/aws.md.",
+        ),
+        (
+            CALL.format("RequestExpired", "DescribeInstances", "Request has expired."),
+            "AWS does not accept the credentials (RequestExpired): Request has expired; renew them, for example with "
+            "`aws sso login`.",
+        ),
+        (
+            CALL.format("VcpuLimitExceeded", "RunInstances", "You have requested more vCPU capacity."),
+            "A quota of the AWS account is used up (VcpuLimitExceeded of RunInstances: You have requested more vCPU "
+            "capacity): raise it under Service Quotas.",
+        ),
+        (
+            CALL.format("InsufficientInstanceCapacity", "RunInstances", "None left."),
+            "AWS has no room for this instance type just now (None left): try again later, or take another type.",
+        ),
+        (
+            CALL.format("AddressLimitExceeded", "AllocateAddress", "Too many addresses."),
+            "A quota of the AWS account is used up (AddressLimitExceeded of AllocateAddress: Too many addresses): "
+            "raise it under Service Quotas.",
+        ),
+        (
+            CALL.format("InvalidSubnetID.NotFound", "DescribeSubnets", "The subnet ID 'subnet-1' does not exist"),
+            "AWS refuses DescribeSubnets (InvalidSubnetID.NotFound): The subnet ID 'subnet-1' does not exist.",
+        ),
+        (
+            "Couldn't connect to AWS: Unable to locate credentials",
+            "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "
+            "instance with a role.",
+        ),
+        (
+            "Couldn't connect to AWS: The config profile (home) could not be found",
+            'AWS_PROFILE: the profile "home" is not in your AWS configuration; set AWS_PROFILE to one that is.',
+        ),
+        (
+            "The ec2_key module requires a region and none was found in configuration",
+            "The AWS region is missing: set AWS_REGION, or the region of your profile.",
+        ),
+        (
+            'Could not connect to the endpoint URL: "https://ec2.mars-1.amazonaws.com/"',
+            "No answer from https://ec2.mars-1.amazonaws.com/: the region in it does not exist, or this machine does not "
+            "reach AWS; check AWS_REGION and the network.",
+        ),
+        ("Something else. ", "Something else."),
+    ],
+)
+def test_aws_error(message: str, sentence: str) -> None:
+    assert aws_error({"msg": message}) == sentence
+    assert aws_error(message) == sentence
