@@ -15,11 +15,6 @@ from ansible.utils.collection_loader._collection_finder import _AnsibleCollectio
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".ansible" / "collections"
-COLLECTION = COLLECTIONS / "ansible_collections" / "miniweb" / "stack"
-
-if not COLLECTION.is_symlink():
-    COLLECTION.parent.mkdir(parents=True, exist_ok=True)
-    COLLECTION.symlink_to(ROOT)
 _AnsibleCollectionFinder(paths=[str(COLLECTIONS)])._install()
 
 RunModule = Callable[..., dict[str, Any]]
