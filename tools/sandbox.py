@@ -209,7 +209,8 @@ def prepare(source: str, scenario: str) -> None:
     base = BARE if scenario in BARE_SCENARIOS else tag
     recipe = ROOT / "molecule" / scenario
     if (recipe / "Dockerfile").exists():
-        docker("build", "--build-arg", f"BASE={base}", "--tag", f"{SCENARIO}:{scenario}", str(recipe))
+        arguments = ["--network", "host", "--build-arg", f"BASE={base}"]
+        docker("build", *arguments, "--tag", f"{SCENARIO}:{scenario}", str(recipe))
     else:
         docker("tag", base, f"{SCENARIO}:{scenario}")
     images.write_if_changed(TEST_VARS, test_variables())

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import images
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("images", ROOT / "tools" / "images.py")
-assert SPEC and SPEC.loader
-images = importlib.util.module_from_spec(SPEC)
-sys.modules["images"] = images
-SPEC.loader.exec_module(images)
 
 
 @pytest.fixture

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+import role_docs
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("role_docs", ROOT / "tools" / "role_docs.py")
-assert SPEC and SPEC.loader
-role_docs = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(role_docs)
 
 
 @pytest.mark.parametrize("role", role_docs.roles(), ids=lambda role: role.name)

@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import yaml
+from account import CALLS, EPHEMERAL, REFUSALS, ansible, client, instances, play, succeeds, tags
 from asking import ROOT, folded
 
-SCENARIO = yaml.safe_load((ROOT / "molecule" / "ec2" / "molecule.yml").read_text())
-os.environ.update(SCENARIO["provisioner"]["env"])
 TODAY = datetime.date.today().isoformat()
-EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-CALLS = EPHEMERAL / "aws" / "calls"
-REFUSALS = EPHEMERAL / "aws" / "refusals.json"
 KEY = EPHEMERAL / "key"
 NAME = "miniweb-production"
 GROUP = f"{NAME}-administrators"
 PORTS = (22, 3000, 9090, 9100)
-
-
-def ansible(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    program, *rest = words
-    surroundings = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment}
-    surroundings.pop("ANSIBLE_FORCE_COLOR", None)
-    command = [str(Path(sys.executable).with_name(program)), *rest]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=surroundings)
-    print(done.stdout[-4000:], done.stderr[-2000:])
-    return done
-
-
-def play(playbook: str, *words: str, environment: dict[str, str] | None = None, **variables: Any) -> Any:
-    """Run a playbook with the scenario's variables and these."""
-    command = ["ansible-playbook", "--inventory", "localhost,", str(ROOT / "playbooks" / f"{playbook}.yml")]
-    command += [
-        "--extra-vars",
-        f"@{ROOT / 'molecule' / 'ec2' / 'variables.json'}",
-        "--extra-vars",
-        json.dumps(variables),
-    ]
-    return ansible(*command, *words, **environment or {})
-
-
-def succeeds(playbook: str, *words: str, **variables: Any) -> str:
-    """Run a playbook that must succeed; return "changed" or "unchanged"."""
-    done = play(playbook, *words, **variables)
-    assert done.returncode == 0, done.stdout
-    return "unchanged" if " changed=0 " in done.stdout else "changed"
 
 
 def refused(playbook: str, sentence: str, environment: dict[str, str] | None = None, **variables: Any) -> None:
@@ -69,24 +31,10 @@ def refused(playbook: str, sentence: str, environment: dict[str, str] | None = N
     assert account() == before
 
 
-def ec2() -> Any:
-    return boto3.client(
-        "ec2", region_name=os.environ["AWS_REGION"], aws_access_key_id="observer", aws_secret_access_key="observer"
-    )
-
-
-def instances() -> list[dict[str, Any]]:
-    alive = [{"Name": "instance-state-name", "Values": ["running", "stopped"]}]
-    answer = ec2().describe_instances(Filters=alive)
-    return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
-
-
-def tags(resource: dict[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
-
-
 def group(name: str) -> dict[str, Any]:
-    return ec2().describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"][0]
+    return client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"][
+        0
+    ]
 
 
 def rules(name: str = GROUP) -> dict[tuple[str, int], str]:
@@ -110,12 +58,12 @@ def operators() -> dict[str, set[str]]:
 
 def account() -> Any:
     """Everything that a run could change."""
-    client = ec2()
+    ec2 = client("ec2")
     return (
         [(one["InstanceId"], one["InstanceType"], one["State"]["Name"]) for one in instances()],
-        sorted(address["PublicIp"] for address in client.describe_addresses()["Addresses"]),
-        sorted(pair["KeyName"] for pair in client.describe_key_pairs()["KeyPairs"]),
-        sorted(one["GroupName"] for one in client.describe_security_groups()["SecurityGroups"]),
+        sorted(address["PublicIp"] for address in ec2.describe_addresses()["Addresses"]),
+        sorted(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]),
+        sorted(one["GroupName"] for one in ec2.describe_security_groups()["SecurityGroups"]),
         rules() if instances() else {},
     )
 
@@ -173,26 +121,26 @@ def test_the_server_is_as_promised() -> None:
         "Distribution": "debian-13",
     }
     identifier = server["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
-    volume = ec2().describe_volumes(VolumeIds=[identifier])["Volumes"][0]
+    volume = client("ec2").describe_volumes(VolumeIds=[identifier])["Volumes"][0]
     assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 20)
 
 
 def test_the_key_is_here_and_its_public_half_there() -> None:
     assert KEY.stat().st_mode & 0o777 == 0o600
-    (pair,) = ec2().describe_key_pairs()["KeyPairs"]
+    (pair,) = client("ec2").describe_key_pairs()["KeyPairs"]
     assert instances()[0]["KeyName"] == pair["KeyName"]
     assert tags(pair)["Name"] == NAME
 
 
 def test_the_address_stays() -> None:
-    (address,) = ec2().describe_addresses()["Addresses"]
+    (address,) = client("ec2").describe_addresses()["Addresses"]
     assert address["InstanceId"] == instances()[0]["InstanceId"]
 
 
 def test_the_inventory_finds_it() -> None:
     done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--host", NAME)
     found = json.loads(done.stdout)
-    assert found["ansible_host"] == ec2().describe_addresses()["Addresses"][0]["PublicIp"]
+    assert found["ansible_host"] == client("ec2").describe_addresses()["Addresses"][0]["PublicIp"]
     assert found["ansible_user"] == "admin"
     assert found["miniweb_admin_addresses"] == ["0.0.0.0/0"]
 
@@ -260,7 +208,7 @@ def test_grants_that_have_ended_are_removed_and_rules_of_others_are_not() -> Non
 
     old = permission("192.0.2.77/32", "miniweb: carol 2020-01-01 until 2020-02-01")
     foreign = permission("192.0.2.88/32", "the monitoring of our company")
-    ec2().authorize_security_group_ingress(GroupId=group(GROUP)["GroupId"], IpPermissions=[old, foreign])
+    client("ec2").authorize_security_group_ingress(GroupId=group(GROUP)["GroupId"], IpPermissions=[old, foreign])
     assert succeeds("access", ec2_access_expires_days=7) == "changed"
     until = (datetime.date.today() + datetime.timedelta(days=7)).isoformat()
     assert rules()["203.0.113.7/32", 22] == f"miniweb: alice {TODAY} until {until}"
@@ -364,7 +312,7 @@ def test_what_aws_refuses_is_said_in_one_sentence(refuses: Any, call: str, code:
 
 
 def test_the_type_is_changed_and_address_and_data_stay() -> None:
-    before, (address,) = instances()[0], ec2().describe_addresses()["Addresses"]
+    before, (address,) = instances()[0], client("ec2").describe_addresses()["Addresses"]
     assert succeeds("resize", "--check", ec2_instance_type="t3.medium") == "changed"
     assert instances()[0]["InstanceType"] == "t3.small"
     assert succeeds("resize", ec2_instance_type="t3.medium") == "changed"
@@ -375,7 +323,7 @@ def test_the_type_is_changed_and_address_and_data_stay() -> None:
         "running",
     )
     assert after["BlockDeviceMappings"] == before["BlockDeviceMappings"]
-    assert ec2().describe_addresses()["Addresses"] == [address]
+    assert client("ec2").describe_addresses()["Addresses"] == [address]
     assert succeeds("resize", ec2_instance_type="t3.medium") == "unchanged"
     assert succeeds("resize") == "changed"
 
@@ -393,13 +341,13 @@ def test_a_type_that_does_not_suit_is_refused(variables: dict[str, Any], sentenc
 
 
 def test_drift_is_repaired() -> None:
-    before, client, public = account(), ec2(), group(f"{NAME}-public")["GroupId"]
+    before, ec2, public = account(), client("ec2"), group(f"{NAME}-public")["GroupId"]
     opened = [{"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     closed = [{"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-    client.authorize_security_group_ingress(GroupId=public, IpPermissions=opened)
-    client.revoke_security_group_ingress(GroupId=public, IpPermissions=closed)
-    client.delete_key_pair(KeyName=client.describe_key_pairs()["KeyPairs"][0]["KeyName"])
-    client.stop_instances(InstanceIds=[instances()[0]["InstanceId"]])
+    ec2.authorize_security_group_ingress(GroupId=public, IpPermissions=opened)
+    ec2.revoke_security_group_ingress(GroupId=public, IpPermissions=closed)
+    ec2.delete_key_pair(KeyName=ec2.describe_key_pairs()["KeyPairs"][0]["KeyName"])
+    ec2.stop_instances(InstanceIds=[instances()[0]["InstanceId"]])
     assert succeeds("provision") == "changed"
     assert account() == before
     assert set(rules(f"{NAME}-public")) == {(network, port) for network in ("0.0.0.0/0", "::/0") for port in (80, 443)}
@@ -425,7 +373,7 @@ def test_what_was_left_half_finished_is_finished_by_the_next_run(refuses: Any) -
     refuses()
     assert succeeds("provision", **staging) == "changed"
     assert succeeds("provision", **staging) == "unchanged"
-    assert len(instances()) == len(ec2().describe_addresses()["Addresses"]) == 2
+    assert len(instances()) == len(client("ec2").describe_addresses()["Addresses"]) == 2
 
 
 def test_environments_do_not_see_each_other() -> None:
@@ -445,14 +393,14 @@ def test_a_snapshot_that_is_left_is_named(refuses: Any) -> None:
     marks = [{"Key": "Project", "Value": "miniweb"}, {"Key": "Environment", "Value": "production"}]
     marks += [{"Key": "ManagedBy", "Value": "miniweb.stack"}]
     specification = [{"ResourceType": "snapshot", "Tags": marks}]
-    snapshot = ec2().create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
+    snapshot = client("ec2").create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
     refuses(ReleaseAddress="RequestLimitExceeded")
     assert play("destroy", ec2_confirm=NAME).returncode != 0
     refuses()
     done = play("destroy", ec2_confirm=NAME)
     assert done.returncode != 0
     assert f"This is left of {NAME} and may cost money: snapshot {snapshot}; run this again" in folded(done.stdout)
-    ec2().delete_snapshot(SnapshotId=snapshot)
+    client("ec2").delete_snapshot(SnapshotId=snapshot)
 
 
 def test_a_removed_server_leaves_nothing_and_the_other_environment_alone() -> None:
