@@ -31,7 +31,7 @@ def ansible(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def play(playbook: str, *words: str, environment: dict[str, str] | None = None, **variables: Any) -> Any:
     """Run a playbook with the scenario's variables.json and these variables."""
-    command = ["ansible-playbook", "--inventory", "localhost,", str(ROOT / "playbooks" / f"{playbook}.yml")]
+    command = ["ansible-playbook", str(ROOT / "playbooks" / f"{playbook}.yml")]
     command += ["--extra-vars", f"@{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/variables.json"]
     return ansible(*command, "--extra-vars", json.dumps(variables), *words, **environment or {})
 

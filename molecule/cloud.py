@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import images
 import sandbox
 import yaml
+from asking import default_of
 
 NAME = "miniweb-instance"
+DATABASE = "miniweb-database"
 
 
 @contextlib.contextmanager
@@ -39,3 +46,61 @@ def seed(identifier: str, public_key: str = "", user_data: str = "#cloud-config\
     """What cloud-init is told: the instance's id, the key that may log in, and the user data."""
     keys = {"public-keys": [public_key]} if public_key else {}
     return {"meta-data": yaml.safe_dump({"instance-id": identifier, **keys}), "user-data": user_data}
+
+
+@contextlib.contextmanager
+def database(password: str) -> Iterator[str]:
+    """Run a database outside the instances, with the names that the site's variables give it; its address."""
+    image = default_of("mysql", "mysql_image").removeprefix(f"{images.REGISTRY_PULL}/")
+    options = ["--name", DATABASE, "--network", images.NETWORK, "--env", f"MYSQL_ROOT_PASSWORD={secrets.token_hex()}"]
+    options += ["--env", "MYSQL_DATABASE=miniwebapp", "--env", "MYSQL_USER=miniwebapp"]
+    sandbox.remove_container(DATABASE)
+    try:
+        sandbox.docker("run", "--detach", *options, "--env", f"MYSQL_PASSWORD={password}", image)
+        yield sandbox.docker(
+            "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", DATABASE
+        )
+    finally:
+        sandbox.remove_container(DATABASE)
+
+
+def gateway() -> str:
+    """This machine's address as the instance sees it."""
+    return sandbox.docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", images.NETWORK)
+
+
+@contextlib.contextmanager
+def relay(address: str, port: int) -> Iterator[None]:
+    """Bring what an instance sends to the same port of its gateway to this loopback address, where it cannot reach."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = listener.accept()[0]
+                server = socket.create_connection((address, port))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    with socket.create_server((gateway(), port)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def surroundings(directory: Path, **environment: str) -> list[str]:
+    """Options that give the instance's services these variables, and pip this machine's certificate bundle."""
+    options = []
+    if bundle := os.environ.get("PIP_CERT"):
+        options += ["--volume", f"{bundle}:/etc/sandbox/ca.pem:ro"]
+        environment["PIP_CERT"] = "/etc/sandbox/ca.pem"
+    words = " ".join(f'"{name}={value}"' for name, value in environment.items())
+    file = directory / "environment.conf"
+    file.write_text(f"[Manager]\nDefaultEnvironment={words}\n")
+    return [*options, "--volume", f"{file}:/etc/systemd/system.conf.d/environment.conf:ro"]

@@ -207,10 +207,10 @@ def prepare(source: str, scenario: str) -> None:
             finally:
                 remove_container(name)
     base = BARE if scenario in BARE_SCENARIOS else tag
-    recipe = ROOT / "molecule" / scenario
-    if (recipe / "Dockerfile").exists():
+    recipe = (ROOT / "molecule" / scenario / "Dockerfile").resolve()
+    if recipe.exists():
         arguments = ["--network", "host", "--build-arg", f"BASE={base}"]
-        docker("build", *arguments, "--tag", f"{SCENARIO}:{scenario}", str(recipe))
+        docker("build", *arguments, "--tag", f"{SCENARIO}:{scenario}", str(recipe.parent))
     else:
         docker("tag", base, f"{SCENARIO}:{scenario}")
     images.write_if_changed(TEST_VARS, test_variables())

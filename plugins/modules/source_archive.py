@@ -36,6 +36,12 @@ options:
     type: list
     elements: str
     default: []
+  only:
+    description: Files and directories below O(path) that are packed. Empty means everything.
+    type: list
+    elements: str
+    default: []
+    version_added: 1.1.0
   extra_files:
     description: Further files at the root of the archive, content by name.
     type: dict
@@ -140,6 +146,7 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "prefix": {"type": "str", "default": "source"},
             "exclude": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "list", "elements": "str", "default": []},
             "extra_files": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -149,6 +156,9 @@ def main() -> None:
     if not os.path.isdir(path):
         module.fail_json(msg=f'path: "{path}" is not a directory on the controller; give the directory of the source.')
     source = collect(path, [*ALWAYS_EXCLUDED, *ignored_names(path), *params["exclude"]])
+    if params["only"]:
+        chosen = tuple(f"{name.strip('/')}/" for name in params["only"])
+        source = {name: value for name, value in source.items() if f"{name}/".startswith(chosen)}
     if not source:
         module.fail_json(msg=f'path: the directory "{path}" holds no files to pack.')
     files = {os.path.join(params["prefix"], name): value for name, value in source.items()}

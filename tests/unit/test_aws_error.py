@@ -64,3 +64,13 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
 def test_aws_error(message: str, sentence: str) -> None:
     assert aws_error({"msg": message}) == sentence
     assert aws_error(message) == sentence
+
+
+def test_the_cause_that_only_the_exception_names() -> None:
+    failed = {
+        "msg": "Could not apply change to instance",
+        "exception": "Traceback: 1\n"
+        + CALL.format("UnauthorizedOperation", "ModifyInstanceAttribute", "No.")
+        + "\nat end",
+    }
+    assert aws_error(failed).startswith("AWS does not permit ModifyInstanceAttribute with these credentials")

@@ -67,6 +67,13 @@ def test_requests_reach_the_upstream_with_the_clients_address() -> None:
     assert headers["X-Forwarded-For"] == headers["X-Real-IP"] != "192.0.2.1"
 
 
+def test_a_load_balancer_is_believed_who_the_client_is(converge: Converge) -> None:
+    seen = json.loads(curl(f"https://{ADDRESS}/"))["headers"]["X-Real-IP"]
+    assert converge({"nginx_trusted_proxies": [seen]}).returncode == 0
+    answer = json.loads(curl("-H", "X-Forwarded-For: 198.51.100.6, 192.0.2.1", f"https://{ADDRESS}/"))
+    assert answer["headers"]["X-Real-IP"] == answer["headers"]["X-Forwarded-For"] == "192.0.2.1"
+
+
 def test_the_certificate_carries_every_name() -> None:
     names = certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["server", "www.example.com", "localhost"]
