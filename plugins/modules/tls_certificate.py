@@ -224,7 +224,10 @@ def main() -> None:
     }
     changed = bool(reason) or any(found[name] != files[name] for name in files)
     if changed and not module.check_mode:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        if not os.path.isdir(directory):
+            os.makedirs(directory)
+            # Whatever the umask: programs that are not root read the certificate.
+            os.chmod(directory, 0o755)
         for name, wanted_file in files.items():
             write_file(paths[name], wanted_file)
     result: dict[str, t.Any] = {"changed": changed, "reason": reason, "certificate": wanted[CERTIFICATE].decode()}

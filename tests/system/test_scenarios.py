@@ -1,4 +1,7 @@
-"""Every molecule scenario, each a test of its own. The whole system comes last."""
+"""Every molecule scenario, each a test of its own. The whole system comes last.
+
+Those with containers share addresses and images: one after the other, beside everything that needs none.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +18,14 @@ SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.y
 SCENARIOS.sort(key=lambda name: name == "default")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+GROUPS = {"ec2": "aws"}
+
+
+def scenarios() -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.xdist_group(GROUPS.get(name, "containers"))) for name in SCENARIOS]
+
+
+@pytest.mark.parametrize("scenario", scenarios())
 def test_scenario(scenario: str) -> None:
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}

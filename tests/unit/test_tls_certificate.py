@@ -95,6 +95,15 @@ def test_permissions_alone(make, tmp_path: Path) -> None:
     assert (tmp_path / "tls" / "private_key.pem").stat().st_mode & 0o777 == 0o400
 
 
+def test_programs_that_are_not_root_read_the_certificate_whatever_the_umask(make, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        make()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o755
+
+
 def test_own_certificate(make, tmp_path: Path) -> None:
     given = make(directory=str(tmp_path / "given"))["certificate"]
     own = {"certificate": given, "private_key": (tmp_path / "given" / "private_key.pem").read_text()}

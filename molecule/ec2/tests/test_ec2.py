@@ -268,6 +268,7 @@ def test_everyone_comes_in_when_told_twice() -> None:
             {"ec2_instance_type": "t3.medium"},
             "the server is a t3.small, not a t3.medium; change it with playbooks/resize",
         ),
+        ({"ec2_volume_size_gb": "40"}, "ec2_volume_size_gb: the server's volume has 20 GB, not 40; grow it with"),
         ({"ec2_environment": "test", "ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-'),
         ({"ec2_environment": "test", "ec2_image_id": "ami-00000000000debian3"}, "has no image for x86_64"),
     ],
@@ -311,8 +312,14 @@ def test_what_aws_refuses_is_said_in_one_sentence(refuses: Any, call: str, code:
     assert sentence in folded(done.stdout)
 
 
-def test_the_type_is_changed_and_address_and_data_stay() -> None:
+def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     before, (address,) = instances()[0], client("ec2").describe_addresses()["Addresses"]
+    refuses(ModifyInstanceAttribute="UnauthorizedOperation")
+    done = play("resize", ec2_instance_type="t3.medium")
+    refuses()
+    assert done.returncode != 0
+    assert "AWS does not permit ModifyInstanceAttribute with these credentials" in folded(done.stdout)
+    assert instances()[0]["State"]["Name"] == "running"
     assert succeeds("resize", "--check", ec2_instance_type="t3.medium") == "changed"
     assert instances()[0]["InstanceType"] == "t3.small"
     assert succeeds("resize", ec2_instance_type="t3.medium") == "changed"
