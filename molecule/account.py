@@ -13,7 +13,8 @@ import boto3
 import yaml
 from asking import ROOT
 
-os.environ.update(yaml.safe_load((ROOT / "molecule" / "ec2" / "molecule.yml").read_text())["provisioner"]["env"])
+SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+os.environ.update(yaml.safe_load((SCENARIO / "molecule.yml").read_text())["provisioner"]["env"])
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 CALLS = EPHEMERAL / "aws" / "calls"
 REFUSALS = EPHEMERAL / "aws" / "refusals.json"
@@ -32,7 +33,7 @@ def ansible(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 def play(playbook: str, *words: str, environment: dict[str, str] | None = None, **variables: Any) -> Any:
     """Run a playbook with the scenario's variables.json and these variables."""
     command = ["ansible-playbook", str(ROOT / "playbooks" / f"{playbook}.yml")]
-    command += ["--extra-vars", f"@{os.environ['MOLECULE_SCENARIO_DIRECTORY']}/variables.json"]
+    command += ["--extra-vars", f"@{SCENARIO / 'variables.json'}"]
     return ansible(*command, "--extra-vars", json.dumps(variables), *words, **environment or {})
 
 
