@@ -3,8 +3,8 @@
 Usage: aws_double.py ADDRESS PORT DIRECTORY. In DIRECTORY, `calls` gets a line for every call, such as
 ec2:DescribeInstances, and `refusals.json` names calls and the error they get instead: {"RunInstances": "AccessDenied"}.
 Calls with the access key "observer", which is the tests' own, are neither written down nor refused. What moto lacks is
-here: an instance keeps the version of the launch template it was made from, later versions have user data too, and an
-instance refresh replaces the instances of earlier ones.
+here: an instance keeps the version of the launch template it was made from, later versions have user data too, an
+instance refresh replaces the instances of earlier ones, and every volume says which snapshot it came from, or none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ os.environ.setdefault("MOTO_AMIS_PATH", str(Path(__file__).with_name("images.jso
 from moto.autoscaling.models import InstanceState, autoscaling_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.types import Base64EncodedString
+from moto.ec2.models.elastic_block_store import Volume
 from moto.ec2.models.launch_templates import LaunchTemplateVersion
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
@@ -78,6 +79,10 @@ def launched_from(state: InstanceState) -> dict[str, Any] | None:
     if template and not hasattr(state.instance, "template_version"):
         state.instance.template_version = template["Version"]
     return template and {**template, "Version": state.instance.template_version}
+
+
+def without_none(volume: Volume, name: str, value: object) -> None:
+    object.__setattr__(volume, name, "" if (name, value) == ("snapshot_id", None) else value)
 
 
 def user_data(version: LaunchTemplateVersion) -> Base64EncodedString | None:
@@ -139,6 +144,7 @@ class Double:
 
 
 if __name__ == "__main__":
+    Volume.__setattr__ = without_none
     InstanceState.launch_template = property(launched_from)
     LaunchTemplateVersion.user_data = property(user_data)
     address, port, directory = sys.argv[1:]
