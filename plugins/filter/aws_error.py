@@ -35,17 +35,12 @@ _value:
 
 import typing as t
 
-from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import CALLED, sentence
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
 
 
 def aws_error(failed: t.Any) -> str:
     """Return what a failed task's result, or its message, means."""
-    if not isinstance(failed, dict):
-        return sentence(str(failed))
-    # Some modules name the cause in the exception alone.
-    called = CALLED.search(str(failed.get("exception", "")))
-    message = str(failed.get("msg", ""))
-    return sentence(called[0].splitlines()[0] if called and not CALLED.search(message) else message)
+    return sentence(str(failed.get("msg", "") if isinstance(failed, dict) else failed))
 
 
 class FilterModule:

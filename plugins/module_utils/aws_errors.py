@@ -43,6 +43,11 @@ def sentence(message: str) -> str:
         if QUOTA.search(code):
             return f"A quota of the AWS account is used up ({code} of {call}: {text}): raise it under Service Quotas."
         return f"AWS refuses {call} ({code}): {text}."
+    if message.endswith("Failed to modify instance attribute"):
+        return (
+            "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
+            "these credentials, see docs/aws.md."
+        )
     if "Unable to locate credentials" in message or "NoCredentialsError" in message:
         return (
             "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "

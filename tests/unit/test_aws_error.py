@@ -41,6 +41,11 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
             "AWS refuses DescribeSubnets (InvalidSubnetID.NotFound): The subnet ID 'subnet-1' does not exist.",
         ),
         (
+            "Could not apply change {'InstanceType': 1} to existing instance.: Failed to modify instance attribute",
+            "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
+            "these credentials, see docs/aws.md.",
+        ),
+        (
             "Couldn't connect to AWS: Unable to locate credentials",
             "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "
             "instance with a role.",
@@ -64,13 +69,3 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
 def test_aws_error(message: str, sentence: str) -> None:
     assert aws_error({"msg": message}) == sentence
     assert aws_error(message) == sentence
-
-
-def test_the_cause_that_only_the_exception_names() -> None:
-    failed = {
-        "msg": "Could not apply change to instance",
-        "exception": "Traceback: 1\n"
-        + CALL.format("UnauthorizedOperation", "ModifyInstanceAttribute", "No.")
-        + "\nat end",
-    }
-    assert aws_error(failed).startswith("AWS does not permit ModifyInstanceAttribute with these credentials")
