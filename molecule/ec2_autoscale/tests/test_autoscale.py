@@ -244,7 +244,8 @@ def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:
 
 
 def test_the_single_servers_playbooks_do_not_take_them_for_theirs() -> None:
-    done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--list")
+    keys = {"AWS_ACCESS_KEY_ID": "observer", "AWS_SECRET_ACCESS_KEY": "observer"}
+    done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--list", **keys)
     assert json.loads(done.stdout)["_meta"]["hostvars"] == {}
     before = account()
     assert succeeds("destroy", **CONFIRMED) == "unchanged"
