@@ -27,8 +27,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
-        body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
-        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        body = json.dumps({"path": self.path, "headers": dict(self.headers), "padding": "x" * 2000}).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
+        self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
+        if "cookie" in self.path: self.send_header("Set-Cookie", "a=b")
+        self.end_headers()
         self.wfile.write(body)
     do_POST = do_GET
 http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
@@ -65,6 +69,28 @@ def test_requests_reach_the_upstream_with_the_clients_address() -> None:
     assert headers["Host"] == ADDRESS
     assert headers["X-Forwarded-Proto"] == "https"
     assert headers["X-Forwarded-For"] == headers["X-Real-IP"] != "192.0.2.1"
+
+
+def request_id(path: str) -> str:
+    return json.loads(curl(f"https://{ADDRESS}{path}"))["headers"]["X-Request-ID"]
+
+
+def test_every_request_has_an_id_of_nginx() -> None:
+    assert request_id("/a") != request_id("/a")
+    answer = json.loads(curl("-H", "X-Request-ID: mine", f"https://{ADDRESS}/a"))
+    assert len(answer["headers"]["X-Request-ID"]) == 32
+
+
+def test_only_what_may_be_kept_is_kept() -> None:
+    assert request_id("/static/a.css") == request_id("/static/a.css")
+    for path in ("/other/a.css", "/static/no-store.css", "/static/cookie.css"):
+        assert request_id(path) != request_id(path)
+
+
+def test_data_are_compressed_and_pages_are_not() -> None:
+    words = ["-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: gzip"]
+    assert "content-encoding: gzip" in curl(*words, f"https://{ADDRESS}/data")
+    assert "content-encoding" not in curl(*words, f"https://{ADDRESS}/page")
 
 
 def test_a_load_balancer_is_believed_who_the_client_is(converge: Converge) -> None:
