@@ -7,4 +7,3 @@ threads = 4
 # Loaded once before the fork: less memory, and a bad configuration ends the server instead of looping its workers.
 preload_app = True
 control_socket_disable = True
-accesslog = "-"

@@ -7,22 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 from flask import Flask, Response, request
+from flask.json.provider import DefaultJSONProvider
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from . import api, cli, errors, health, pages
+from . import account, api, auth, cli, errors, health, logs, metrics, pages
 from .config import DEFAULTS, from_environment
 from .models import db
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
 
 csrf = CSRFProtect()
+
+
+class FastAnswers(DefaultJSONProvider):
+    """Answers by orjson, several times as fast as Python's own JSON."""
+
+    def response(self, *given: Any, **named: Any) -> Response:
+        return Response(orjson.dumps(given[0] if given else named), content_type="application/json")
 
 
 class UserIdConverter(IntegerConverter):
@@ -36,16 +46,20 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(DEFAULTS)
     app.config.from_mapping(from_environment(os.environ) if config is None else config)
-    app.json.sort_keys = False
+    app.json = FastAnswers(app)
     app.url_map.converters["user_id"] = UserIdConverter
 
     db.init_app(app)
     Migrate(app, db, directory=str(MIGRATIONS))
+    logs.register(app)
+    metrics.register(app)
     csrf.init_app(app)
-    # An exempt API is safe from forged requests because it takes application/json only, which no HTML form can send.
+    auth.register(app)
+    # An exempt API is safe from forged requests because it takes application/json only, which no HTML form can send, and
+    # methods that no other site's script may send.
     csrf.exempt(api.blueprint)
-    for blueprint in (pages.blueprint, api.blueprint, health.blueprint, cli.blueprint):
-        app.register_blueprint(blueprint)
+    for module in (pages, account, api, health, metrics, cli):
+        app.register_blueprint(module.blueprint)
     errors.register(app)
     app.after_request(_secure)
 
@@ -59,6 +73,7 @@ def _secure(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     # "no-referrer" would break the CSRF protection, which compares the referrer with the host.
     response.headers["Referrer-Policy"] = "same-origin"
-    if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+    # A static file's address carries what it is made of.
+    versioned = request.endpoint == "static" and "v" in request.args and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-store"
     return response

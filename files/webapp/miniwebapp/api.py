@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
@@ -14,7 +15,7 @@ from .models import User
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 
-def _document(user: User) -> dict[str, Any]:
+def _document(user: User | sa.Row[Any]) -> dict[str, Any]:
     return {"id": user.id, "name": user.name, "email": user.email, "username": user.username}
 
 
@@ -32,7 +33,10 @@ def _body() -> dict[str, Any]:
 
 @blueprint.get("/users")
 def index() -> ResponseReturnValue:
-    return [_document(user) for user in users.all_users()]
+    return [
+        {"id": key, "name": name, "email": email, "username": username}
+        for key, name, email, username in users.all_rows()
+    ]
 
 
 @blueprint.get("/users/<user_id:user_id>")
@@ -48,8 +52,7 @@ def create() -> ResponseReturnValue:
 
 @blueprint.put("/users/<user_id:user_id>")
 def update(user_id: int) -> ResponseReturnValue:
-    users.find(user_id)
-    values = users.validate(_body(), required=())
+    values = users.validate(_body(), required=(), user=users.find(user_id))
     if not values:
         raise BadRequest(f"Give at least one of {', '.join(users.FIELDS)}")
     users.update(user_id, values)

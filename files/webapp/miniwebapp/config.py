@@ -13,6 +13,8 @@ SECRET_KEY_MINIMUM = 16
 
 DEFAULTS: dict[str, Any] = {
     "MAX_CONTENT_LENGTH": 64 * 1024,
+    "OPEN_ACCESS": False,
+    "PERMANENT_SESSION_LIFETIME": 12 * 3600,
     "SESSION_COOKIE_SECURE": True,
     "SESSION_COOKIE_HTTPONLY": True,
     "SESSION_COOKIE_SAMESITE": "Lax",
@@ -35,6 +37,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         )
     return {
         "SECRET_KEY": secret_key,
+        "OPEN_ACCESS": _switch(environ, "OPEN_ACCESS"),
         "SQLALCHEMY_DATABASE_URI": _database_url(environ),
         "TRUSTED_PROXIES": _number(environ, "TRUSTED_PROXIES", DEFAULTS["TRUSTED_PROXIES"], 0, 10),
     }
@@ -60,6 +63,18 @@ def _database_url(environ: Mapping[str, str]) -> URL:
         password=_value(environ, "DATABASE_PASSWORD"),
         query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "10", "write_timeout": "10"},
     )
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    text = _value(environ, name, "false").lower()
+    if text not in ("true", "false"):
+        raise ConfigurationError(f"{name} is {text!r}; set true or false")
+    return text == "true"
+
+
+def admin_password(environ: Mapping[str, str]) -> str:
+    """The password of the administrator that `create-admin` makes."""
+    return _value(environ, "ADMIN_PASSWORD")
 
 
 def _value(environ: Mapping[str, str], name: str, default: str | None = None) -> str:

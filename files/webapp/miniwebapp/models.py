@@ -1,34 +1,64 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData, String
+from sqlalchemy import ForeignKey, Index, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ADMIN, VIEWER = ROLES = ("admin", "viewer")
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention={"uq": "uq_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"})
+    metadata = MetaData(
+        naming_convention={
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+        }
+    )
 
 
 db = SQLAlchemy(model_class=Base)
 
 
-def caseless(length: int) -> String:
-    """ASCII text (see users.FIELDS) compared without regard to case: by SQLite too, as by MySQL's collation."""
-    return String(length).with_variant(String(length, collation="NOCASE"), "sqlite")
-
-
-class User(db.Model):
-    __tablename__ = "users"
+class Table:
     __table_args__: ClassVar[dict[str, str]] = {
         "mysql_engine": "InnoDB",
         "mysql_charset": "utf8mb4",
         "mysql_collate": "utf8mb4_unicode_ci",
     }
-
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(120))
-    email: Mapped[str] = mapped_column(caseless(254), unique=True)
-    username: Mapped[str] = mapped_column(caseless(64), unique=True)
+
+
+class User(Table, db.Model):
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(120), index=True)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    username: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16), server_default=VIEWER)
+
+
+class ApiToken(Table, db.Model):
+    """What a program logs in with. The token itself is shown once and kept by its owner alone."""
+
+    __tablename__ = "api_tokens"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+
+
+class LoginFailure(Table, db.Model):
+    """One failed login, remembered for as long as it counts; `source` is a hash of who tried from where."""
+
+    __tablename__ = "login_failures"
+    __table_args__ = (Index(None, "source", "at"), Index(None, "at"), Table.__table_args__)
+
+    source: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from . import users
-from .models import User
+from . import auth, users
+from .models import ROLES, VIEWER, User
 
 blueprint = Blueprint("pages", __name__)
 
 
 @blueprint.app_context_processor
-def _fields() -> dict[str, Mapping[str, users.Field]]:
-    return {"fields": users.FIELDS}
+def _everywhere() -> dict[str, Any]:
+    return {"fields": users.FIELDS, "roles": ROLES, "static_url": static_url}
+
+
+def static_url(name: str) -> str:
+    """Address of a static file that changes with its content, so that browsers and proxies may keep it."""
+    return url_for("static", filename=name, v=_fingerprint(str(current_app.static_folder), name))
+
+
+@cache
+def _fingerprint(folder: str, name: str) -> str:
+    return hashlib.sha256(Path(folder, name).read_bytes()).hexdigest()[:12]
 
 
 def _done(message: str) -> ResponseReturnValue:
@@ -23,33 +37,45 @@ def _done(message: str) -> ResponseReturnValue:
     return redirect(url_for("pages.index"), 303)
 
 
-def _index(values: Mapping[str, str], errors: Mapping[str, str]) -> str:
-    return render_template("index.html", users=users.all_users(), values=values, errors=errors)
+def _roled(given: Mapping[str, str]) -> dict[str, str]:
+    return users.role(given["role"]) if "role" in given else {}
+
+
+@blueprint.get("/")
+def index() -> ResponseReturnValue:
+    asked = request.args
+    page = users.page(
+        asked.get("search", ""),
+        asked.get("sort", "name"),
+        asked.get("order") == "desc",
+        asked.get("page", 1, type=lambda text: int(text[:9])),
+    )
+    return render_template("index.html", page=page)
+
+
+@blueprint.get("/add")
+def add() -> ResponseReturnValue:
+    return render_template("add.html", values={"role": VIEWER}, errors={})
+
+
+@blueprint.post("/add")
+def create() -> ResponseReturnValue:
+    try:
+        values = users.validate(request.form) | _roled(request.form)
+        users.create(values)
+    except users.UserError as error:
+        return render_template("add.html", values=request.form, errors=error.errors), error.code
+    return _done(f"User {values['username']} was added.")
 
 
 def _edit(user: User, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     return render_template("edit.html", user=user, values=values, errors=errors)
 
 
-@blueprint.get("/")
-def index() -> ResponseReturnValue:
-    return _index({}, {})
-
-
-@blueprint.post("/")
-def create() -> ResponseReturnValue:
-    try:
-        values = users.validate(request.form)
-        users.create(values)
-    except users.UserError as error:
-        return _index(request.form, error.errors), error.code
-    return _done(f"User {values['username']} was added.")
-
-
 @blueprint.get("/edit/<user_id:user_id>")
 def edit(user_id: int) -> ResponseReturnValue:
     user = users.find(user_id)
-    return _edit(user, {"name": user.name, "email": user.email, "username": user.username}, {})
+    return _edit(user, {name: getattr(user, name) for name in ("name", "email", "username", "role")}, {})
 
 
 @blueprint.post("/edit/<user_id:user_id>")
@@ -59,20 +85,31 @@ def update(user_id: int) -> ResponseReturnValue:
     if not given.get("password"):
         given.pop("password", None)  # left empty: stays as it is
     try:
-        values = users.validate(given, required=("name", "email", "username"))
+        values = users.validate(given, required=("name", "email", "username"), user=user) | _roled(given)
         users.update(user_id, values)
     except users.UserError as error:
         return _edit(user, given, error.errors), error.code
+    account = auth.current()
+    if account and account.id == user_id:
+        auth.log_in(users.find(user_id))  # the own session outlives the own new password
     return _done(f"User {values['username']} was changed.")
+
+
+def _delete(user: User, problem: str = "") -> str:
+    return render_template("delete.html", user=user, problem=problem)
 
 
 @blueprint.get("/delete/<user_id:user_id>")
 def confirm_delete(user_id: int) -> ResponseReturnValue:
-    return render_template("delete.html", user=users.find(user_id))
+    return _delete(users.find(user_id))
 
 
 @blueprint.post("/delete/<user_id:user_id>")
 def delete(user_id: int) -> ResponseReturnValue:
-    username = users.find(user_id).username
-    users.delete(user_id)
+    user = users.find(user_id)
+    username = user.username
+    try:
+        users.delete(user_id)
+    except users.UserError as error:
+        return _delete(users.find(user_id), error.description or ""), error.code
     return _done(f"User {username} was deleted.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException, NotFound
-from werkzeug.security import generate_password_hash
 
-from .models import User, db
+from . import passwords
+from .models import ADMIN, ROLES, User, db
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,10 @@ FIELDS = {
     "password": Field(256),
 }
 UNIQUE = ("email", "username")
-
-# scrypt takes 32 MiB for each hash: one at a time bounds the memory and leaves the processor to others.
-_hashing = threading.Lock()
+SORTS = ("id", "name", "username", "email")
+PER_PAGE = 50
+# MySQL scans an index up to the first row of a page: beyond this many rows it is better to search.
+DEEPEST_PAGE = 2000
 
 
 class UserError(HTTPException):
@@ -56,8 +56,29 @@ class UserError(HTTPException):
         self.errors = errors
 
 
-def validate(given: Mapping[str, object], *, required: Collection[str] = tuple(FIELDS)) -> dict[str, str]:
-    """Return the clean values of the known fields given, or raise UserError with all that is wrong."""
+@dataclass(frozen=True)
+class Page:
+    """One page of the list, and what was asked for."""
+
+    rows: Sequence[sa.Row[tuple[int, str, str, str, str]]]
+    search: str
+    sort: str
+    descending: bool
+    number: int
+    total: int
+
+    @property
+    def last(self) -> int:
+        return max(1, -(-self.total // PER_PAGE))
+
+
+def validate(
+    given: Mapping[str, object], *, required: Collection[str] = tuple(FIELDS), user: User | None = None
+) -> dict[str, str]:
+    """Return the clean values of the known fields given, or raise UserError with all that is wrong.
+
+    :param user: whose values they are going to be, for what is not given.
+    """
     values: dict[str, str] = {}
     errors: dict[str, str] = {}
     for name, field in FIELDS.items():
@@ -72,6 +93,10 @@ def validate(given: Mapping[str, object], *, required: Collection[str] = tuple(F
             errors[name] = f"{name} {problem}"
         else:
             values[name] = str(value)
+    if "password" in values:
+        known = {field: values.get(field) or getattr(user, field, "") for field in ("name", "email", "username")}
+        if problem := passwords.problem(values["password"], known.values()):
+            errors["password"] = f"password {problem}"
     if errors:
         raise UserError(400, errors)
     return values
@@ -91,8 +116,27 @@ def _problem(value: object, field: Field) -> str | None:
     return None
 
 
-def all_users() -> Sequence[User]:
-    return db.session.scalars(sa.select(User).order_by(User.id)).all()
+def all_rows() -> Sequence[sa.Row[tuple[int, str, str, str]]]:
+    """Every user's document, without the cost of objects."""
+    return db.session.execute(sa.select(User.id, User.name, User.email, User.username).order_by(User.id)).all()
+
+
+def page(search: str, sort: str, descending: bool, number: int) -> Page:
+    """The users whose name, username or e-mail begins with `search`: what the indexes find without reading all of them."""
+    sort = sort if sort in SORTS else "name"
+    number = min(max(number, 1), DEEPEST_PAGE)
+    search = search.strip()[:120]
+    pattern = re.sub(r"([%_\\])", r"\\\1", search) + "%"
+    columns = [User.name] + ([User.username, User.email] if search.isascii() else [])
+    wanted = sa.or_(*(column.like(pattern, escape="\\") for column in columns)) if search else sa.true()
+    total = db.session.scalar(sa.select(sa.func.count()).select_from(User).where(wanted)) or 0
+    number = min(number, max(1, -(-total // PER_PAGE)))
+    columns = [getattr(User, sort), User.id]
+    order = [column.desc() if descending else column for column in columns]
+    # The index alone finds the page's rows; only they are read.
+    found = sa.select(User.id).where(wanted).order_by(*order).limit(PER_PAGE).offset((number - 1) * PER_PAGE).subquery()
+    rows = sa.select(User.id, User.name, User.email, User.username, User.role).join(found, User.id == found.c.id)
+    return Page(db.session.execute(rows.order_by(*order)).all(), search, sort, descending, number, total)
 
 
 def find(user_id: int) -> User:
@@ -112,10 +156,28 @@ def create(values: Mapping[str, str]) -> int:
 
 def update(user_id: int, values: Mapping[str, str]) -> None:
     with _saving(values, user_id):
+        if values.get("role", ADMIN) != ADMIN:
+            _keep_an_admin(user_id, "role")
         _matched(sa.update(User).where(User.id == user_id).values(_columns(values)))
 
 
+def role(given: str) -> dict[str, str]:
+    """The value of a user's role, for `create` and `update`."""
+    if given not in ROLES:
+        raise UserError(400, {"role": f"role must be one of {', '.join(ROLES)}"})
+    return {"role": given}
+
+
+def _keep_an_admin(user_id: int, field: str) -> None:
+    """Raise UserError when nobody but this user is an administrator; nobody else can take the role away meanwhile."""
+    admins = db.session.scalars(sa.select(User.id).where(User.role == ADMIN).with_for_update()).all()
+    if list(admins) == [user_id]:
+        db.session.rollback()
+        raise UserError(409, {field: "This is the only administrator: make another user one first"})
+
+
 def delete(user_id: int) -> None:
+    _keep_an_admin(user_id, "username")
     _matched(sa.delete(User).where(User.id == user_id))
     db.session.commit()
 
@@ -123,8 +185,7 @@ def delete(user_id: int) -> None:
 def _columns(values: Mapping[str, str]) -> dict[str, str]:
     columns = dict(values)
     if password := columns.pop("password", None):
-        with _hashing:
-            columns["password_hash"] = generate_password_hash(password, method="scrypt")
+        columns["password_hash"] = passwords.make_hash(password)
     return columns
 
 

@@ -1,10 +1,9 @@
-"""The application on a migrated database: SQLite always, and the one in TEST_DATABASE_URL, whose users it deletes."""
+"""The application on the MySQL in TEST_DATABASE_URL, whose tables it empties."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import flask_migrate
 import pytest
@@ -13,22 +12,27 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from miniwebapp import create_app
-from miniwebapp.models import User, db
+from miniwebapp.models import ApiToken, LoginFailure, User, db
 
-DATABASES = ["sqlite"] + (["server"] if "TEST_DATABASE_URL" in os.environ else [])
+# A port on which nothing answers.
+NOWHERE = "mysql+pymysql://app:app@127.0.0.1:9/app?connect_timeout=1"
+Person = dict[str, str]
+
+
+def pytest_configure() -> None:
+    if "TEST_DATABASE_URL" not in os.environ:
+        raise pytest.UsageError(
+            "TEST_DATABASE_URL is not set; set it to an empty database of a MySQL for tests, "
+            "mysql+pymysql://user:password@host/name"
+        )
 
 
 def make_app(url: str, **settings: object) -> Flask:
     return create_app({"SECRET_KEY": "for tests only", "SQLALCHEMY_DATABASE_URI": url, **settings})
 
 
-@pytest.fixture(scope="session", params=DATABASES)
-def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    if request.param == "server":
-        url = os.environ["TEST_DATABASE_URL"]
-    else:
-        url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'test.db'}"
-    app = make_app(url)
+def _migrated(**settings: object) -> Iterator[Flask]:
+    app = make_app(os.environ["TEST_DATABASE_URL"], **settings)
     with app.app_context():
         flask_migrate.upgrade()
     yield app
@@ -36,12 +40,33 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         db.engine.dispose()
 
 
+def _emptied(app: Flask) -> Flask:
+    with app.app_context():
+        for table in (LoginFailure, ApiToken, User):
+            db.session.execute(sa.delete(table))
+        db.session.commit()
+    return app
+
+
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Flask]:
+    yield from _migrated(OPEN_ACCESS=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_closed() -> Iterator[Flask]:
+    yield from _migrated()
+
+
 @pytest.fixture
 def app(migrated: Flask) -> Flask:
-    with migrated.app_context():
-        db.session.execute(sa.delete(User))
-        db.session.commit()
-    return migrated
+    """Open to everybody: the API's contract is the same with and without a login."""
+    return _emptied(migrated)
+
+
+@pytest.fixture
+def closed(migrated_closed: Flask) -> Flask:
+    return _emptied(migrated_closed)
 
 
 @pytest.fixture
@@ -50,18 +75,22 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> FlaskClient:
+def away() -> FlaskClient:
     """A client of an application whose database cannot be reached."""
-    return https(make_app(f"sqlite:///{tmp_path / 'missing' / 'test.db'}"))
+    return https(make_app(NOWHERE, OPEN_ACCESS=True))
 
 
 def https(app: Flask) -> FlaskClient:
     """A client as the proxy presents it: the user speaks HTTPS."""
     client = app.test_client()
-    client.environ_base |= {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_REFERER": "https://localhost/"}
+    client.environ_base |= {
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_X_FORWARDED_FOR": "203.0.113.7",
+        "HTTP_REFERER": "https://localhost/",
+    }
     return client
 
 
 @pytest.fixture
-def ada() -> dict[str, str]:
+def ada() -> Person:
     return {"name": "Ada Lovelace", "email": "ada@example.com", "username": "ada", "password": "correct horse"}

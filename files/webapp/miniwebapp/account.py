@@ -1,0 +1,102 @@
+"""The pages of whoever logs in: login, logout, own password, tokens for programs."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
+
+from . import auth, users
+from .models import ApiToken, User, db
+
+blueprint = Blueprint("account", __name__)
+TOKENS_PER_USER = 20
+TOKEN_NAME_LENGTH = ApiToken.name.type.length
+
+
+@blueprint.get("/login")
+def login() -> ResponseReturnValue:
+    if auth.current():
+        return redirect(auth.next_page(request.args.get("next")))
+    return render_template("login.html", problem=None)
+
+
+@blueprint.post("/login")
+def enter() -> ResponseReturnValue:
+    try:
+        auth.log_in(auth.check(request.form.get("username", ""), request.form.get("password", "")))
+    except (Unauthorized, TooManyRequests) as error:
+        answer = error.get_response()  # keeps Retry-After
+        answer.headers.pop("WWW-Authenticate", None)
+        answer.data = render_template("login.html", problem=error.description)
+        return answer
+    return redirect(auth.next_page(request.args.get("next")), 303)
+
+
+@blueprint.post("/logout")
+def leave() -> ResponseReturnValue:
+    auth.session.clear()
+    flash("You have logged out.")
+    return redirect(url_for("account.login"), 303)
+
+
+def _own() -> User:
+    account = auth.current()
+    return users.find(account.id if account else 0)
+
+
+def _show(errors: dict[str, str], code: int = 200, token: str = "") -> ResponseReturnValue:
+    tokens = db.session.scalars(sa.select(ApiToken).where(ApiToken.user_id == _own().id).order_by(ApiToken.id)).all()
+    return render_template("account.html", tokens=tokens, errors=errors, token=token, user=_own()), code
+
+
+@blueprint.get("/account")
+def show() -> ResponseReturnValue:
+    return _show({})
+
+
+@blueprint.post("/account/password")
+def change_password() -> ResponseReturnValue:
+    user = _own()
+    try:
+        auth.check(user.username, request.form.get("current_password", ""))
+        users.update(user.id, users.validate({"password": request.form.get("password", "")}, required=(), user=user))
+    except users.UserError as error:
+        return _show(error.errors, error.code)
+    except HTTPException as error:
+        return _show({"current_password": error.description or ""}, error.code or 400)
+    auth.log_in(_own())
+    flash("Your password was changed; other sessions have ended.")
+    return redirect(url_for("account.show"), 303)
+
+
+@blueprint.post("/account/tokens")
+def create_token() -> ResponseReturnValue:
+    user, name = _own(), request.form.get("token_name", "").strip()
+    if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
+        return _show({"token_name": f"The token's name needs 1 to {TOKEN_NAME_LENGTH} printable characters"}, 400)
+    return _show({}, token=new_token(user, name))
+
+
+def new_token(user: User, name: str) -> str:
+    """Make a token and return it; only its hash is kept."""
+    count = db.session.scalar(sa.select(sa.func.count()).where(ApiToken.user_id == user.id)) or 0
+    if count >= TOKENS_PER_USER:
+        raise users.UserError(409, {"token_name": f"{user.username} has {count} tokens already: revoke one first"})
+    token = secrets.token_urlsafe(32)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    db.session.add(ApiToken(user_id=user.id, name=name, digest=auth.digest(token), created_at=now))
+    db.session.commit()
+    return token
+
+
+@blueprint.post("/account/tokens/<user_id:token_id>/revoke")
+def revoke_token(token_id: int) -> ResponseReturnValue:
+    db.session.execute(sa.delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == _own().id))
+    db.session.commit()
+    flash("The token was revoked.")
+    return redirect(url_for("account.show"), 303)

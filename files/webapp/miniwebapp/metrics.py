@@ -1,0 +1,92 @@
+"""Measurements for Prometheus, summed over Gunicorn's processes."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from flask import Blueprint, Flask, Response, abort, g, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+# Each process writes into files of this directory, and whichever is asked adds them up. It must be known before
+# prometheus_client is imported, and made before Gunicorn forks.
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    _memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="miniwebapp-", dir=_memory)
+    _maker = os.getpid()
+    atexit.register(
+        lambda: os.getpid() == _maker and shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    )
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
+DURATION = Histogram("http_request_duration_seconds", "Time to answer", ["route", "method"], buckets=BUCKETS)
+IN_FLIGHT = Gauge("http_requests_in_flight", "Requests being answered", multiprocess_mode="livesum")
+POOL_SIZE = Gauge("database_pool_connections", "Open database connections", multiprocess_mode="livesum")
+POOL_USED = Gauge("database_pool_connections_in_use", "Database connections in use", multiprocess_mode="livesum")
+LOGIN_FAILURES = Counter("login_failures_total", "Logins with a wrong username or password")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+blueprint = Blueprint("metrics", __name__)
+
+
+event.listen(Pool, "connect", lambda *given: POOL_SIZE.inc())
+event.listen(Pool, "close", lambda *given: POOL_SIZE.dec())
+event.listen(Pool, "checkout", lambda *given: POOL_USED.inc())
+event.listen(Pool, "checkin", lambda *given: POOL_USED.dec())
+
+
+def register(app: Flask) -> None:
+    app.before_request(_begin)
+    app.after_request(_count)
+    app.teardown_request(_end)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    IN_FLIGHT.inc()
+    g.in_flight = True
+
+
+def _end(error: BaseException | None) -> None:
+    if g.pop("in_flight", False):
+        IN_FLIGHT.dec()
+
+
+def _count(response: Response) -> Response:
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    method = request.method if request.method in METHODS else "other"
+    REQUESTS.labels(route, method, str(response.status_code)).inc()
+    DURATION.labels(route, method).observe(time.perf_counter() - g.get("began", time.perf_counter()))
+    return response
+
+
+@blueprint.get("/metrics")
+def show() -> ResponseReturnValue:
+    # A proxy adds this header: who comes through it is not the one who measures.
+    if "X-Forwarded-For" in request.headers:
+        abort(404)
+    # A process that ended holds nothing any more.
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
+        process = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{process}").exists():
+            multiprocess.mark_process_dead(process)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

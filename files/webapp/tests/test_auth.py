@@ -1,0 +1,301 @@
+"""Who may do what: login, sessions, roles, HTTP Basic, tokens, throttling, passwords."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import timedelta
+
+import pytest
+from conftest import Person, https
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.security import generate_password_hash
+from werkzeug.test import TestResponse
+
+from miniwebapp import auth, passwords, users
+from miniwebapp.models import ADMIN, VIEWER, ApiToken, LoginFailure, User, db
+
+PASSWORD = "correct horse battery"
+
+
+def person(username: str, **changed: str) -> Person:
+    return {
+        "name": username.title(),
+        "email": f"{username}@example.com",
+        "username": username,
+        "password": PASSWORD,
+    } | changed
+
+
+def add(app: Flask, username: str, role: str) -> int:
+    with app.app_context():
+        return users.create(users.validate(person(username)) | {"role": role})
+
+
+def token_in(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def submit(client: FlaskClient, path: str, values: Person, page: str | None = None) -> TestResponse:
+    return client.post(path, data=values | {"csrf_token": token_in(client.get(page or path).text)})
+
+
+def log_in(client: FlaskClient, username: str, password: str = PASSWORD, path: str = "/login") -> TestResponse:
+    return submit(client, path, {"username": username, "password": password})
+
+
+def basic(username: str, password: str = PASSWORD) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def admin(closed: Flask) -> FlaskClient:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    assert log_in(client, "boss").status_code == 303
+    return client
+
+
+@pytest.fixture
+def viewer(closed: Flask) -> FlaskClient:
+    add(closed, "guest", VIEWER)
+    client = https(closed)
+    assert log_in(client, "guest").status_code == 303
+    return client
+
+
+def test_everything_is_closed_without_a_login(closed: Flask) -> None:
+    client, public = https(closed), {"account.login", "account.enter", "static", "health.alive", "health.ready"}
+    for rule in closed.url_map.iter_rules():
+        path = re.sub(r"<[^>]+>", "1", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            if rule.endpoint in public | {"metrics.show"}:
+                continue
+            status = client.open(path, method=method, json={} if path.startswith("/api") else None).status_code
+            assert status in ({401} if path.startswith("/api") else {302, 400}), (method, path, status)
+
+
+def test_pages_lead_to_the_login_and_back(closed: Flask) -> None:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    answer = client.get("/?search=a")
+    assert answer.headers["Location"] == "/login?next=/?search%3Da"
+    assert log_in(client, "boss", path=answer.headers["Location"]).headers["Location"] == "/?search=a"
+    assert "Boss" in client.get("/").text
+    assert client.get("/login").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:a", "", "evil"]
+)
+def test_nobody_is_led_elsewhere(closed: Flask, target: str) -> None:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    answer = client.post(
+        "/login",
+        query_string={"next": target},
+        data={
+            "username": "boss",
+            "password": PASSWORD,
+            "csrf_token": token_in(client.get("/login").text),
+        },
+    )
+    assert answer.headers["Location"] == "/"
+
+
+def test_the_cookie_is_for_this_site_over_https_and_not_for_scripts(admin: FlaskClient) -> None:
+    cookie = admin.get_cookie("session")
+    assert cookie
+    assert (cookie.secure, cookie.http_only, cookie.same_site) == (True, True, "Lax")
+    assert cookie.expires
+
+
+def test_a_wrong_password_and_an_unknown_user_look_the_same(closed: Flask) -> None:
+    add(closed, "boss", ADMIN)
+    answers = [log_in(https(closed), name, "wrong password") for name in ("boss", "nobody", "n\u00f6body", "boss\x00")]
+    assert {answer.status_code for answer in answers} == {401}
+    assert all("The username or the password is wrong" in answer.text for answer in answers)
+    assert "WWW-Authenticate" not in answers[0].headers
+
+
+def test_forms_need_their_token(admin: FlaskClient) -> None:
+    assert admin.post("/add", data=person("eve")).status_code == 400
+    assert admin.post("/logout").status_code == 400
+
+
+def test_logging_out(admin: FlaskClient) -> None:
+    assert submit(admin, "/logout", {}, page="/").status_code == 303
+    assert "You have logged out." in admin.get("/login").text
+    assert admin.get("/").status_code == 302
+
+
+def test_a_viewer_reads(closed: Flask, viewer: FlaskClient) -> None:
+    boss = add(closed, "boss", ADMIN)
+    page = viewer.get("/").text
+    assert "boss@example.com" in page
+    assert "/edit/" not in page
+    assert "Add a user" not in page
+    assert viewer.get(f"/api/users/{boss}").status_code == 200
+    for method, path in (
+        ("GET", "/add"),
+        ("GET", f"/edit/{boss}"),
+        ("DELETE", f"/api/users/{boss}"),
+        ("POST", "/api/users"),
+    ):
+        answer = viewer.open(path, method=method, json={} if path.startswith("/api") else None)
+        assert answer.status_code == 403, path
+    token = token_in(viewer.get("/").text)
+    assert viewer.post(f"/delete/{boss}", data={"csrf_token": token}).status_code == 403
+
+
+def test_an_administrator_makes_another_one(closed: Flask, admin: FlaskClient, viewer: FlaskClient) -> None:
+    with closed.app_context():
+        guest = db.session.execute(db.select(User.id).filter_by(username="guest")).scalar_one()
+    kept = {"name": "Guest", "email": "guest@example.com", "username": "guest", "password": ""}
+    assert submit(admin, f"/edit/{guest}", kept | {"role": "boss"}).status_code == 400
+    assert submit(admin, f"/edit/{guest}", kept | {"role": ADMIN}).status_code == 303
+    assert viewer.get("/add").status_code == 200, "at once, in the same session"
+
+
+def test_the_last_administrator_stays(closed: Flask, admin: FlaskClient) -> None:
+    with closed.app_context():
+        boss = db.session.execute(db.select(User.id)).scalar_one()
+    kept = {"name": "Boss", "email": "boss@example.com", "username": "boss", "password": "", "role": VIEWER}
+    for answer in (submit(admin, f"/edit/{boss}", kept), submit(admin, f"/delete/{boss}", {})):
+        assert answer.status_code == 409
+        assert "This is the only administrator: make another user one first" in answer.text
+    answer = admin.delete(f"/api/users/{boss}")
+    assert (answer.status_code, answer.json) == (
+        409,
+        {"message": "This is the only administrator: make another user one first"},
+    )
+    add(closed, "second", ADMIN)
+    assert submit(admin, f"/delete/{boss}", {}).status_code == 303
+    assert admin.get("/").status_code == 302, "a deleted user's session has ended"
+
+
+def test_changing_the_own_password_ends_other_sessions(closed: Flask, viewer: FlaskClient) -> None:
+    other = https(closed)
+    log_in(other, "guest")
+    values = {"current_password": PASSWORD, "password": "a very new password"}
+    wrong = submit(viewer, "/account/password", values | {"current_password": "wrong"}, page="/account")
+    assert wrong.status_code == 401
+    assert 'id="current_password-error"' in wrong.text
+    short = submit(viewer, "/account/password", values | {"password": "short"}, page="/account")
+    assert (short.status_code, "too short: 5 characters, at least 10 are needed" in short.text) == (400, True)
+    assert submit(viewer, "/account/password", values, page="/account").status_code == 303
+    assert viewer.get("/").status_code == 200
+    assert other.get("/").status_code == 302
+    assert log_in(https(closed), "guest", "a very new password").status_code == 303
+
+
+def test_http_basic(closed: Flask) -> None:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    assert client.get("/api/users", headers=basic("boss")).status_code == 200
+    assert client.post("/api/users", json=person("ada"), headers=basic("boss")).status_code == 201
+    answer = client.get("/api/users", headers=basic("boss", "wrong"))
+    assert (answer.status_code, answer.json) == (401, {"message": "The username or the password is wrong"})
+    assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert not client.get_cookie("session")
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic !!!", "Basic YQ==", "Bearer", "Bearer x", "Digest a=b", "\u00e4"])
+def test_other_credentials_are_refused(closed: Flask, header: str) -> None:
+    assert https(closed).get("/api/users", headers={"Authorization": header}).status_code == 401
+
+
+def test_a_token_is_shown_once_works_and_is_revoked(closed: Flask, viewer: FlaskClient) -> None:
+    page = submit(viewer, "/account/tokens", {"token_name": "backup"}, page="/account").text
+    found = re.search(r"<code>([^<]+)</code>", page)
+    assert found
+    header = {"Authorization": f"Bearer {found[1]}"}
+    assert found[1] not in viewer.get("/account").text
+    assert https(closed).get("/api/users", headers=header).status_code == 200
+    assert https(closed).post("/api/users", json=person("eve"), headers=header).status_code == 403
+    with closed.app_context():
+        assert db.session.execute(db.select(ApiToken.digest)).scalar_one() != found[1]
+        identifier = db.session.execute(db.select(ApiToken.id)).scalar_one()
+    assert submit(viewer, f"/account/tokens/{identifier}/revoke", {}, page="/account").status_code == 303
+    assert https(closed).get("/api/users", headers=header).status_code == 401
+    assert submit(viewer, "/account/tokens", {"token_name": " "}, page="/account").status_code == 400
+
+
+def test_guessing_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    for dummy in range(auth.FAILURES_PER_USERNAME):
+        assert log_in(client, "boss", "wrong").status_code == 401
+    answer = log_in(client, "BOSS")
+    assert answer.status_code == 429, "even with the right password"
+    assert 0 < int(answer.headers["Retry-After"]) <= auth.WINDOW.total_seconds() + 1
+    assert "Too many failed logins: try again in" in answer.text
+    assert client.get("/api/users", headers=basic("boss")).status_code == 429
+
+    elsewhere = https(closed)
+    elsewhere.environ_base["HTTP_X_FORWARDED_FOR"] = "198.51.100.1"
+    assert log_in(elsewhere, "boss").status_code == 303, "others are not locked out"
+    monkeypatch.setattr(auth, "WINDOW", timedelta(seconds=-1))
+    assert log_in(client, "boss", "wrong").status_code == 401
+    with closed.app_context():
+        assert db.session.query(LoginFailure).count() == 2, "what no longer counts is removed"
+
+
+def test_guessing_names_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FAILURES_PER_ADDRESS", 3)
+    client = https(closed)
+    assert [log_in(client, f"name{i}", "wrong").status_code for i in range(4)] == [401, 401, 401, 429]
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("short", "password is too short: 5 characters, at least 10 are needed"),
+        ("Password123", "password is among the first that anybody tries"),
+        ("aaaaaaaaaaaaaa", "password is among the first that anybody tries"),
+        ("LOVELACE-ADA", "password must not be the name, e-mail or username"),
+    ],
+)
+def test_bad_passwords_are_refused_with_the_reason(client: FlaskClient, password: str, said: str) -> None:
+    values = person("lovelace-ada", password=password)
+    answer = client.post("/api/users", json=values)
+    assert (answer.status_code, answer.json) == (400, {"message": said})
+
+
+def test_hashes_of_the_former_version_work_and_are_renewed(closed: Flask) -> None:
+    user_id = add(closed, "boss", ADMIN)
+    with closed.app_context():
+        db.session.get_one(User, user_id).password_hash = generate_password_hash("an old password", method="scrypt")
+        db.session.commit()
+    assert log_in(https(closed), "boss", "an old password").status_code == 303
+    with closed.app_context():
+        kept = db.session.get_one(User, user_id).password_hash
+    assert kept.startswith("$argon2id$")
+    assert passwords.matches("an old password", kept)
+
+
+def test_open_access_says_so(client: FlaskClient, viewer: FlaskClient) -> None:
+    assert "Demonstration: without a login, everybody" in client.get("/").text
+    assert "Demonstration" not in viewer.get("/").text
+
+
+def test_the_first_administrator(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, words = closed.test_cli_runner(), ["create-admin", "--email", "admin@example.com"]
+    monkeypatch.delenv("ADMIN_PASSWORD", raising=False)
+    assert "ADMIN_PASSWORD is not set" in runner.invoke(args=words).output
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    assert runner.invoke(args=words).output == "Added the administrator admin.\n"
+    monkeypatch.setenv("ADMIN_PASSWORD", "another password")
+    assert runner.invoke(args=words).exit_code == 0
+    client = https(closed)
+    assert log_in(client, "admin").status_code == 303
+    assert client.get("/add").status_code == 200
+    assert "There is no user" in runner.invoke(args=["create-token", "nobody", "--name", "a"]).output
+    token = runner.invoke(args=["create-token", "admin", "--name", "a program"]).output.strip()
+    assert https(closed).get("/api/users", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    done = runner.invoke(args=["set-password", "admin", "--password", "a third password"])
+    assert done.exit_code == 0, done.output
+    assert log_in(https(closed), "admin", "a third password").status_code == 303
