@@ -270,7 +270,7 @@ def summary(at: str, unchanged: bool, seconds: float) -> None:
     if unchanged:
         say("Nothing changed: everything was already as it should be.")
     say(f"Up after {seconds:.0f} s. The certificate is self-signed, so a browser asks once.")
-    say(f"  Application   https://{at}/            HTTP on port 80 is redirected")
+    say(f"  Application   https://{at}/            user admin, password in admin_password below")
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
     if facts["grafana_enabled"]:
         say(f"  Grafana       https://{at}:3000/       user admin, password in grafana_admin_password below")
