@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import requests
 from asking import ADDRESS, ROOT, TEST_VARS, curl, eventually, folded, status
 from cryptography import x509
 from testinfra.host import Host
@@ -19,8 +20,25 @@ SECRETS = INVENTORY.parent / "secrets" / "miniweb-test"
 URL = f"https://{ADDRESS}"
 
 
+def secret(name: str) -> str:
+    return (SECRETS / name).read_text().strip()
+
+
+def logged_in(username: str, password: str) -> requests.Session:
+    """A browser in which somebody has logged in."""
+    browser = requests.Session()
+    browser.verify = False
+    browser.headers["Referer"] = f"{URL}/login"
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(f"{URL}/login").text)
+    assert found
+    given = {"username": username, "password": password, "csrf_token": found[1]}
+    assert browser.post(f"{URL}/login", data=given).url == f"{URL}/"
+    return browser
+
+
 def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> tuple[int, Any]:
     words = ["-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}", f"{URL}{path}"]
+    words += ["-u", f"admin:{secret('admin_password')}"]
     if body is not None:
         words += ["--data", json.dumps(body)]
     text, dummy, code = curl(*words).rpartition("\n")
@@ -48,13 +66,43 @@ def test_the_certificate_names_the_server() -> None:
 
 
 def test_the_page_shows_rows_of_mysql(host: Host) -> None:
-    page = curl(f"{URL}/")
+    page = logged_in("admin", secret("admin_password")).get(f"{URL}/").text
     rows = host.check_output(
         "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
         "SELECT username FROM miniwebapp.users",
     ).split()
     assert {"ada", "grace"} <= set(rows)
     assert all(row in page for row in rows)
+
+
+def test_nobody_reads_or_changes_users_without_a_login() -> None:
+    assert curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"{URL}/") == f"302 {URL}/login?next=/"
+    for method in ("GET", "POST"):
+        assert status("-X", method, "-H", "Content-Type: application/json", "-d", "{}", f"{URL}/api/users") == "401"
+
+
+def test_measurements_are_not_published() -> None:
+    assert status(f"{URL}/metrics") == "404"
+
+
+def test_a_request_is_found_in_the_logs_by_the_id_in_its_answer(host: Host) -> None:
+    headers = curl("-o", "/dev/null", "-D", "-", f"{URL}/api/users/1")
+    found = re.search(r"x-request-id: (\w{32})", headers)
+    assert found
+    lines = [
+        json.loads(line) for line in host.check_output("docker logs miniweb-app-app-1").splitlines() if line[0] == "{"
+    ]
+    (line,) = [line for line in lines if line.get("request_id") == found[1]]
+    assert (line["path"], line["status"]) == ("/api/users/1", 401)
+
+
+def test_static_files_may_be_kept() -> None:
+    page = curl(f"{URL}/login")
+    found = re.search(r'href="(/static/style.css\?v=\w+)"', page)
+    assert found
+    headers = curl("-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: gzip", f"{URL}{found[1]}")
+    assert "immutable" in headers
+    assert "content-encoding: gzip" in headers
 
 
 def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everything(host: Host) -> None:
@@ -77,11 +125,23 @@ def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everythi
     assert api(path)[0] == 404
 
 
+def test_requests_are_counted_over_all_processes() -> None:
+    def counted() -> float:
+        query = 'sum(http_requests_total{route="/api/users",status="200"})'
+        data = json.loads(curl("-G", "--data-urlencode", f"query={query}", f"{URL}:9090/api/v1/query"))["data"]
+        return float(data["result"][0]["value"][1]) if data["result"] else 0
+
+    before = counted()
+    for dummy in range(20):
+        assert api("/api/users")[0] == 200
+    assert eventually(lambda: counted() >= before + 20)
+
+
 def test_every_target_is_up() -> None:
     def health() -> dict[str, str]:
         return {target["labels"]["job"]: target["health"] for target in prometheus("targets")["activeTargets"]}
 
-    assert eventually(lambda: health() == {"prometheus": "up", "node": "up"}), health()
+    assert eventually(lambda: health() == {"app": "up", "node": "up", "prometheus": "up"}), health()
 
 
 def test_the_rules_are_loaded() -> None:
@@ -99,7 +159,7 @@ def test_the_servers_real_disk_is_measured(host: Host) -> None:
 
 
 def test_grafana_shows_the_servers_dashboard() -> None:
-    password = (SECRETS / "grafana_admin_password").read_text().strip()
+    password = secret("grafana_admin_password")
     assert status(f"{URL}:3000/api/org") == "401"
     found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
     assert "miniweb-servers" in {dashboard["uid"] for dashboard in found}
@@ -137,7 +197,7 @@ def test_the_database_has_no_way_out(host: Host) -> None:
 
 def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> None:
     passwords = [path.read_text().strip() for path in SECRETS.iterdir()]
-    assert len(passwords) == 5
+    assert len(passwords) == 6
     seen = host.check_output(f"docker inspect {' '.join(containers(host))}")
     assert not [password for password in passwords if password in seen]
 

@@ -22,6 +22,7 @@ from asking import ROOT, TEST_VARS, curl, folded, status
 NAME = "miniweb-production"
 CONFIRMED = {"ec2_confirm": NAME}
 PASSWORD = "a password of the database"
+ADMIN_PASSWORD = "a password of the administrator"
 SECRET_KEY = "a secret key that all instances share"
 ADDRESS = "127.0.80.6"
 IMAGES = ("docker_insecure_registries", "flask_app_base_image", "nginx_image")
@@ -47,6 +48,7 @@ def choices(database: str) -> dict[str, Any]:
         "miniweb_database_host": database,
         "mysql_password": PASSWORD,
         "miniweb_secret_key": SECRET_KEY,
+        "miniweb_admin_password": ADMIN_PASSWORD,
         "miniweb_instance_variables": {name: used[name] for name in IMAGES if name in used},
     }
 
@@ -174,7 +176,7 @@ def test_only_the_balancer_reaches_the_instances() -> None:
 def test_secrets_are_encrypted_and_only_the_instances_role_reads_them() -> None:
     (parameter,) = client("ssm").describe_parameters()["Parameters"]
     assert parameter["Type"] == "SecureString"
-    assert not re.search(f"{PASSWORD}|{SECRET_KEY}", user_data())
+    assert not re.search(f"{PASSWORD}|{SECRET_KEY}|{ADMIN_PASSWORD}", user_data())
     (bucket,) = account()["buckets"]
     assert all(client("s3").get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
     policy = client("iam").get_role_policy(RoleName=f"{NAME}-instance", PolicyName="configuration")["PolicyDocument"]
@@ -223,11 +225,15 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
 
         assert status(f"https://{ADDRESS}/readyz") == "200"
         user = {"name": "Test", "email": "t@example.com", "username": "tester", "password": "a long password"}
-        words = ["--header", "Content-Type: application/json", "--data", json.dumps(user)]
+        login = ["--user", f"admin:{ADMIN_PASSWORD}"]
+        words = [*login, "--header", "Content-Type: application/json", "--data", json.dumps(user)]
         assert status(*words, f"https://{ADDRESS}/api/users") == "201"
-        assert "tester" in curl(f"https://{ADDRESS}/api/users")
+        assert "tester" in curl(*login, f"https://{ADDRESS}/api/users")
         count = ["mysql", "--user=miniwebapp", f"--password={PASSWORD}", "miniwebapp", "-BNe"]
-        assert sandbox.docker("exec", cloud.DATABASE, *count, "SELECT username FROM users") == "tester"
+        assert (
+            sandbox.docker("exec", cloud.DATABASE, *count, "SELECT username FROM users WHERE role = 'viewer'")
+            == "tester"
+        )
 
         running = sandbox.docker("exec", cloud.NAME, "docker", "ps", "--format", "{{.Names}}").split()
         assert sorted(running) == ["miniweb-app-app-1", "miniweb-nginx-nginx-1"]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import pwd
+import secrets
 import select
 import ssl
 import subprocess
@@ -21,12 +22,18 @@ from account import ansible, client, instances, play, succeeds
 from asking import ROOT, TEST_VARS, curl, eventually, folded, status
 
 NAME = "miniweb-production"
+PASSWORD = secrets.token_urlsafe()
 INVENTORY = ["--inventory", str(ROOT / "inventory" / "aws_ec2.yml")]
 
 
 def site(**variables: Any) -> subprocess.CompletedProcess[str]:
     """Run site.yml with the dynamic inventory, and with the sandbox's images."""
-    given = ["--extra-vars", f"@{TEST_VARS}", "--extra-vars", json.dumps({"miniweb_sample_users": True, **variables})]
+    given = [
+        "--extra-vars",
+        f"@{TEST_VARS}",
+        "--extra-vars",
+        json.dumps({"miniweb_sample_users": True, "miniweb_admin_password": PASSWORD, **variables}),
+    ]
     return ansible("ansible-playbook", *INVENTORY, str(ROOT / "site.yml"), *given)
 
 
@@ -68,7 +75,7 @@ def test_site_yml_finds_the_server_and_lets_whoever_runs_it_in_first(address: st
 
 
 def test_the_site_answers_over_https_and_it_is_this_server(address: str) -> None:
-    assert "ada" in curl(f"https://{address}/")
+    assert "ada" in curl("--user", f"admin:{PASSWORD}", f"https://{address}/api/users")
     assert status(f"https://{address}/readyz") == "200"
     assert status("--location", f"http://{address}/") == "200"
     own = sandbox.docker("exec", cloud.NAME, "cat", "/opt/miniweb/nginx/tls/certificate.pem")

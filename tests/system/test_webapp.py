@@ -1,0 +1,60 @@
+"""The application's own tests, in its own project, on a real MySQL."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import images
+import pytest
+import sandbox
+from asking import ROOT, default_of
+
+NAME = "miniweb-webapp-tests"
+ADDRESS = "127.0.80.7"
+START_SECONDS = 90
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """URL of an empty database."""
+    password = secrets.token_hex()
+    image = default_of("mysql", "mysql_image").removeprefix(f"{images.REGISTRY_PULL}/")
+    given = {"MYSQL_ROOT_PASSWORD": secrets.token_hex(), "MYSQL_DATABASE": "miniwebapp", "MYSQL_USER": "miniwebapp"}
+    options = ["--name", NAME, "--publish", f"{ADDRESS}:3306:3306", "--tmpfs", "/var/lib/mysql"]
+    for name, value in (given | {"MYSQL_PASSWORD": password}).items():
+        options += ["--env", f"{name}={value}"]
+    sandbox.remove_container(NAME)
+    sandbox.docker("run", "--detach", *options, image)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not greets():
+            assert time.monotonic() < deadline, sandbox.docker("logs", "--tail", "20", NAME)
+            time.sleep(0.5)
+        yield f"mysql+pymysql://miniwebapp:{password}@{ADDRESS}/miniwebapp?charset=utf8mb4"
+    finally:
+        sandbox.remove_container(NAME)
+
+
+def greets() -> bool:
+    """Whether a server speaks first, as MySQL does and Docker's own listener does not."""
+    try:
+        with socket.create_connection((ADDRESS, 3306), timeout=2) as connection:
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def test_the_applications_own_tests_pass(database: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"],
+        cwd=ROOT / "files" / "webapp",
+        env={**os.environ, "TEST_DATABASE_URL": database},
+        check=False,
+    )
+    assert done.returncode == 0
