@@ -132,8 +132,8 @@ def test_requests_are_counted_over_all_processes() -> None:
         return float(data["result"][0]["value"][1]) if data["result"] else 0
 
     before = counted()
-    for dummy in range(20):
-        assert api("/api/users")[0] == 200
+    for number in range(20):
+        assert api(f"/api/users?number={number}")[0] == 200
     assert eventually(lambda: counted() >= before + 20)
 
 
