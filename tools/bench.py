@@ -1,0 +1,228 @@
+"""Requests per second through TLS and nginx: the application as it is, and as plain as applications are at first.
+
+Plain is the application's first version, with PyMySQL, an object per row and no login, in one synchronous Gunicorn
+process, and MySQL with its own settings. Both run in turn on the same sandbox server, with the same nginx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import images
+import sandbox
+from images import ROOT, Failure, docker, say, step
+
+NAME = "miniweb-bench"
+ADDRESS = "127.0.80.8"
+# The first version of the application, as it is in this repository's history
+PLAIN = "396a8d5:files/webapp"
+CONNECTIONS = 32
+UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
+CREATE = """
+local number = 0
+local thread_count = 0
+function setup(thread) thread:set("id", thread_count); thread_count = thread_count + 1 end
+function request()
+  number = number + 1
+  local name = string.format("bench%d-%d-%s", id, number, os.time())
+  local body = string.format('{"name":"A","username":"%s","email":"%s@example.com","password":"a long password"}', name, name)
+  return wrk.format("POST", "/api/users", wrk.headers, body)
+end
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What wrk measured: requests a second, milliseconds, answers that were errors, and the application's MiB."""
+
+    rate: float
+    median: float
+    slow: float
+    errors: int
+    memory: float
+
+
+def milliseconds(text: str) -> float:
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if not found:
+        raise Failure(f'wrk says "{text}", which is no time.')
+    return float(found[1]) * UNITS[found[2]]
+
+
+def parse(output: str, memory: float = 0) -> Result:
+    """The figures in what `wrk --latency` prints."""
+    rate = re.search(r"Requests/sec: +([\d.]+)", output)
+    latency = dict(re.findall(r"^ +(50|99)% +(\S+)$", output, re.MULTILINE))
+    if not rate or len(latency) != 2:
+        raise Failure(f"wrk printed no figures:\n{output}")
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    errors = sum(map(int, broken.groups())) if broken else 0
+    errors += int(refused[1]) if refused else 0
+    return Result(float(rate[1]), milliseconds(latency["50"]), milliseconds(latency["99"]), errors, memory)
+
+
+def inside(*words: str) -> str:
+    return docker("exec", NAME, *words)
+
+
+def sql(statement: str) -> None:
+    client = ["docker", "exec", "miniweb-mysql-mysql-1", "mysql", "--defaults-file=/run/secrets/root.cnf"]
+    inside(*client, "miniwebapp", "-e", statement)
+
+
+def fill(rows: int) -> None:
+    """Make so many rows, the administrator's among them where there is one."""
+    sql("DELETE FROM users WHERE username <> 'admin'")
+    columns = "name, email, username, password_hash"
+    values = "CONCAT('Person ', n), CONCAT('p', n, '@example.com'), CONCAT('person', n), 'none'"
+    numbers = f"WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r WHERE n < {rows}) SELECT {values} FROM r"
+    missing = f"n <= {rows} - (SELECT COUNT(*) FROM users)"
+    sql(f"INSERT INTO users ({columns}) {numbers} WHERE {missing}")
+
+
+def memory() -> float:
+    """MiB of the application's container."""
+    text = (
+        inside("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "miniweb-app-app-1").split("/")[0].strip()
+    )
+    number, unit = re.fullmatch(r"([\d.]+)(\w+)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
+
+
+def load(path: str, seconds: int, headers: list[str], script: str = "") -> Result:
+    command = ["wrk", "--threads", "2", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
+    for header in headers:
+        command += ["--header", header]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        if script:
+            file.write(script)
+            file.flush()
+            command += ["--script", file.name]
+        done = subprocess.run([*command, f"https://{ADDRESS}{path}"], capture_output=True, text=True, check=False)
+    return parse(done.stdout + done.stderr, memory())
+
+
+def measure(seconds: int, headers: list[str], static: str) -> dict[str, Result]:
+    found = {}
+    with_type = [*headers, "Content-Type: application/json"]
+    cases = (
+        ("list of 2 users", 2, "/api/users", ""),
+        ("list of 100 users", 100, "/api/users", ""),
+        ("one user", 2, "/api/users/{id}", ""),
+        ("create a user", 2, "/api/users", CREATE),
+        ("static file", 2, static, ""),
+    )
+    for name, rows, path, script in cases:
+        fill(rows)
+        answer = subprocess.run(
+            ["curl", "-sk", *[word for header in headers for word in ("-H", header)], f"https://{ADDRESS}/api/users"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        first = json.loads(answer.stdout)[0]["id"]
+        with step(f"measured: {name}"):
+            load(path.format(id=first), 2, with_type, script)
+            found[name] = load(path.format(id=first), seconds, with_type, script)
+    return found
+
+
+def deploy(**variables: Any) -> None:
+    given = {
+        "ansible_host": ADDRESS,
+        "miniweb_address": ADDRESS,
+        "miniweb_secrets_dir": str(sandbox.STATE / "bench"),
+        "miniweb_monitoring": False,
+        "miniweb_sample_users": False,
+        "nginx_server_names": ["bench", ADDRESS],
+        **variables,
+    }
+    code, dummy = sandbox.playbook("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given))
+    if code:
+        raise Failure("site.yml failed, see above.")
+
+
+def plain_source(directory: Path) -> Path:
+    archive = directory / "plain.tar"
+    done = subprocess.run(
+        ["git", "archive", "--output", str(archive), PLAIN], cwd=ROOT, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise Failure(f"git has no {PLAIN}: benchmarks need this repository's history (git fetch --unshallow).")
+    with tarfile.open(archive) as packed:
+        packed.extractall(directory / "plain", filter="data")
+    return directory / "plain"
+
+
+def run(source: str, seconds: int) -> None:
+    images.install({"wrk": "wrk", "curl": "curl"})
+    sandbox.prepare(source, "role")
+    sandbox.remove_container(NAME)
+    docker("run", "--detach", *sandbox.server_options(NAME, ADDRESS), f"{sandbox.SCENARIO}:role")
+    try:
+        sandbox.wait_for_ssh(ADDRESS)
+        with tempfile.TemporaryDirectory() as directory:
+            deploy(
+                flask_app_source_dir=str(plain_source(Path(directory))),
+                flask_app_setup_commands=[],
+                flask_app_workers=1,
+                flask_app_worker_class="sync",
+                flask_app_preload=False,
+                mysql_performance_schema=True,
+                mysql_innodb_redo_log_mb=100,
+                mysql_max_connections=151,
+                nginx_cached_paths=[],
+            )
+            plain = measure(seconds, [], "/static/style.css")
+            deploy()
+        token = inside("docker", "exec", "miniweb-app-app-1", "flask", "create-token", "admin", "--name", "bench")
+        page = subprocess.run(["curl", "-sk", f"https://{ADDRESS}/login"], capture_output=True, text=True, check=True)
+        static = re.search(r'href="(/static/style.css\?v=\w+)"', page.stdout)
+        if not static:
+            raise Failure("The login page names no style sheet.")
+        product = measure(seconds, [f"Authorization: Bearer {token.splitlines()[-1]}"], static[1])
+    finally:
+        sandbox.remove_container(NAME)
+    report(plain, product)
+
+
+def report(plain: dict[str, Result], product: dict[str, Result]) -> None:
+    say(
+        "\n| | plain: requests/s | p50, p99 ms | errors | MiB | product: requests/s | p50, p99 ms | errors | MiB | ratio |"
+    )
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, before in plain.items():
+        after = product[name]
+        columns = [
+            f"{one.rate:.0f} | {one.median:.1f}, {one.slow:.1f} | {one.errors} | {one.memory:.0f}"
+            for one in (before, after)
+        ]
+        say(f"| {name} | {' | '.join(columns)} | {after.rate / before.rate:.1f} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", choices=sandbox.SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
+    parser.add_argument("--seconds", type=int, default=15, help="of each measurement")
+    arguments = parser.parse_args()
+    try:
+        run(arguments.source, arguments.seconds)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
