@@ -227,8 +227,8 @@ def test_a_token_is_shown_once_works_and_is_revoked(closed: Flask, viewer: Flask
 def test_guessing_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     add(closed, "boss", ADMIN)
     client = https(closed)
-    for dummy in range(auth.FAILURES_PER_USERNAME):
-        assert log_in(client, "boss", "wrong").status_code == 401
+    for attempt in range(auth.FAILURES_PER_USERNAME):
+        assert log_in(client, "boss", f"wrong {attempt}").status_code == 401
     answer = log_in(client, "BOSS")
     assert answer.status_code == 429, "even with the right password"
     assert 0 < int(answer.headers["Retry-After"]) <= auth.WINDOW.total_seconds() + 1
