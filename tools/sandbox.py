@@ -35,6 +35,8 @@ PREPARED = "miniweb/server-docker"
 SCENARIO = "miniweb/scenario"
 # These begin with a server as a cloud gives it, the others with one on which the role docker has already run.
 BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
+# Their tests look at pages in Debian's Chromium.
+SEEN_BY_A_BROWSER = ("default",)
 DOUBLE = ROOT / "tests" / "doubles" / "grafana"
 TEST_VARS = STATE / "test_vars.yml"
 TEST_ADDRESS = "127.0.80.2"
@@ -214,6 +216,8 @@ def prepare(source: str, scenario: str) -> None:
     else:
         docker("tag", base, f"{SCENARIO}:{scenario}")
     images.write_if_changed(TEST_VARS, test_variables())
+    if scenario in SEEN_BY_A_BROWSER:
+        images.install({"chromium": "chromium fonts-dejavu-core"})
 
 
 def test_variables() -> str:
