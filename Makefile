@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test test-role lint unit bench clean-cache
+.PHONY: help setup up down status test test-role lint unit bench screenshots clean-cache
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,9 @@ unit: .venv/ready  ## Run the unit tests alone
 
 bench: .venv/ready  ## Compare the application with a plain one under load (about 10 minutes)
 	@$(BIN)/python tools/bench.py --source $(IMAGES)
+
+screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the running sandbox
+	@$(BIN)/python tools/screenshots.py
 
 clean-cache:  ## Remove the cached images, so that the next run builds them from today's packages
 	rm -rf "$${MINIWEB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/miniweb}"

@@ -41,7 +41,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture
 def admin(page: Page) -> Page:
     log_in(page, "admin", PASSWORD.read_text().strip())
-    expect(page.get_by_role("heading", name="Users")).to_be_visible()
+    expect(page.get_by_role("heading", name="Users", exact=True)).to_be_visible()
     return page
 
 
@@ -127,7 +127,7 @@ def test_it_works_by_keyboard_alone(page: Page) -> None:
     page.keyboard.type(PASSWORD.read_text().strip())
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Users")).to_be_visible()
+    expect(page.get_by_role("heading", name="Users", exact=True)).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")

@@ -1,0 +1,68 @@
+"""Take the screenshots of docs/screenshots from the running sandbox: each page, light and dark, desktop and phone."""
+
+from __future__ import annotations
+
+import sys
+
+import images
+import sandbox
+from images import ROOT, Failure
+from playwright.sync_api import Page, sync_playwright
+
+TARGET = ROOT / "docs" / "screenshots"
+SIZES = {"desktop": {"width": 1100, "height": 720}, "phone": {"width": 390, "height": 844}}
+
+
+def take(page: Page, at: str, suffix: str) -> None:
+    """Every page, as the administrator sees it."""
+
+    def shoot(name: str) -> None:
+        page.screenshot(path=TARGET / f"{name}-{suffix}.png")
+
+    page.goto(f"https://{at}/login")
+    shoot("login")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill((sandbox.SECRETS / "admin_password").read_text().strip())
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"https://{at}/")
+    shoot("users")
+    page.get_by_role("link", name="Delete ada").click()
+    shoot("delete")
+    page.goto(f"https://{at}/account")
+    shoot("account")
+    page.goto(f"https://{at}/add")
+    page.get_by_label("Name", exact=True).fill("Mary Somerville")
+    page.get_by_label("E-mail").fill("mary@example.com")
+    page.get_by_label("Username").fill("mary")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Add user").click()
+    shoot("add")
+
+
+def main() -> int:
+    at = sandbox.address()
+    TARGET.mkdir(exist_ok=True)
+    try:
+        images.install({"chromium": "chromium fonts-dejavu-core"})
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            for size, viewport in SIZES.items():
+                for scheme in ("light", "dark"):
+                    context = browser.new_context(
+                        viewport=viewport,  # type: ignore[arg-type]
+                        color_scheme=scheme,  # type: ignore[arg-type]
+                        ignore_https_errors=True,
+                        locale="en",
+                    )
+                    take(context.new_page(), at, f"{scheme}-{size}")
+                    context.close()
+            browser.close()
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    print(f"{len(list(TARGET.glob('*.png')))} screenshots are in {TARGET.relative_to(ROOT)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
