@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -50,8 +51,8 @@ def _own() -> User:
 
 
 def _show(errors: dict[str, str], code: int = 200, token: str = "") -> ResponseReturnValue:
-    tokens = db.session.scalars(sa.select(ApiToken).where(ApiToken.user_id == _own().id).order_by(ApiToken.id)).all()
-    return render_template("account.html", tokens=tokens, errors=errors, token=token, user=_own()), code
+    user = _own()
+    return render_template("account.html", tokens=tokens_of(user.id), errors=errors, token=token, user=user), code
 
 
 @blueprint.get("/account")
@@ -76,14 +77,21 @@ def change_password() -> ResponseReturnValue:
 
 @blueprint.post("/account/tokens")
 def create_token() -> ResponseReturnValue:
-    user, name = _own(), request.form.get("token_name", "").strip()
-    if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
-        return _show({"token_name": f"The token's name needs 1 to {TOKEN_NAME_LENGTH} printable characters"}, 400)
-    return _show({}, token=new_token(user, name))
+    try:
+        return _show({}, token=new_token(_own(), request.form.get("token_name", "").strip()))
+    except users.UserError as error:
+        return _show(error.errors, error.code)
+
+
+def tokens_of(user_id: int) -> Sequence[ApiToken]:
+    return db.session.scalars(sa.select(ApiToken).where(ApiToken.user_id == user_id).order_by(ApiToken.id)).all()
 
 
 def new_token(user: User, name: str) -> str:
     """Make a token and return it; only its hash is kept."""
+    if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
+        problem = f"The token's name needs 1 to {TOKEN_NAME_LENGTH} printable characters"
+        raise users.UserError(400, {"token_name": problem})
     count = db.session.scalar(sa.select(sa.func.count()).where(ApiToken.user_id == user.id)) or 0
     if count >= TOKENS_PER_USER:
         raise users.UserError(409, {"token_name": f"{user.username} has {count} tokens already: revoke one first"})
@@ -96,7 +104,12 @@ def new_token(user: User, name: str) -> str:
 
 @blueprint.post("/account/tokens/<user_id:token_id>/revoke")
 def revoke_token(token_id: int) -> ResponseReturnValue:
-    db.session.execute(sa.delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == _own().id))
-    db.session.commit()
+    revoke(_own().id, token_id)
     flash("The token was revoked.")
     return redirect(url_for("account.show"), 303)
+
+
+def revoke(user_id: int, token_id: int) -> bool:
+    deleted = db.session.execute(sa.delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
+    db.session.commit()
+    return deleted.rowcount > 0

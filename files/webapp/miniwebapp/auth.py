@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import secrets
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-from . import metrics, passwords
+from . import metrics, passwords, users
 from .models import ADMIN, ApiToken, LoginFailure, User, db
 
 OPEN_TO_ALL = frozenset(
@@ -26,9 +31,10 @@ OPEN_TO_VIEWERS = frozenset(
         *("account.show", "account.change_password", "account.leave", "account.create_token", "account.revoke_token"),
     }
 )
-WINDOW = timedelta(minutes=15)
-FAILURES_PER_USERNAME = 5
-FAILURES_PER_ADDRESS = 50
+CHALLENGES = (
+    WWWAuthenticate("basic", {"realm": "MiniWebApp", "charset": "UTF-8"}),
+    WWWAuthenticate("bearer", {"realm": "MiniWebApp"}),
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def _guard() -> ResponseReturnValue | None:
     g.account = EVERYBODY if current_app.config["OPEN_ACCESS"] else _of_header() or _of_session()
     if g.account is None:
         if request.blueprint == "api":
-            raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=_challenge())
+            raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=CHALLENGES)
         return redirect(
             url_for("account.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
         )
@@ -74,15 +80,12 @@ def _guard() -> ResponseReturnValue | None:
     return None
 
 
-def _challenge():  # type: ignore[no-untyped-def]
-    from werkzeug.datastructures import WWWAuthenticate
-
-    return WWWAuthenticate("basic", {"realm": "MiniWebApp", "charset": "UTF-8"})
-
-
 def _of_session() -> Account | None:
-    """The session's user, unless deleted or with another password since."""
+    """The session's user, unless deleted or with another password since, or logged in too long ago."""
     if "user" not in session:
+        return None
+    if time.time() - session.get("since", 0) > current_app.permanent_session_lifetime.total_seconds():
+        session.clear()
         return None
     found = db.session.execute(
         sa.select(User.id, User.username, User.role, User.password_hash).where(User.id == session["user"])
@@ -103,11 +106,11 @@ def _of_header() -> Account | None:
         ).one_or_none()
         if found:
             return Account(found.id, found.username, found.role)
-        raise Unauthorized("The token is not valid", www_authenticate=_challenge())
+        raise Unauthorized("The token is not valid", www_authenticate=CHALLENGES)
     if given.type == "basic" and given.username is not None and given.password is not None:
         user = check(given.username, given.password)
         return Account(user.id, user.username, user.role)
-    raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=_challenge())
+    raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=CHALLENGES)
 
 
 def digest(token: str) -> str:
@@ -119,52 +122,97 @@ def _mark(password_hash: str) -> str:
     return hashlib.sha256(f"session {password_hash}".encode()).hexdigest()[:32]
 
 
-def log_in(user: User) -> None:
+def log_in(user: User | sa.Row[Any]) -> None:
     session.clear()
     session.permanent = True
-    session["user"], session["mark"] = user.id, _mark(user.password_hash)
+    session["user"], session["mark"], session["since"] = user.id, _mark(user.password_hash), int(time.time())
     g.account = Account(user.id, user.username, user.role)
 
 
 def next_page(given: str | None) -> str:
     """Where to go after the login: a path of this application, whatever was given."""
-    parts = urlsplit((given or "").replace("\\", "/"))
-    if not given or parts.scheme or parts.netloc or not parts.path.startswith("/") or given.startswith("//"):
+    try:
+        parts = urlsplit((given or "").replace("\\", "/"))
+    except ValueError:
         return url_for("pages.index")
-    return given
+    # Browsers drop control characters, which would make "//" of what is something else here.
+    if not given or not given.isprintable() or parts.scheme or parts.netloc or not parts.path.startswith("/"):
+        return url_for("pages.index")
+    return url_for("pages.index") if given.startswith("//") else given
 
 
-def check(username: str, password: str) -> User:
+def check(username: str, password: str) -> sa.Row[Any]:
     """Return the user with this name and password.
 
     :raises TooManyRequests: too many have failed lately.
     :raises Unauthorized: there is none.
     """
-    now = datetime.now(UTC).replace(tzinfo=None)
-    address = request.remote_addr or ""
+    username = username.strip(" ")
+    # MySQL ignores control characters and accents when it compares: such a name must not count as another one.
+    possible = users.FIELDS["username"].pattern.fullmatch(username)
+    address = _network(request.remote_addr or "")
     sources = {
-        digest(f"{username.casefold()} {address}"): FAILURES_PER_USERNAME,
-        digest(f"* {address}"): FAILURES_PER_ADDRESS,
+        digest(f"{username.casefold() if possible else '-'} {address}"): "LOGIN_FAILURES_PER_USERNAME",
+        digest(f"* {address}"): "LOGIN_FAILURES_PER_ADDRESS",
     }
-    _throttle(sources, now)
-    user = db.session.scalar(sa.select(User).where(User.username == username)) if username.isascii() else None
-    if not passwords.matches(password[:1024], user.password_hash if user else None) or not user:
-        db.session.execute(sa.delete(LoginFailure).where(LoginFailure.at < now - WINDOW))
-        db.session.add_all(LoginFailure(source=source, at=now) for source in sources)
+    own = next(iter(sources))
+    now = datetime.now(UTC).replace(tzinfo=None)
+    user = db.session.execute(_with_failures(username if possible else "", sources, now)).one()
+    for source, setting in sources.items():
+        if user._mapping[source] >= current_app.config[setting]:
+            raise _too_many(source, now)
+    if not passwords.matches(password[:1024], user.password_hash):
+        _remember(sources, now)
+        raise Unauthorized("The username or the password is wrong", www_authenticate=CHALLENGES)
+    if user._mapping[own]:
+        db.session.execute(sa.delete(LoginFailure).where(LoginFailure.source == own))
         db.session.commit()
-        metrics.LOGIN_FAILURES.inc()
-        raise Unauthorized("The username or the password is wrong", www_authenticate=_challenge())
-    db.session.execute(sa.delete(LoginFailure).where(LoginFailure.source == next(iter(sources))))
     if passwords.is_outdated(user.password_hash):
-        user.password_hash = passwords.make_hash(password)
-    db.session.commit()
+        renewed = sa.update(User).where(User.id == user.id, User.password_hash == user.password_hash)
+        db.session.execute(renewed.values(password_hash=passwords.make_hash(password)))
+        db.session.commit()
+        return db.session.execute(sa.select(*USER).where(User.id == user.id)).one()
     return user
 
 
-def _throttle(sources: dict[str, int], now: datetime) -> None:
-    counts = sa.select(LoginFailure.source, sa.func.count(), sa.func.min(LoginFailure.at))
-    lately = LoginFailure.source.in_(sources), LoginFailure.at >= now - WINDOW
-    for source, count, first in db.session.execute(counts.where(*lately).group_by(LoginFailure.source)):
-        if count >= sources[source]:
-            wait = max(1, int((first + WINDOW - now).total_seconds()) + 1)
-            raise TooManyRequests(f"Too many failed logins: try again in {wait // 60 + 1} minutes", retry_after=wait)
+USER = (User.id, User.username, User.role, User.password_hash)
+
+
+def _network(address: str) -> str:
+    """The address, or all that one subscriber has: of IPv6 the first 64 bits."""
+    try:
+        return str(ipaddress.ip_network((address, 64), strict=False)) if ":" in address else address
+    except ValueError:
+        return address
+
+
+def _window() -> timedelta:
+    return timedelta(seconds=current_app.config["LOGIN_WINDOW_SECONDS"])
+
+
+def _with_failures(username: str, sources: Collection[str], now: datetime) -> sa.Select[Any]:
+    """The user, or nulls, and the failures of each source lately: one question to the database."""
+    lately = [
+        sa.select(sa.func.count())
+        .where(LoginFailure.source == source, LoginFailure.at >= now - _window())
+        .scalar_subquery()
+        .label(source)
+        for source in sources
+    ]
+    always = sa.select(sa.literal(1)).subquery()
+    return sa.select(*USER, *lately).select_from(always.outerjoin(User, User.username == username))
+
+
+def _remember(sources: Collection[str], now: datetime) -> None:
+    """Each failure costs a hash, one at a time, and those that no longer count go: the table stays small."""
+    db.session.execute(sa.delete(LoginFailure).where(LoginFailure.at < now - _window()))
+    db.session.execute(sa.insert(LoginFailure), [{"source": source, "at": now} for source in sources])
+    db.session.commit()
+    metrics.LOGIN_FAILURES.inc()
+
+
+def _too_many(source: str, now: datetime) -> TooManyRequests:
+    lately = sa.select(sa.func.min(LoginFailure.at)).where(LoginFailure.source == source)
+    first = db.session.scalar(lately.where(LoginFailure.at >= now - _window())) or now
+    wait = max(1, int((first + _window() - now).total_seconds()) + 1)
+    return TooManyRequests(f"Too many failed logins: try again in {wait // 60 + 1} minutes", retry_after=wait)

@@ -41,15 +41,23 @@ def seed() -> None:
 def create_admin(username: str, email: str, name: str) -> None:
     """Make the first administrator, with the password in ADMIN_PASSWORD; one that exists is left alone."""
     try:
-        if db.session.scalar(sa.select(sa.exists().where(User.username == username))):
+        role = db.session.scalar(sa.select(User.role).where(User.username == username))
+        if role == ADMIN:
+            return
+        if role and db.session.scalar(sa.select(sa.exists().where(User.role == ADMIN))):
+            click.echo(f"{username} is no administrator and stays so, as there are others.")
             return
         given = {"name": name, "email": email, "username": username, "password": config.admin_password(os.environ)}
-        users.create(users.validate(given) | {"role": ADMIN})
+        values = users.validate(given) | {"role": ADMIN}
+        if role:  # made by whoever it was, before logins: the name is kept, the password is not
+            users.update(_user(username).id, {key: values[key] for key in ("role", "password")})
+        else:
+            users.create(values)
     except (config.ConfigurationError, users.UserError) as error:
         raise click.ClickException(getattr(error, "description", None) or str(error)) from error
     except SQLAlchemyError as error:
         raise click.ClickException(f"The database refused: {getattr(error, 'orig', error)}") from error
-    click.echo(f"Added the administrator {username}.")
+    click.echo(f"Made {username} the administrator." if role else f"Added the administrator {username}.")
 
 
 @blueprint.cli.command("set-password")
@@ -64,7 +72,12 @@ def set_password(username: str, password: str) -> None:
         raise click.ClickException(error.description or "") from error
 
 
-@blueprint.cli.command("create-token")
+@blueprint.cli.group("token")
+def token() -> None:
+    """Tokens for programs: create, list, revoke."""
+
+
+@token.command("create")
 @click.argument("username")
 @click.option("--name", required=True, help="what the token is for")
 def create_token(username: str, name: str) -> None:
@@ -73,6 +86,26 @@ def create_token(username: str, name: str) -> None:
         click.echo(account.new_token(_user(username), name))
     except users.UserError as error:
         raise click.ClickException(error.description or "") from error
+
+
+blueprint.cli.add_command(create_token, "create-token")
+
+
+@token.command("list")
+@click.argument("username")
+def list_tokens(username: str) -> None:
+    """List a user's tokens: number, date, name."""
+    for entry in account.tokens_of(_user(username).id):
+        click.echo(f"{entry.id}\t{entry.created_at:%Y-%m-%d}\t{entry.name}")
+
+
+@token.command("revoke")
+@click.argument("username")
+@click.argument("number", type=click.IntRange(1, 2**31 - 1))
+def revoke_token(username: str, number: int) -> None:
+    """Revoke one of a user's tokens by its number in the list."""
+    if not account.revoke(_user(username).id, number):
+        raise click.ClickException(f"{username} has no token {number}; see: flask token list {username}")
 
 
 def _user(username: str) -> User:

@@ -12,13 +12,23 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 SECRET_KEY_MINIMUM = 16
 
 DEFAULTS: dict[str, Any] = {
+    "LOGIN_FAILURES_PER_ADDRESS": 50,
+    "LOGIN_FAILURES_PER_USERNAME": 5,
+    "LOGIN_WINDOW_SECONDS": 15 * 60,
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "OPEN_ACCESS": False,
     "PERMANENT_SESSION_LIFETIME": 12 * 3600,
     "SESSION_COOKIE_SECURE": True,
     "SESSION_COOKIE_HTTPONLY": True,
     "SESSION_COOKIE_SAMESITE": "Lax",
-    "SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": True, "pool_recycle": 1800},
+    "SESSION_REFRESH_EACH_REQUEST": False,
+    "SQLALCHEMY_ENGINE_OPTIONS": {
+        "hide_parameters": True,  # of a failed statement: the log is not the place for them
+        "isolation_level": "READ COMMITTED",  # locks rows, not the gaps between them
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "pool_timeout": 10,
+    },
     "TRUSTED_PROXIES": 1,
     "WTF_CSRF_TIME_LIMIT": None,  # a token lives as long as its session
 }
@@ -39,7 +49,15 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         "SECRET_KEY": secret_key,
         "OPEN_ACCESS": _switch(environ, "OPEN_ACCESS"),
         "SQLALCHEMY_DATABASE_URI": _database_url(environ),
-        "TRUSTED_PROXIES": _number(environ, "TRUSTED_PROXIES", DEFAULTS["TRUSTED_PROXIES"], 0, 10),
+        **{
+            name: _number(environ, name, DEFAULTS[name], lowest, highest)
+            for name, lowest, highest in (
+                ("LOGIN_FAILURES_PER_ADDRESS", 1, 100_000),
+                ("LOGIN_FAILURES_PER_USERNAME", 1, 1000),
+                ("LOGIN_WINDOW_SECONDS", 1, 86_400),
+                ("TRUSTED_PROXIES", 0, 10),
+            )
+        },
     }
 
 

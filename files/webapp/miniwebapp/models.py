@@ -40,7 +40,7 @@ class User(Table, db.Model):
     email: Mapped[str] = mapped_column(String(254), unique=True)
     username: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
-    role: Mapped[str] = mapped_column(String(16), server_default=VIEWER)
+    role: Mapped[str] = mapped_column(String(16), server_default=VIEWER, index=True)
 
 
 class ApiToken(Table, db.Model):

@@ -66,11 +66,11 @@ def matches(password: str, kept: str | None) -> bool:
     known = kept is not None
     kept = kept or _NOBODYS
     with _hashing:
-        if not kept.startswith("$argon2"):
-            return check_password_hash(kept, password)
         try:
+            if not kept.startswith("$argon2"):
+                return check_password_hash(kept, password)
             return _hasher.verify(kept, password) and known
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, ValueError):
             return False
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import flask_migrate
 import pytest
 from conftest import NOWHERE, make_app
 from flask import Flask, request
@@ -148,11 +147,3 @@ def test_commands_without_database(away: FlaskClient, command: list[str], said: 
     assert result.output.startswith("Error: The database ")
     assert said in result.output
     assert result.output.count("\n") == 1
-
-
-def test_migration_makes_what_the_models_say(migrated: Flask) -> None:
-    with migrated.app_context():
-        flask_migrate.check()
-        flask_migrate.downgrade(revision="base")
-        flask_migrate.upgrade()
-        flask_migrate.check()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import Person, https
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
-from miniwebapp import auth, passwords, users
+from miniwebapp import passwords, users
 from miniwebapp.models import ADMIN, VIEWER, ApiToken, LoginFailure, User, db
 
 PASSWORD = "correct horse battery"
@@ -89,7 +90,17 @@ def test_pages_lead_to_the_login_and_back(closed: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:a", "", "evil"]
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:a",
+        "",
+        "evil",
+        "//[",
+        "/\t/evil.example",
+    ],
 )
 def test_nobody_is_led_elsewhere(closed: Flask, target: str) -> None:
     add(closed, "boss", ADMIN)
@@ -227,25 +238,25 @@ def test_a_token_is_shown_once_works_and_is_revoked(closed: Flask, viewer: Flask
 def test_guessing_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     add(closed, "boss", ADMIN)
     client = https(closed)
-    for attempt in range(auth.FAILURES_PER_USERNAME):
-        assert log_in(client, "boss", f"wrong {attempt}").status_code == 401
+    for name in ("boss", "boss ", "BOSS", "boss", " boss"):
+        assert log_in(client, name, "wrong").status_code == 401
     answer = log_in(client, "BOSS")
     assert answer.status_code == 429, "even with the right password"
-    assert 0 < int(answer.headers["Retry-After"]) <= auth.WINDOW.total_seconds() + 1
+    assert 0 < int(answer.headers["Retry-After"]) <= 15 * 60 + 1
     assert "Too many failed logins: try again in" in answer.text
     assert client.get("/api/users", headers=basic("boss")).status_code == 429
 
     elsewhere = https(closed)
     elsewhere.environ_base["HTTP_X_FORWARDED_FOR"] = "198.51.100.1"
     assert log_in(elsewhere, "boss").status_code == 303, "others are not locked out"
-    monkeypatch.setattr(auth, "WINDOW", timedelta(seconds=-1))
+    monkeypatch.setitem(closed.config, "LOGIN_WINDOW_SECONDS", -1)
     assert log_in(client, "boss", "wrong").status_code == 401
     with closed.app_context():
         assert db.session.query(LoginFailure).count() == 2, "what no longer counts is removed"
 
 
 def test_guessing_names_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "FAILURES_PER_ADDRESS", 3)
+    monkeypatch.setitem(closed.config, "LOGIN_FAILURES_PER_ADDRESS", 3)
     client = https(closed)
     assert [log_in(client, f"name{i}", "wrong").status_code for i in range(4)] == [401, 401, 401, 429]
 
@@ -299,3 +310,106 @@ def test_the_first_administrator(closed: Flask, monkeypatch: pytest.MonkeyPatch)
     done = runner.invoke(args=["set-password", "admin", "--password", "a third password"])
     assert done.exit_code == 0, done.output
     assert log_in(https(closed), "admin", "a third password").status_code == 303
+
+
+def test_a_user_with_the_first_administrators_name(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it before there were logins does not get in; once there are administrators it is theirs to decide."""
+    monkeypatch.setenv("ADMIN_PASSWORD", "the operator's password")
+    runner, words = closed.test_cli_runner(), ["create-admin", "--username", "boss", "--email", "other@example.com"]
+    add(closed, "boss", VIEWER)
+    assert runner.invoke(args=words).output == "Made boss the administrator.\n"
+    assert log_in(https(closed), "boss").status_code == 401
+    assert log_in(https(closed), "boss", "the operator's password").status_code == 303
+    add(closed, "guest", VIEWER)
+    words[2] = "guest"
+    result = runner.invoke(args=words)
+    assert (result.exit_code, "guest is no administrator and stays so" in result.output) == (0, True)
+    words[2] = "third"
+    assert runner.invoke(args=[*words[:4], "guest@example.com"]).output == (
+        "Error: email is already used by another user\n"
+    )
+
+
+def test_tokens_on_the_command_line(closed: Flask) -> None:
+    add(closed, "robot", ADMIN)
+    runner = closed.test_cli_runner()
+    made = runner.invoke(args=["token", "create", "robot", "--name", "nightly backup"]).output.strip()
+    client, header = https(closed), {"Authorization": f"Bearer {made}"}
+    assert client.get("/api/users", headers=header).status_code == 200
+    number, _, name = runner.invoke(args=["token", "list", "robot"]).output.strip().split("\t")
+    assert name == "nightly backup"
+    assert runner.invoke(args=["token", "revoke", "robot", number]).exit_code == 0
+    assert client.get("/api/users", headers=header).status_code == 401
+    assert f"robot has no token {number}" in runner.invoke(args=["token", "revoke", "robot", number]).output
+    assert "needs 1 to 64" in runner.invoke(args=["token", "create", "robot", "--name", "x" * 65]).output
+    assert 'There is no user "nobody"' in runner.invoke(args=["token", "list", "nobody"]).output
+
+
+def test_the_12th_hour_ends_a_session(admin: FlaskClient) -> None:
+    with admin.session_transaction() as session:
+        session["since"] -= 12 * 3600 + 1
+    assert admin.get("/").headers["Location"] == "/login?next=/"
+
+
+def test_login_renews_the_session(closed: Flask) -> None:
+    add(closed, "boss", ADMIN)
+    client = https(closed)
+    client.get("/login")
+    with client.session_transaction() as session:
+        session["planted"], before = "by another", session["csrf_token"]
+    log_in(client, "boss")
+    client.get("/")
+    with client.session_transaction() as session:
+        assert "planted" not in session
+        assert session["csrf_token"] != before
+
+
+@pytest.mark.parametrize("name", ["bo\0ss", "boss\0", "b\u00f6ss", "boss\u200b"])
+def test_names_that_only_mysql_takes_for_the_same(closed: Flask, name: str) -> None:
+    """They would be as many ways round the counting of failures."""
+    add(closed, "boss", ADMIN)
+    assert log_in(https(closed), name).status_code == 401
+    assert https(closed).get("/api/users", headers=basic(name)).status_code == 401
+
+
+def test_failures_of_one_network_count_together(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(closed.config, "LOGIN_FAILURES_PER_ADDRESS", 3)
+    codes = []
+    for last in range(4):
+        client = https(closed)
+        client.environ_base["HTTP_X_FORWARDED_FOR"] = f"2001:db8::{last}"
+        codes.append(log_in(client, f"name{last}", "wrong").status_code)
+    assert codes == [401, 401, 401, 429]
+
+
+def test_logging_in_costs_one_question(closed: Flask) -> None:
+    """A token and HTTP Basic: one statement for who it is, one for the list."""
+    add(closed, "robot", ADMIN)
+    token = closed.test_cli_runner().invoke(args=["token", "create", "robot", "--name", "a"]).output.strip()
+    statements: list[str] = []
+    with closed.app_context():
+        engine = db.engine
+    listen = lambda *given: statements.append(given[2])
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        for header in ({"Authorization": f"Bearer {token}"}, basic("robot")):
+            statements.clear()
+            assert https(closed).get("/api/users", headers=header).status_code == 200
+            assert len(statements) == 2, statements
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+def test_two_administrators_cannot_remove_each_other(closed: Flask) -> None:
+    ids = [add(closed, name, ADMIN) for name in ("one", "two")]
+
+    def delete(user_id: int) -> int:
+        with closed.app_context():
+            try:
+                users.delete(user_id)
+            except users.UserError as error:
+                return error.code
+        return 200
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(delete, ids)) == [200, 409]

@@ -9,17 +9,13 @@ branch_labels = None
 depends_on = None
 
 
-def caseless(length: int) -> sa.String:
-    return sa.String(length).with_variant(sa.String(length, collation="NOCASE"), "sqlite")
-
-
 def upgrade() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(120), nullable=False),
-        sa.Column("email", caseless(254), nullable=False),
-        sa.Column("username", caseless(64), nullable=False),
+        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("username", sa.String(64), nullable=False),
         sa.Column("password_hash", sa.String(255), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("email", name="uq_users_email"),

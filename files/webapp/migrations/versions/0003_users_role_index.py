@@ -1,0 +1,16 @@
+"""An index of the administrators: looking for the last one must lock them, not the whole table."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_users_role", "users", ["role"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_users_role", "users")
