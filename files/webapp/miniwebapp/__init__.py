@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import Flask, Response, request
+from babel import negotiate_locale
+from flask import Flask, Response, has_request_context, request
 from flask.json.provider import DefaultJSONProvider
+from flask_babel import Babel
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -24,6 +26,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+
+LANGUAGES = ("en", "es")
 
 csrf = CSRFProtect()
 
@@ -41,6 +45,13 @@ class UserIdConverter(IntegerConverter):
     regex = "[0-9]{1,10}"
 
 
+def language() -> str:
+    """The reader's, on pages; the API and the commands speak English."""
+    if not has_request_context() or request.path.startswith("/api"):
+        return LANGUAGES[0]
+    return negotiate_locale(request.accept_languages.values(), LANGUAGES, sep="-") or LANGUAGES[0]
+
+
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """Make the application from Flask settings or, when there are none, from the environment."""
     app = Flask(__name__)
@@ -49,6 +60,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.json = FastAnswers(app)
     app.url_map.converters["user_id"] = UserIdConverter
 
+    Babel(app, locale_selector=language)
+    app.context_processor(lambda: {"language": language()})
     db.init_app(app)
     Migrate(app, db, directory=str(MIGRATIONS))
     logs.register(app)

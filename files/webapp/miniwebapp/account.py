@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext
 from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 
 from . import auth, users
@@ -41,7 +42,7 @@ def enter() -> ResponseReturnValue:
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
     auth.session.clear()
-    flash("You have logged out.")
+    flash(gettext("You have logged out."))
     return redirect(url_for("account.login"), 303)
 
 
@@ -71,7 +72,7 @@ def change_password() -> ResponseReturnValue:
     except HTTPException as error:
         return _show({"current_password": error.description or ""}, error.code or 400)
     auth.log_in(_own())
-    flash("Your password was changed; other sessions have ended.")
+    flash(gettext("Your password was changed; other sessions have ended."))
     return redirect(url_for("account.show"), 303)
 
 
@@ -90,11 +91,12 @@ def tokens_of(user_id: int) -> Sequence[ApiToken]:
 def new_token(user: User, name: str) -> str:
     """Make a token and return it; only its hash is kept."""
     if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
-        problem = f"The token's name needs 1 to {TOKEN_NAME_LENGTH} printable characters"
+        problem = gettext("The token's name needs 1 to %(most)d printable characters", most=TOKEN_NAME_LENGTH)
         raise users.UserError(400, {"token_name": problem})
     count = db.session.scalar(sa.select(sa.func.count()).where(ApiToken.user_id == user.id)) or 0
     if count >= TOKENS_PER_USER:
-        raise users.UserError(409, {"token_name": f"{user.username} has {count} tokens already: revoke one first"})
+        problem = gettext("There are %(count)d tokens already: revoke one first", count=count)
+        raise users.UserError(409, {"token_name": problem})
     token = secrets.token_urlsafe(32)
     now = datetime.now(UTC).replace(tzinfo=None)
     db.session.add(ApiToken(user_id=user.id, name=name, digest=auth.digest(token), created_at=now))
@@ -105,7 +107,7 @@ def new_token(user: User, name: str) -> str:
 @blueprint.post("/account/tokens/<user_id:token_id>/revoke")
 def revoke_token(token_id: int) -> ResponseReturnValue:
     revoke(_own().id, token_id)
-    flash("The token was revoked.")
+    flash(gettext("The token was revoked."))
     return redirect(url_for("account.show"), 303)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from . import users
 from .models import User
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
+
+LIST_PARAMETERS = frozenset({"search", "sort", "order", "limit", "offset"})
+ORDERS = ("asc", "desc")
+LARGEST_LIMIT, LARGEST_OFFSET = 1000, 100_000
 
 
 def _document(user: User | sa.Row[Any]) -> dict[str, Any]:
@@ -33,10 +38,38 @@ def _body() -> dict[str, Any]:
 
 @blueprint.get("/users")
 def index() -> ResponseReturnValue:
-    return [
-        {"id": key, "name": name, "email": email, "username": username}
-        for key, name, email, username in users.all_rows()
-    ]
+    """All users, or those that the query string asks for."""
+    if LIST_PARAMETERS.isdisjoint(request.args):
+        return _documents(users.all_rows())
+    limit, offset = _number("limit", 100, 1, LARGEST_LIMIT), _number("offset", 0, 0, LARGEST_OFFSET)
+    search = request.args.get("search", "").strip()
+    if len(search) > users.SEARCH_LENGTH:
+        raise BadRequest(f"search is too long: {len(search)} characters, {users.SEARCH_LENGTH} are allowed")
+    descending = _choice("order", ORDERS) == "desc"
+    rows = users.some_rows(search, _choice("sort", users.SORTS), descending, limit + 1, offset)
+    headers = {}
+    if len(rows) > limit and offset + limit <= LARGEST_OFFSET:
+        following = url_for("api.index", **request.args.to_dict() | {"limit": limit, "offset": offset + limit})
+        headers["Link"] = f'<{following}>; rel="next"'
+    return _documents(row[:4] for row in rows[:limit]), headers
+
+
+def _documents(rows: Iterable[tuple[int, str, str, str]]) -> list[dict[str, Any]]:
+    return [{"id": key, "name": name, "email": email, "username": username} for key, name, email, username in rows]
+
+
+def _number(name: str, default: int, lowest: int, highest: int) -> int:
+    text = request.args.get(name, str(default))
+    if text.isascii() and text.isdigit() and len(text) < 10 and lowest <= int(text) <= highest:
+        return int(text)
+    raise BadRequest(f"{name} must be a number from {lowest} to {highest}")
+
+
+def _choice(name: str, allowed: Sequence[str]) -> str:
+    chosen = request.args.get(name, allowed[0])
+    if chosen not in allowed:
+        raise BadRequest(f"{name} must be one of {', '.join(allowed)}")
+    return chosen
 
 
 @blueprint.get("/users/<user_id:user_id>")

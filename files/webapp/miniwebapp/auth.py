@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, ngettext
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
@@ -76,7 +77,7 @@ def _guard() -> ResponseReturnValue | None:
             url_for("account.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
         )
     if not g.account.is_admin and request.endpoint not in OPEN_TO_VIEWERS:
-        raise Forbidden("Only administrators may do this")
+        raise Forbidden(gettext("Only administrators may do this"))
     return None
 
 
@@ -163,7 +164,7 @@ def check(username: str, password: str) -> sa.Row[Any]:
             raise _too_many(source, now)
     if not passwords.matches(password[:1024], user.password_hash):
         _remember(sources, now)
-        raise Unauthorized("The username or the password is wrong", www_authenticate=CHALLENGES)
+        raise Unauthorized(gettext("The username or the password is wrong"), www_authenticate=CHALLENGES)
     if user._mapping[own]:
         db.session.execute(sa.delete(LoginFailure).where(LoginFailure.source == own))
         db.session.commit()
@@ -215,4 +216,10 @@ def _too_many(source: str, now: datetime) -> TooManyRequests:
     lately = sa.select(sa.func.min(LoginFailure.at)).where(LoginFailure.source == source)
     first = db.session.scalar(lately.where(LoginFailure.at >= now - _window())) or now
     wait = max(1, int((first + _window() - now).total_seconds()) + 1)
-    return TooManyRequests(f"Too many failed logins: try again in {wait // 60 + 1} minutes", retry_after=wait)
+    minutes = -(-wait // 60)
+    problem = ngettext(
+        "Too many failed logins: try again in %(num)d minute",
+        "Too many failed logins: try again in %(num)d minutes",
+        minutes,
+    )
+    return TooManyRequests(problem, retry_after=wait)

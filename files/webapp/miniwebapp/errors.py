@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from flask import Flask, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, lazy_gettext
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 from werkzeug.routing import RequestRedirect
+
+PAGES = {
+    400: (lazy_gettext("Bad Request"), lazy_gettext("The request cannot be understood.")),
+    403: (lazy_gettext("Forbidden"), lazy_gettext("You may not do this.")),
+    404: (lazy_gettext("Not Found"), lazy_gettext("There is nothing at this address.")),
+    405: (lazy_gettext("Method Not Allowed"), lazy_gettext("This cannot be done at this address.")),
+    409: (lazy_gettext("Conflict"), None),
+    413: (lazy_gettext("Too Large"), lazy_gettext("That is more than this server takes.")),
+    500: (lazy_gettext("Internal Server Error"), lazy_gettext("The server made a mistake, which is in its log.")),
+    503: (lazy_gettext("Service Unavailable"), None),
+}
 
 
 def register(app: Flask) -> None:
@@ -26,15 +38,20 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         response.data = jsonify(message=error.description).data
         response.content_type = "application/json"
     else:
-        response.data = render_template("error.html", error=error)
+        name, standard = PAGES.get(error.code or 500, (error.name, None))
+        # What werkzeug says of itself is English; what this application says is in the reader's language.
+        own = standard is None or error.description != type(error).description
+        response.data = render_template("error.html", name=name, description=error.description if own else standard)
     return response
 
 
 def _csrf_error(error: CSRFError) -> ResponseReturnValue:
-    error.description = f"{error.description} Go back, reload the page and send the form again."
+    error.description = gettext(
+        "The form is too old, or was sent from another site. Go back, reload the page and send the form again."
+    )
     return _http_error(error)
 
 
 def _database_away(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("%s %s: %s", request.method, request.path, getattr(error, "orig", error))
-    return _http_error(ServiceUnavailable("The database cannot be reached; try again in a moment"))
+    return _http_error(ServiceUnavailable(gettext("The database cannot be reached; try again in a moment")))

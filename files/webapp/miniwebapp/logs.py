@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets
@@ -32,8 +33,10 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # A path may hold what is no Unicode.
-        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=repr).decode()
+        except TypeError:  # a message may hold what is no Unicode
+            return json.dumps(line, default=repr)
 
 
 def register(app: Flask) -> None:

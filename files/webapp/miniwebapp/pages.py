@@ -10,16 +10,24 @@ from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext, lazy_gettext
 
 from . import auth, users
-from .models import ROLES, VIEWER, User
+from .models import ADMIN, VIEWER, User
 
 blueprint = Blueprint("pages", __name__)
+ROLE_NAMES = {ADMIN: lazy_gettext("administrator"), VIEWER: lazy_gettext("viewer")}
+SORT_NAMES = {
+    "name": lazy_gettext("Name"),
+    "username": lazy_gettext("Username"),
+    "email": lazy_gettext("E-mail"),
+    "id": lazy_gettext("Oldest first"),
+}
 
 
 @blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
-    return {"fields": users.FIELDS, "roles": ROLES, "static_url": static_url}
+    return {"fields": users.FIELDS, "roles": ROLE_NAMES, "sorts": SORT_NAMES, "static_url": static_url}
 
 
 def static_url(name: str) -> str:
@@ -65,7 +73,7 @@ def create() -> ResponseReturnValue:
         users.create(values)
     except users.UserError as error:
         return render_template("add.html", values=request.form, errors=error.errors), error.code
-    return _done(f"User {values['username']} was added.")
+    return _done(gettext("User %(username)s was added.", username=values["username"]))
 
 
 def _edit(user: User, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
@@ -92,7 +100,7 @@ def update(user_id: int) -> ResponseReturnValue:
     account = auth.current()
     if account and account.id == user_id:
         auth.log_in(users.find(user_id))  # the own session outlives the own new password
-    return _done(f"User {values['username']} was changed.")
+    return _done(gettext("User %(username)s was changed.", username=values["username"]))
 
 
 def _delete(user: User, problem: str = "") -> str:
@@ -112,4 +120,4 @@ def delete(user_id: int) -> ResponseReturnValue:
         users.delete(user_id)
     except users.UserError as error:
         return _delete(users.find(user_id), error.description or ""), error.code
-    return _done(f"User {username} was deleted.")
+    return _done(gettext("User %(username)s was deleted.", username=username))
