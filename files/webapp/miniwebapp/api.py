@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,14 +10,20 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from . import users
+from . import openapi, users
 from .models import User
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
-LIST_PARAMETERS = frozenset({"search", "sort", "order", "limit", "offset"})
 ORDERS = ("asc", "desc")
 LARGEST_LIMIT, LARGEST_OFFSET = 1000, 100_000
+LIST_PARAMETERS: dict[str, dict[str, Any]] = {
+    "search": {"type": "string", "maxLength": users.SEARCH_LENGTH},
+    "sort": {"type": "string", "enum": list(users.SORTS), "default": "id"},
+    "order": {"type": "string", "enum": list(ORDERS), "default": "asc"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": 100},
+    "offset": {"type": "integer", "minimum": 0, "maximum": LARGEST_OFFSET, "default": 0},
+}
 
 
 def _document(user: User | sa.Row[Any]) -> dict[str, Any]:
@@ -39,14 +45,13 @@ def _body() -> dict[str, Any]:
 @blueprint.get("/users")
 def index() -> ResponseReturnValue:
     """All users, or those that the query string asks for."""
-    if LIST_PARAMETERS.isdisjoint(request.args):
+    if LIST_PARAMETERS.keys().isdisjoint(request.args):
         return _documents(users.all_rows())
-    limit, offset = _number("limit", 100, 1, LARGEST_LIMIT), _number("offset", 0, 0, LARGEST_OFFSET)
+    limit, offset = _number("limit"), _number("offset")
     search = request.args.get("search", "").strip()
     if len(search) > users.SEARCH_LENGTH:
         raise BadRequest(f"search is too long: {len(search)} characters, {users.SEARCH_LENGTH} are allowed")
-    descending = _choice("order", ORDERS) == "desc"
-    rows = users.some_rows(search, _choice("sort", users.SORTS), descending, limit + 1, offset)
+    rows = users.some_rows(search, _choice("sort"), _choice("order") == "desc", limit + 1, offset)
     headers = {}
     if len(rows) > limit and offset + limit <= LARGEST_OFFSET:
         following = url_for("api.index", **request.args.to_dict() | {"limit": limit, "offset": offset + limit})
@@ -58,18 +63,25 @@ def _documents(rows: Iterable[tuple[int, str, str, str]]) -> list[dict[str, Any]
     return [{"id": key, "name": name, "email": email, "username": username} for key, name, email, username in rows]
 
 
-def _number(name: str, default: int, lowest: int, highest: int) -> int:
-    text = request.args.get(name, str(default))
+def _number(name: str) -> int:
+    schema = LIST_PARAMETERS[name]
+    text, lowest, highest = request.args.get(name, str(schema["default"])), schema["minimum"], schema["maximum"]
     if text.isascii() and text.isdigit() and len(text) < 10 and lowest <= int(text) <= highest:
         return int(text)
     raise BadRequest(f"{name} must be a number from {lowest} to {highest}")
 
 
-def _choice(name: str, allowed: Sequence[str]) -> str:
-    chosen = request.args.get(name, allowed[0])
-    if chosen not in allowed:
-        raise BadRequest(f"{name} must be one of {', '.join(allowed)}")
+def _choice(name: str) -> str:
+    schema = LIST_PARAMETERS[name]
+    chosen: str = request.args.get(name, schema["default"])
+    if chosen not in schema["enum"]:
+        raise BadRequest(f"{name} must be one of {', '.join(schema['enum'])}")
     return chosen
+
+
+@blueprint.get("/openapi.json")
+def description() -> ResponseReturnValue:
+    return openapi.document(LIST_PARAMETERS)
 
 
 @blueprint.get("/users/<user_id:user_id>")

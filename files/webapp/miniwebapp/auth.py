@@ -98,17 +98,20 @@ def _of_session() -> Account | None:
 
 
 def _of_header() -> Account | None:
-    given = request.authorization
-    if given is None:
+    if "Authorization" not in request.headers:
         return None
-    if given.type == "bearer" and given.token:
+    try:
+        given = request.authorization
+    except ValueError:  # werkzeug expects ASCII of HTTP Basic
+        given = None
+    if given and given.type == "bearer" and given.token:
         found = db.session.execute(
             sa.select(User.id, User.username, User.role).join(ApiToken).where(ApiToken.digest == digest(given.token))
         ).one_or_none()
         if found:
             return Account(found.id, found.username, found.role)
         raise Unauthorized("The token is not valid", www_authenticate=CHALLENGES)
-    if given.type == "basic" and given.username is not None and given.password is not None:
+    if given and given.type == "basic" and given.username is not None and given.password is not None:
         user = check(given.username, given.password)
         return Account(user.id, user.username, user.role)
     raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=CHALLENGES)
