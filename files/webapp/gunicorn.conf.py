@@ -7,3 +7,9 @@ threads = 4
 # Loaded once before the fork: less memory, and a bad configuration ends the server instead of looping its workers.
 preload_app = True
 control_socket_disable = True
+
+
+def child_exit(server, worker):
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)

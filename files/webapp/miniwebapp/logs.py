@@ -42,10 +42,12 @@ class JsonFormatter(logging.Formatter):
 def register(app: Flask) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
-    app.logger.handlers = log.handlers = [handler]
-    app.logger.propagate = log.propagate = False
-    app.logger.setLevel(logging.INFO)
-    log.setLevel(logging.INFO)
+    for logger in (app.logger, log):
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+    # Gunicorn's own messages, which it has set up before it loads the application
+    for given in logging.getLogger("gunicorn.error").handlers:
+        given.setFormatter(JsonFormatter())
     app.before_request(_begin)
     app.after_request(_end)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import event
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 # Each process writes into files of this directory, and whichever is asked adds them up. It must be known before
 # prometheus_client is imported, and made before Gunicorn forks.
@@ -23,6 +23,7 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     atexit.register(
         lambda: os.getpid() == _maker and shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     )
+Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -48,8 +49,19 @@ blueprint = Blueprint("metrics", __name__)
 
 event.listen(Pool, "connect", lambda *given: POOL_SIZE.inc())
 event.listen(Pool, "close", lambda *given: POOL_SIZE.dec())
-event.listen(Pool, "checkout", lambda *given: POOL_USED.inc())
-event.listen(Pool, "checkin", lambda *given: POOL_USED.dec())
+
+
+@event.listens_for(Pool, "checkout")
+def _lent(connection: object, record: ConnectionPoolEntry, lent: object) -> None:
+    record.record_info["lent"] = True
+    POOL_USED.inc()
+
+
+@event.listens_for(Pool, "checkin")
+def _returned(connection: object, record: ConnectionPoolEntry) -> None:
+    # A connection that turned out to be broken is returned without ever having been lent.
+    if record.record_info.pop("lent", False):
+        POOL_USED.dec()
 
 
 def register(app: Flask) -> None:
@@ -82,11 +94,15 @@ def show() -> ResponseReturnValue:
     # A proxy adds this header: who comes through it is not the one who measures.
     if "X-Forwarded-For" in request.headers:
         abort(404)
-    # A process that ended holds nothing any more.
+    _forget_ended_processes()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _forget_ended_processes() -> None:
+    """They hold nothing any more. Gunicorn's child_exit tells it at once where gunicorn.conf.py is used, not elsewhere."""
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not Path(f"/proc/{process}").exists():
             multiprocess.mark_process_dead(process)
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
