@@ -121,8 +121,11 @@ def test_measurements_are_summed_over_processes(server: Server) -> None:
     assert server.measured("database_pool_connections_in_use") == 0
     assert 1 <= server.measured("database_pool_connections") <= 12
 
-    for worker in server.workers():
+    killed = set(server.workers())
+    for worker in killed:
         os.kill(worker, signal.SIGKILL)
+    while killed & set(server.workers()):
+        time.sleep(0.05)
     server.wait()
     assert server.measured(shown) == 60, "what ended processes counted stays"
     assert server.measured("database_pool_connections") == 0, "what they held does not"
