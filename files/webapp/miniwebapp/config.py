@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 SECRET_KEY_MINIMUM = 16
+DRIVERS = {"mysqlclient": "MySQLdb", "pymysql": "pymysql"}
 
 DEFAULTS: dict[str, Any] = {
     "LOGIN_FAILURES_PER_ADDRESS": 50,
@@ -73,7 +76,7 @@ def _database_url(environ: Mapping[str, str]) -> URL:
             ) from error
         return url
     return URL.create(
-        "mysql+pymysql",
+        f"mysql+{_driver(environ)}",
         host=_value(environ, "DATABASE_HOST"),
         port=_number(environ, "DATABASE_PORT", 3306, 1, 65535),
         database=_value(environ, "DATABASE_NAME"),
@@ -81,6 +84,21 @@ def _database_url(environ: Mapping[str, str]) -> URL:
         password=_value(environ, "DATABASE_PASSWORD"),
         query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "10", "write_timeout": "10"},
     )
+
+
+def _driver(environ: Mapping[str, str]) -> str:
+    """mysqlclient, which is written in C, where it is installed."""
+    chosen = _value(environ, "DATABASE_DRIVER", "mysqlclient" if find_spec("MySQLdb") else "pymysql")
+    if chosen not in DRIVERS:
+        raise ConfigurationError(f"DATABASE_DRIVER is {chosen!r}; set {' or '.join(DRIVERS)}")
+    try:
+        import_module(DRIVERS[chosen])
+    except ImportError as error:
+        raise ConfigurationError(
+            f"DATABASE_DRIVER is {chosen!r}, which cannot be loaded ({error}); "
+            "install it with requirements-mysqlclient.txt, or set pymysql"
+        ) from error
+    return "mysqldb" if chosen == "mysqlclient" else chosen
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import NOWHERE, make_app
@@ -41,9 +42,23 @@ def test_settings_from_files(tmp_path: Path) -> None:
     assert from_environment(environ) == from_environment(ENVIRONMENT)
 
 
+def test_the_faster_driver_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert from_environment(ENVIRONMENT | {"DATABASE_DRIVER": "pymysql"})["SQLALCHEMY_DATABASE_URI"].drivername == (
+        "mysql+pymysql"
+    )
+    monkeypatch.setitem(sys.modules, "MySQLdb", ModuleType("MySQLdb"))
+    monkeypatch.setattr("miniwebapp.config.find_spec", lambda name: name)
+    assert from_environment(ENVIRONMENT)["SQLALCHEMY_DATABASE_URI"].drivername == "mysql+mysqldb"
+    monkeypatch.setattr("miniwebapp.config.find_spec", lambda name: None)
+    assert from_environment(ENVIRONMENT)["SQLALCHEMY_DATABASE_URI"].drivername == "mysql+pymysql"
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    with pytest.raises(ConfigurationError, match="cannot be loaded .* install it with requirements-mysqlclient.txt"):
+        from_environment(ENVIRONMENT | {"DATABASE_DRIVER": "mysqlclient"})
+
+
 def test_database_url_overrides() -> None:
-    settings = from_environment({"SECRET_KEY": "0123456789abcdef", "DATABASE_URL": "sqlite:////srv/a.db"})
-    assert settings["SQLALCHEMY_DATABASE_URI"].database == "/srv/a.db"
+    settings = from_environment({"SECRET_KEY": "0123456789abcdef", "DATABASE_URL": "mysql+pymysql://app@host/other"})
+    assert settings["SQLALCHEMY_DATABASE_URI"].database == "other"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +66,9 @@ def test_database_url_overrides() -> None:
     [
         *[({name: ""}, f"{name} is not set") for name in ENVIRONMENT],
         ({"DATABASE_PORT": "33o6"}, "DATABASE_PORT is '33o6'; set a number from 1 to 65535"),
+        ({"DATABASE_DRIVER": "odbc"}, "DATABASE_DRIVER is 'odbc'; set mysqlclient or pymysql"),
+        ({"OPEN_ACCESS": "yes"}, "OPEN_ACCESS is 'yes'; set true or false"),
+        ({"LOGIN_WINDOW_SECONDS": "0"}, "LOGIN_WINDOW_SECONDS is '0'; set a number from 1 to 86400"),
         ({"DATABASE_PORT": "65536"}, "DATABASE_PORT is '65536'"),
         ({"DATABASE_PORT": "9" * 5000}, "DATABASE_PORT is '999"),
         ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES is '-1'"),
@@ -62,7 +80,7 @@ def test_database_url_overrides() -> None:
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is not a URL"),
         ({"DATABASE_URL": "mysql+pymysql://u:p@host:port/db"}, "DATABASE_URL is not a URL"),
         ({"DATABASE_URL": "dbase://u:p@host/db"}, "DATABASE_URL is not a URL"),
-        ({"DATABASE_URL": "mysql+mysqldb://u:p@host/db"}, "DATABASE_URL is not a URL"),
+        ({"DATABASE_URL": "mysql+pyodbc://u:p@host/db"}, "DATABASE_URL is not a URL"),
     ],
 )
 def test_bad_settings(change: dict[str, str], said: str) -> None:
