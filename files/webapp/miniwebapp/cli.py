@@ -9,6 +9,7 @@ import click
 import sqlalchemy as sa
 from flask import Blueprint
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
 
 from . import account, config, users
 from .models import ADMIN, User, db
@@ -68,8 +69,8 @@ def set_password(username: str, password: str) -> None:
     try:
         user = _user(username)
         users.update(user.id, users.validate({"password": password}, required=(), user=user))
-    except users.UserError as error:
-        raise click.ClickException(error.description or "") from error
+    except HTTPException as error:
+        raise click.ClickException(str(error.description)) from error
 
 
 @blueprint.cli.group("token")
@@ -84,8 +85,8 @@ def create_token(username: str, name: str) -> None:
     """Make a token for a program that logs in as this user, and print it."""
     try:
         click.echo(account.new_token(_user(username), name))
-    except users.UserError as error:
-        raise click.ClickException(error.description or "") from error
+    except HTTPException as error:
+        raise click.ClickException(str(error.description)) from error
 
 
 blueprint.cli.add_command(create_token, "create-token")

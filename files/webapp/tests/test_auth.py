@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from conftest import Person, https
@@ -336,7 +337,7 @@ def test_tokens_on_the_command_line(closed: Flask) -> None:
     made = runner.invoke(args=["token", "create", "robot", "--name", "nightly backup"]).output.strip()
     client, header = https(closed), {"Authorization": f"Bearer {made}"}
     assert client.get("/api/users", headers=header).status_code == 200
-    number, _, name = runner.invoke(args=["token", "list", "robot"]).output.strip().split("\t")
+    number, _date, name = runner.invoke(args=["token", "list", "robot"]).output.strip().split("\t")
     assert name == "nightly backup"
     assert runner.invoke(args=["token", "revoke", "robot", number]).exit_code == 0
     assert client.get("/api/users", headers=header).status_code == 401
@@ -389,7 +390,10 @@ def test_logging_in_costs_one_question(closed: Flask) -> None:
     statements: list[str] = []
     with closed.app_context():
         engine = db.engine
-    listen = lambda *given: statements.append(given[2])
+
+    def listen(*given: Any) -> None:
+        statements.append(given[2])
+
     event.listen(engine, "before_cursor_execute", listen)
     try:
         for header in ({"Authorization": f"Bearer {token}"}, basic("robot")):

@@ -42,7 +42,7 @@ def test_migrations_make_what_the_models_say(emptied: Flask) -> None:
 
 
 def test_servers_that_start_at_once_migrate_one_after_the_other(emptied: Flask) -> None:
-    started = [start_upgrade() for _ in range(3)]
+    started = [start_upgrade() for _server in range(3)]
     said = [process.communicate(timeout=60)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
     with emptied.app_context():

@@ -114,7 +114,7 @@ def test_measurements_are_summed_over_processes(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda number: server.get(f"/api/users/{number}")[0], range(10**6, 10**6 + 60)))
     assert codes == [404] * 60
-    assert [server.measured(shown) for _ in range(6)] == [60.0] * 6, "whichever process answers"
+    assert [server.measured(shown) for _attempt in range(6)] == [60.0] * 6, "whichever process answers"
     answered = 'http_request_duration_seconds_count{method="GET",route="/api/users/<user_id:user_id>"}'
     assert server.measured(answered) == 60
     assert server.measured("http_requests_in_flight") == 1, "this one"
@@ -223,7 +223,7 @@ class Relay(threading.Thread):
 
     def run(self) -> None:
         while True:
-            inside, _ = self.listener.accept()
+            inside, _address = self.listener.accept()
             if not self.open:
                 inside.close()
                 continue
@@ -256,7 +256,7 @@ def test_a_database_that_went_away_and_came_back(app: Flask) -> None:
     for path in ("/readyz", "/api/users", "/"):
         assert client.get(path).status_code == 200
         relay.cut()
-        for _ in range(3):
+        for _attempt in range(3):
             assert client.get(path).status_code == 503
         assert client.get("/healthz").status_code == 200
         relay.open = True
