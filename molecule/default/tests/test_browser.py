@@ -120,6 +120,15 @@ def test_the_list_is_turned_and_sorted(admin: Page) -> None:
     expect(admin.get_by_role("row").last).to_contain_text("ada")
 
 
+def test_it_speaks_the_browsers_language(browser: Browser) -> None:
+    context = browser.new_context(base_url=URL, ignore_https_errors=True, locale="es-MX")
+    page = context.new_page()
+    page.goto("/login")
+    expect(page.get_by_role("button", name="Iniciar sesión")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+    context.close()
+
+
 def test_it_works_by_keyboard_alone(page: Page) -> None:
     page.goto("/login")
     page.keyboard.type("admin")
