@@ -17,8 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 # Each process writes into files of this directory, and whichever is asked adds them up. It must be known before
 # prometheus_client is imported, and made before Gunicorn forks.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    _memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="miniwebapp-", dir=_memory)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="miniwebapp-")
     _maker = os.getpid()
     atexit.register(
         lambda: os.getpid() == _maker and shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
