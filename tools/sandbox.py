@@ -248,6 +248,11 @@ def up(source: str) -> None:
     """Start the sandbox server, deploy to it, and say where everything is."""
     start = time.monotonic()
     ensure_engine()
+    if exists("container", NAME) and not KEY.exists():
+        raise Failure(
+            f"The container {NAME} was made by another copy of this project, and only that one has its keys: "
+            f"`make down` there, or remove it with all its data by `docker rm -f -v {NAME}`."
+        )
     ensure_controller()
     images.ensure(source)
     images.server(source)
@@ -310,6 +315,9 @@ def status() -> None:
 
 def down() -> None:
     """Remove everything that `up` and `prepare` made; only the cache of images stays."""
+    if STATE.exists():
+        # What a stopped engine holds would come back with its next start.
+        ensure_engine()
     if answers():
         for name in (NAME, "miniweb-test", "miniweb-preparation"):
             remove_container(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # These need no container.
 ALONE = {"ec2"}
+# What pytest and Ansible say of a failure
+TELLING = re.compile(r"\bE  +\S|\b(FAILED|ERROR)\b|fatal: |\bmsg: | (failed|passed) in ")
 ALL = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 
 
-def passes(scenario: str) -> bool:
+def run(scenario: str) -> None:
+    """Run `molecule test`; a failure repeats at the end what failed, as the whole output is long."""
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
     command = [str(binaries / "molecule"), "test", "--scenario-name", scenario]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        told = []
+        for line in process.stdout:
+            print(line, end="")
+            if TELLING.search(line):
+                told.append(line)
+    assert process.returncode == 0, f"molecule test -s {scenario} failed:\n{''.join(told[-60:])}"
