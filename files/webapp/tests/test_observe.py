@@ -14,10 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
@@ -60,17 +59,15 @@ class Server:
             )
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        request = urllib.request.Request(f"http://{self.address}{path}", headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+        with contextlib.closing(HTTPConnection(self.address, timeout=15)) as connection:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
     def wait(self, path: str = "/healthz", code: int = 200) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, HTTPException):
                 if self.get(path)[0] == code:
                     return
             time.sleep(0.1)
@@ -80,6 +77,12 @@ class Server:
         return [
             int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         ]
+
+    def wait_for_other_workers(self, ended: set[int]) -> None:
+        deadline = time.monotonic() + 30
+        while ended & set(self.workers()):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
 
     def measured(self, name: str) -> float:
         found = re.findall(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
@@ -124,8 +127,7 @@ def test_measurements_are_summed_over_processes(server: Server) -> None:
     killed = set(server.workers())
     for worker in killed:
         os.kill(worker, signal.SIGKILL)
-    while killed & set(server.workers()):
-        time.sleep(0.05)
+    server.wait_for_other_workers(killed)
     server.wait()
     assert server.measured(shown) == 60, "what ended processes counted stays"
     assert server.measured("database_pool_connections") == 0, "what they held does not"

@@ -129,6 +129,11 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
         ),
         ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
         ({"flask_app_source_dir": "/nowhere"}, 'flask_app_source_dir: "/nowhere" must be a directory'),
+        (
+            {"flask_app_requirements_file": "requirements-none.txt"},
+            'must be a directory on the controller with the flask_app_requirements_file "requirements-none.txt"',
+        ),
+        ({"flask_app_requirements_file": "../../up.txt"}, 'flask_app_requirements_file: "../../up.txt" cannot be used'),
         ({"flask_app_image": "a:1"}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 2 of them are set"),
         ({"flask_app_secrets": [{"name": "empty", "content": ""}]}, "flask_app_secrets: empty is empty"),
         ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
