@@ -62,7 +62,7 @@ def milliseconds(text: str) -> float:
 def parse(output: str, memory: float = 0) -> Result:
     """The figures in what `wrk --latency` prints."""
     rate = re.search(r"Requests/sec: +([\d.]+)", output)
-    latency = dict(re.findall(r"^ +(50|99)% +(\S+)$", output, re.MULTILINE))
+    latency = dict(re.findall(r"^ +(50|99)% +(\S+) *$", output, re.MULTILINE))
     if not rate or len(latency) != 2:
         raise Failure(f"wrk printed no figures:\n{output}")
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)

@@ -36,6 +36,10 @@ CHALLENGES = (
     WWWAuthenticate("basic", {"realm": "MiniWebApp", "charset": "UTF-8"}),
     WWWAuthenticate("bearer", {"realm": "MiniWebApp"}),
 )
+USER = (User.id, User.username, User.role, User.password_hash)
+# Every request asks one of them: built once.
+BY_ID = sa.select(*USER).where(User.id == sa.bindparam("id"))
+BY_TOKEN = sa.select(*USER).join(ApiToken).where(ApiToken.digest == sa.bindparam("digest"))
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,7 @@ def _of_session() -> Account | None:
     if time.time() - session.get("since", 0) > current_app.permanent_session_lifetime.total_seconds():
         session.clear()
         return None
-    found = db.session.execute(
-        sa.select(User.id, User.username, User.role, User.password_hash).where(User.id == session["user"])
-    ).one_or_none()
+    found = db.session.execute(BY_ID, {"id": session["user"]}).one_or_none()
     if not found or not secrets.compare_digest(_mark(found.password_hash), session["mark"]):
         session.clear()
         return None
@@ -105,9 +107,7 @@ def _of_header() -> Account | None:
     except ValueError:  # werkzeug expects ASCII of HTTP Basic
         given = None
     if given and given.type == "bearer" and given.token:
-        found = db.session.execute(
-            sa.select(User.id, User.username, User.role).join(ApiToken).where(ApiToken.digest == digest(given.token))
-        ).one_or_none()
+        found = db.session.execute(BY_TOKEN, {"digest": digest(given.token)}).one_or_none()
         if found:
             return Account(found.id, found.username, found.role)
         raise Unauthorized("The token is not valid", www_authenticate=CHALLENGES)
@@ -175,11 +175,8 @@ def check(username: str, password: str) -> sa.Row[Any]:
         renewed = sa.update(User).where(User.id == user.id, User.password_hash == user.password_hash)
         db.session.execute(renewed.values(password_hash=passwords.make_hash(password)))
         db.session.commit()
-        return db.session.execute(sa.select(*USER).where(User.id == user.id)).one()
+        return db.session.execute(BY_ID, {"id": user.id}).one()
     return user
-
-
-USER = (User.id, User.username, User.role, User.password_hash)
 
 
 def _network(address: str) -> str:

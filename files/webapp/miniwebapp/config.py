@@ -28,8 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "SQLALCHEMY_ENGINE_OPTIONS": {
         "hide_parameters": True,  # of a failed statement: the log is not the place for them
         "isolation_level": "READ COMMITTED",  # locks rows, not the gaps between them
-        "pool_pre_ping": True,
         "pool_recycle": 1800,
+        "pool_reset_on_return": None,  # the session has rolled back
         "pool_timeout": 10,
     },
     "TRUSTED_PROXIES": 1,

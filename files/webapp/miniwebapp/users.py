@@ -127,9 +127,12 @@ def _problem(value: object, field: Field) -> str | None:
     return None
 
 
+ALL_ROWS = sa.select(User.id, User.name, User.email, User.username).order_by(User.id)
+
+
 def all_rows() -> Sequence[sa.Row[tuple[int, str, str, str]]]:
     """Every user's document, without the cost of objects."""
-    return db.session.execute(sa.select(User.id, User.name, User.email, User.username).order_by(User.id)).all()
+    return db.session.execute(ALL_ROWS).all()
 
 
 def page(search: str, sort: str, descending: bool, number: int) -> Page:
