@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,17 @@ end
 
 @dataclass(frozen=True)
 class Result:
-    """What wrk measured: requests a second, milliseconds, answers that were errors, and the application's MiB."""
+    """What wrk measured: requests a second, milliseconds, answers that were errors, and the application's MiB.
+
+    `busy` is the processors' milliseconds for each request, by program: it says what limits the rate.
+    """
 
     rate: float
     median: float
     slow: float
     errors: int
     memory: float
+    busy: dict[str, float] = field(default_factory=dict)
 
 
 def milliseconds(text: str) -> float:
@@ -100,6 +105,20 @@ def memory() -> float:
     return float(number) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
 
 
+def processor_seconds() -> Counter[str]:
+    """What the programs of this machine, containers included, have used so far; those that ended are left out."""
+    found: Counter[str] = Counter()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = file.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        program, rest = text.partition("(")[2].rsplit(")", 1)
+        user, system = rest.split()[11:13]
+        found[program] += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
 def load(path: str, seconds: int, headers: list[str], script: str = "") -> Result:
     command = ["wrk", "--threads", "2", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
     for header in headers:
@@ -109,8 +128,12 @@ def load(path: str, seconds: int, headers: list[str], script: str = "") -> Resul
             file.write(script)
             file.flush()
             command += ["--script", file.name]
+        before = processor_seconds()
         done = subprocess.run([*command, f"https://{ADDRESS}{path}"], capture_output=True, text=True, check=False)
-    return parse(done.stdout + done.stderr, memory())
+        used = processor_seconds() - before
+    result = parse(done.stdout + done.stderr, memory())
+    requests = max(result.rate * seconds, 1)
+    return replace(result, busy={program: 1000 * spent / requests for program, spent in used.most_common(6)})
 
 
 def measure(seconds: int, headers: list[str], static: str) -> dict[str, Result]:
@@ -209,6 +232,9 @@ def report(plain: dict[str, Result], product: dict[str, Result]) -> None:
             for one in (before, after)
         ]
         say(f"| {name} | {' | '.join(columns)} | {after.rate / before.rate:.1f} |")
+    say("\nProcessor milliseconds for each request of the product:")
+    for name, after in product.items():
+        say(f"- {name}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in after.busy.items()))
 
 
 def main() -> int:

@@ -1,0 +1,48 @@
+"""What the benchmark reads from wrk and from the kernel."""
+
+from __future__ import annotations
+
+import os
+
+import bench
+import pytest
+from images import Failure
+
+FAST = """\
+  Latency Distribution
+     50%   42.80ms
+     75%   50.00ms
+     99%  930.00us
+  5812 requests in 8.01s, 2.10MB read
+Requests/sec:    726.03
+"""
+SLOW = """\
+  Latency Distribution
+     50%    1.01s\x20
+     99%    1.89s\x20
+  19 requests in 2.01s, 8.28KB read
+  Socket errors: connect 1, read 2, write 0, timeout 4
+  Non-2xx or 3xx responses: 3
+Requests/sec:      9.47
+"""
+
+
+def test_figures_have_their_units() -> None:
+    assert bench.parse(FAST, 66) == bench.Result(726.03, 42.8, pytest.approx(0.93), 0, 66)
+
+
+def test_slow_answers_and_errors_are_figures_too() -> None:
+    assert bench.parse(SLOW) == bench.Result(9.47, 1010, pytest.approx(1890), 10, 0)
+
+
+def test_no_figures_are_no_result() -> None:
+    with pytest.raises(Failure, match="wrk printed no figures:\nunable to connect"):
+        bench.parse("unable to connect")
+
+
+def test_work_of_this_program_is_seen() -> None:
+    with open(f"/proc/{os.getpid()}/comm", encoding="utf-8") as file:
+        own = file.read().strip()
+    before = bench.processor_seconds()[own]
+    while not bench.processor_seconds()[own] > before:
+        pass
