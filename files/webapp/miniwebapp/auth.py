@@ -39,7 +39,7 @@ CHALLENGES = (
 USER = (User.id, User.username, User.role, User.password_hash)
 # Every request asks one of them: built once.
 BY_ID = sa.select(*USER).where(User.id == sa.bindparam("id"))
-BY_TOKEN = sa.select(*USER).join(ApiToken).where(ApiToken.digest == sa.bindparam("digest"))
+BY_TOKEN = sa.select(User.id, User.username, User.role).join(ApiToken).where(ApiToken.digest == sa.bindparam("digest"))
 
 
 @dataclass(frozen=True)

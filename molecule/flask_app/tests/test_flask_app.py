@@ -100,8 +100,12 @@ def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: 
         subprocess.run(["git", *identity, *words], cwd=repository, check=True)
     project(repository, "a later commit")
     subprocess.run(["git", *identity, "commit", "--quiet", "--all", "--message", "later"], cwd=repository, check=True)
-    done = converge(plain(flask_app_git_url=f"file://{repository}", flask_app_git_version="v1"))
-    assert done.returncode == 0
+    given = plain(flask_app_git_url=f"file://{repository}", flask_app_git_version="v1")
+    assert converge(given).returncode == 0
+    assert ask(host, "/") == "hello from git"
+    missing = converge({**given, "flask_app_requirements_file": "requirements-none.txt"})
+    assert missing.returncode != 0
+    assert "requirements-none.txt" in missing.stdout
     assert ask(host, "/") == "hello from git"
 
 
