@@ -131,6 +131,8 @@ def test_it_speaks_the_browsers_language(browser: Browser) -> None:
 
 def test_it_works_by_keyboard_alone(page: Page) -> None:
     page.goto("/login")
+    # A browser moves the focus with the first picture it draws, which may be after the page has loaded.
+    expect(page.get_by_label("Username")).to_be_focused()
     page.keyboard.type("admin")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD.read_text().strip())
