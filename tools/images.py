@@ -56,7 +56,7 @@ class Service:
 
 SERVICES = (
     Service("mysql", "sid", "mysql-server-core", "mysql_image"),
-    Service("nginx", package="nginx", variable="nginx_image"),
+    Service("nginx", "sid", package="nginx", variable="nginx_image"),
     Service("prometheus", package="prometheus", variable="prometheus_image"),
     Service("node-exporter", package="prometheus-node-exporter", variable="node_exporter_image"),
     Service("python", package="python3", variable="flask_app_base_image"),

@@ -17,7 +17,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from . import account, api, auth, cli, errors, health, logs, metrics, pages, pool
+from . import account, api, auth, cli, errors, health, logs, metrics, models, pages, pool
 from .config import DEFAULTS, from_environment
 from .models import db
 
@@ -63,7 +63,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     Babel(app, locale_selector=language)
     app.context_processor(lambda: {"language": language()})
     pool.register()
-    db.init_app(app)
+    models.register(app)
     Migrate(app, db, directory=str(MIGRATIONS))
     logs.register(app)
     metrics.register(app)

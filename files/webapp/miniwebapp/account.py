@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -13,7 +14,7 @@ from flask_babel import gettext
 from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 
 from . import auth, users
-from .models import ApiToken, User, db
+from .models import ApiToken, db
 
 blueprint = Blueprint("account", __name__)
 TOKENS_PER_USER = 20
@@ -46,7 +47,7 @@ def leave() -> ResponseReturnValue:
     return redirect(url_for("account.login"), 303)
 
 
-def _own() -> User:
+def _own() -> sa.Row[Any]:
     account = auth.current()
     return users.find(account.id if account else 0)
 
@@ -79,7 +80,7 @@ def change_password() -> ResponseReturnValue:
 @blueprint.post("/account/tokens")
 def create_token() -> ResponseReturnValue:
     try:
-        return _show({}, token=new_token(_own(), request.form.get("token_name", "").strip()))
+        return _show({}, token=new_token(_own().id, request.form.get("token_name", "").strip()))
     except users.UserError as error:
         return _show(error.errors, error.code)
 
@@ -88,18 +89,18 @@ def tokens_of(user_id: int) -> Sequence[ApiToken]:
     return db.session.scalars(sa.select(ApiToken).where(ApiToken.user_id == user_id).order_by(ApiToken.id)).all()
 
 
-def new_token(user: User, name: str) -> str:
+def new_token(user_id: int, name: str) -> str:
     """Make a token and return it; only its hash is kept."""
     if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
         problem = gettext("The token's name needs 1 to %(most)d printable characters", most=TOKEN_NAME_LENGTH)
         raise users.UserError(400, {"token_name": problem})
-    count = db.session.scalar(sa.select(sa.func.count()).where(ApiToken.user_id == user.id)) or 0
+    count = db.session.scalar(sa.select(sa.func.count()).where(ApiToken.user_id == user_id)) or 0
     if count >= TOKENS_PER_USER:
         problem = gettext("There are %(count)d tokens already: revoke one first", count=count)
         raise users.UserError(409, {"token_name": problem})
     token = secrets.token_urlsafe(32)
     now = datetime.now(UTC).replace(tzinfo=None)
-    db.session.add(ApiToken(user_id=user.id, name=name, digest=auth.digest(token), created_at=now))
+    db.session.add(ApiToken(user_id=user_id, name=name, digest=auth.digest(token), created_at=now))
     db.session.commit()
     return token
 

@@ -11,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
 from . import openapi, users
-from .models import User
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
@@ -26,7 +25,7 @@ LIST_PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _document(user: User | sa.Row[Any]) -> dict[str, Any]:
+def _document(user: sa.Row[Any]) -> dict[str, Any]:
     return {"id": user.id, "name": user.name, "email": user.email, "username": user.username}
 
 

@@ -13,14 +13,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from flask import Flask, current_app, g, redirect, request, session, url_for
+from flask import Flask, Request, current_app, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, ngettext
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from . import metrics, passwords, users
-from .models import ADMIN, ApiToken, LoginFailure, User, db
+from .models import ADMIN, ApiToken, LoginFailure, User, db, read
 
 OPEN_TO_ALL = frozenset(
     {"static", "health.alive", "health.ready", "metrics.show", "account.login", "account.enter", "api.description"}
@@ -37,8 +38,6 @@ CHALLENGES = (
     WWWAuthenticate("bearer", {"realm": "MiniWebApp"}),
 )
 USER = (User.id, User.username, User.role, User.password_hash)
-# Every request asks one of them: built once.
-BY_ID = sa.select(*USER).where(User.id == sa.bindparam("id"))
 BY_TOKEN = sa.select(User.id, User.username, User.role).join(ApiToken).where(ApiToken.digest == sa.bindparam("digest"))
 
 
@@ -59,7 +58,17 @@ class Account:
 EVERYBODY = Account(0, "", ADMIN)
 
 
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own, which prepares the check of a signature also where there is no cookie."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if self.get_cookie_name(app) in request.cookies:
+            return super().open_session(app, request)
+        return self.session_class()
+
+
 def register(app: Flask) -> None:
+    app.session_interface = Sessions()
     app.before_request(_guard)
     app.context_processor(lambda: {"account": current(), "open_access": current_app.config["OPEN_ACCESS"]})
 
@@ -92,7 +101,7 @@ def _of_session() -> Account | None:
     if time.time() - session.get("since", 0) > current_app.permanent_session_lifetime.total_seconds():
         session.clear()
         return None
-    found = db.session.execute(BY_ID, {"id": session["user"]}).one_or_none()
+    found = next(iter(read(users.BY_ID, id=session["user"])), None)
     if not found or not secrets.compare_digest(_mark(found.password_hash), session["mark"]):
         session.clear()
         return None
@@ -107,8 +116,7 @@ def _of_header() -> Account | None:
     except ValueError:  # werkzeug expects ASCII of HTTP Basic
         given = None
     if given and given.type == "bearer" and given.token:
-        found = db.session.execute(BY_TOKEN, {"digest": digest(given.token)}).one_or_none()
-        if found:
+        for found in read(BY_TOKEN, digest=digest(given.token)):
             return Account(found.id, found.username, found.role)
         raise Unauthorized("The token is not valid", www_authenticate=CHALLENGES)
     if given and given.type == "basic" and given.username is not None and given.password is not None:
@@ -126,7 +134,7 @@ def _mark(password_hash: str) -> str:
     return hashlib.sha256(f"session {password_hash}".encode()).hexdigest()[:32]
 
 
-def log_in(user: User | sa.Row[Any]) -> None:
+def log_in(user: sa.Row[Any]) -> None:
     session.clear()
     session.permanent = True
     session["user"], session["mark"], session["since"] = user.id, _mark(user.password_hash), int(time.time())
@@ -175,7 +183,7 @@ def check(username: str, password: str) -> sa.Row[Any]:
         renewed = sa.update(User).where(User.id == user.id, User.password_hash == user.password_hash)
         db.session.execute(renewed.values(password_hash=passwords.make_hash(password)))
         db.session.commit()
-        return db.session.execute(BY_ID, {"id": user.id}).one()
+        return users.find(user.id)
     return user
 
 

@@ -84,7 +84,7 @@ def token() -> None:
 def create_token(username: str, name: str) -> None:
     """Make a token for a program that logs in as this user, and print it."""
     try:
-        click.echo(account.new_token(_user(username), name))
+        click.echo(account.new_token(_user(username).id, name))
     except HTTPException as error:
         raise click.ClickException(str(error.description)) from error
 

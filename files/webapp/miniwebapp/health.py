@@ -7,7 +7,7 @@ from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
-from .models import db
+from .models import read
 
 blueprint = Blueprint("health", __name__)
 
@@ -20,7 +20,7 @@ def alive() -> ResponseReturnValue:
 @blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
     try:
-        db.session.execute(sa.text("SELECT 1"))
+        read(sa.text("SELECT 1"))
     except SQLAlchemyError as error:
         current_app.logger.warning("Not ready: %s", getattr(error, "orig", error))
         return {"status": "unavailable", "message": "The database cannot be reached"}, 503

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, Index, MetaData, String
+from sqlalchemy import Executable, ForeignKey, Index, MetaData, Row, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ADMIN, VIEWER = ROLES = ("admin", "viewer")
@@ -22,6 +24,21 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
+READER = "reader"
+
+
+def register(app: Flask) -> None:
+    """Beside the session's connections those of `read`, which commit by themselves."""
+    reader = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    options = {"url": app.config["SQLALCHEMY_DATABASE_URI"], **app.config["SQLALCHEMY_ENGINE_OPTIONS"], **reader}
+    app.config["SQLALCHEMY_BINDS"] = {READER: options}
+    db.init_app(app)
+
+
+def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+    """What the statement finds, outside the session's transaction: one question to the database, nothing to roll back."""
+    with db.engines[READER].connect() as connection:
+        return connection.execute(statement, values).all()
 
 
 class Table:

@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 
 from . import auth, users
-from .models import ADMIN, VIEWER, User
+from .models import ADMIN, VIEWER
 
 blueprint = Blueprint("pages", __name__)
 ROLE_NAMES = {ADMIN: lazy_gettext("administrator"), VIEWER: lazy_gettext("viewer")}
@@ -76,7 +77,7 @@ def create() -> ResponseReturnValue:
     return _done(gettext("User %(username)s was added.", username=values["username"]))
 
 
-def _edit(user: User, values: Mapping[str, str], errors: Mapping[str, str]) -> str:
+def _edit(user: sa.Row[Any], values: Mapping[str, str], errors: Mapping[str, str]) -> str:
     return render_template("edit.html", user=user, values=values, errors=errors)
 
 
@@ -103,7 +104,7 @@ def update(user_id: int) -> ResponseReturnValue:
     return _done(gettext("User %(username)s was changed.", username=values["username"]))
 
 
-def _delete(user: User, problem: str = "") -> str:
+def _delete(user: sa.Row[Any], problem: str = "") -> str:
     return render_template("delete.html", user=user, problem=problem)
 
 

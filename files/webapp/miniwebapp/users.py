@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from flask_babel import LazyString, gettext, lazy_gettext
@@ -14,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from . import passwords
-from .models import ADMIN, ROLES, User, db
+from .models import ADMIN, ROLES, User, db, read
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Page:
 
 
 def validate(
-    given: Mapping[str, object], *, required: Collection[str] = tuple(FIELDS), user: User | None = None
+    given: Mapping[str, object], *, required: Collection[str] = tuple(FIELDS), user: sa.Row[Any] | None = None
 ) -> dict[str, str]:
     """Return the clean values of the known fields given, or raise UserError with all that is wrong.
 
@@ -127,12 +128,14 @@ def _problem(value: object, field: Field) -> str | None:
     return None
 
 
+# Nearly every request asks one of them: built once.
 ALL_ROWS = sa.select(User.id, User.name, User.email, User.username).order_by(User.id)
+BY_ID = sa.select(User.__table__).where(User.id == sa.bindparam("id"))
 
 
 def all_rows() -> Sequence[sa.Row[tuple[int, str, str, str]]]:
     """Every user's document, without the cost of objects."""
-    return db.session.execute(ALL_ROWS).all()
+    return read(ALL_ROWS)
 
 
 def page(search: str, sort: str, descending: bool, number: int) -> Page:
@@ -142,7 +145,7 @@ def page(search: str, sort: str, descending: bool, number: int) -> Page:
     counted = sa.select(sa.literal(1)).select_from(User).where(_begins(search))
     if search:
         counted = counted.limit(MOST_FOUND)
-    total = db.session.scalar(sa.select(sa.func.count()).select_from(counted.subquery())) or 0
+    total = read(sa.select(sa.func.count()).select_from(counted.subquery()))[0][0]
     number = max(1, min(number, DEEPEST_PAGE, -(-total // PER_PAGE)))
     rows = some_rows(search, sort, descending, PER_PAGE, (number - 1) * PER_PAGE)
     return Page(rows, search, sort, descending, number, total)
@@ -155,7 +158,7 @@ def some_rows(
     # The index alone finds the page's rows; only they are read.
     found = sa.select(User.id).where(_begins(search)).order_by(*order).limit(limit).offset(offset).subquery()
     rows = sa.select(User.id, User.name, User.email, User.username, User.role).join(found, User.id == found.c.id)
-    return db.session.execute(rows.order_by(*order)).all()
+    return read(rows.order_by(*order))
 
 
 def _begins(search: str) -> sa.ColumnElement[bool]:
@@ -164,8 +167,8 @@ def _begins(search: str) -> sa.ColumnElement[bool]:
     return sa.or_(*(column.startswith(search, autoescape=True) for column in columns)) if search else sa.true()
 
 
-def find(user_id: int) -> User:
-    if user := db.session.get(User, user_id):
+def find(user_id: int) -> sa.Row[Any]:
+    for user in read(BY_ID, id=user_id):
         return user
     raise NotFound("User not found")
 
