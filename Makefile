@@ -35,7 +35,7 @@ lint: .venv/ready  ## Run the linters alone
 unit: .venv/ready  ## Run the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
 
-bench: .venv/ready  ## Compare the application with a plain one under load (about 10 minutes)
+bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python tools/bench.py --source $(IMAGES)
 
 screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the running sandbox

@@ -82,11 +82,22 @@ def test_nginx_main_site() -> None:
     assert "return 301 https://$host$request_uri;" in plain
     assert "listen 443 ssl default_server;" in main
     assert "server_name www 127.0.0.1 localhost 127.0.0.1;" in main
-    assert "set $upstream http://app:8000;" in main
+    assert "server app:8000 resolve max_fails=0;" in text
+    assert "proxy_pass http://site_1;" in main
     assert "client_max_body_size 10m;" in main
     assert "Strict-Transport-Security" not in text
     assert "deny all;" not in text
     assert text.count("{") == text.count("}")
+
+
+def test_nginx_upstream_with_tls_and_without_kept_connections() -> None:
+    text = render(
+        "nginx", "default.conf.j2", nginx_upstream="https://app.example.com:8443", nginx_upstream_keepalive_seconds=0
+    )
+    assert "proxy_pass https://site_1;" in text
+    assert "proxy_ssl_name app.example.com;" in text
+    assert 'proxy_set_header Connection "close";' in text
+    assert "keepalive" not in text
 
 
 def test_nginx_redirects_to_another_port() -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,28 @@ def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everythi
     assert api("/api/users", "POST", {**user, "password": "a long password"})[0] == 409
     assert api(path, "DELETE") == (200, {"message": "User deleted successfully"})
     assert api(path)[0] == 404
+
+
+def test_many_at_once_get_what_they_ask_for() -> None:
+    """Under load; how fast is what `make bench` says."""
+    admin = logged_in("admin", secret("admin_password"))
+
+    def work(client: int) -> list[int]:
+        user = {"name": "Load", "username": f"load{client}", "email": f"load{client}@example.com"}
+        with requests.Session() as own:
+            own.verify, own.trust_env, own.cookies = False, False, admin.cookies
+            codes = [own.post(f"{URL}/api/users", json={**user, "password": "a long password"}).status_code]
+            for number in range(20):
+                answer = own.get(f"{URL}/api/users?number={number}")
+                found = [row for row in answer.json() if row["username"] == user["username"]]
+                assert [{name: row[name] for name in user} for row in found] == [user]
+                codes.append(answer.status_code)
+            codes.append(own.delete(f"{URL}/api/users/{found[0]['id']}").status_code)
+        return codes
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, range(32))) == [[201, *[200] * 21]] * 32
+    assert not any(row["username"].startswith("load") for row in api("/api/users")[1])
 
 
 def test_requests_are_counted_over_all_processes() -> None:

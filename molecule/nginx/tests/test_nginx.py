@@ -27,7 +27,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
-        body = json.dumps({"path": self.path, "headers": dict(self.headers), "padding": "x" * 2000}).encode()
+        body = json.dumps({"path": self.path, "headers": dict(self.headers),
+                           "connection": self.client_address, "padding": "x" * 2000}).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
         self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
@@ -69,6 +70,16 @@ def test_requests_reach_the_upstream_with_the_clients_address() -> None:
     assert headers["Host"] == ADDRESS
     assert headers["X-Forwarded-Proto"] == "https"
     assert headers["X-Forwarded-For"] == headers["X-Real-IP"] != "192.0.2.1"
+
+
+def test_connections_to_the_upstream_are_used_again(converge: Converge) -> None:
+    def connections() -> int:
+        return len({str(json.loads(curl(f"https://{ADDRESS}/"))["connection"]) for dummy in range(8)})
+
+    # One for each of nginx's processes
+    assert connections() < 8
+    assert converge({"nginx_upstream_keepalive_seconds": 0}).returncode == 0
+    assert connections() == 8
 
 
 def request_id(path: str) -> str:
