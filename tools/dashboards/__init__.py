@@ -34,7 +34,8 @@ def documents() -> dict[str, dict[str, Any]]:
 
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:
-    """The SDK does not know all that Grafana documents."""
+    """The SDK does not know all that Grafana documents, and knows what it no longer does."""
+    del document["style"]
     for variable in document["templating"]["list"]:
         del variable["id"]
         if variable["type"] == "query":

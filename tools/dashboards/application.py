@@ -24,7 +24,7 @@ def build() -> dashboard.Dashboard:
         [servers('up{job="app"}'), interval()],
         [
             figure(
-                "State", "The application answers Prometheus; down when it does not on any server", "none",
+                "State", "The application answers Prometheus; down as soon as one server's does not", "none",
                 'min(up{job="app", instance=~"$instance"})', steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(

@@ -31,7 +31,7 @@ def build() -> dashboard.Dashboard:
         [servers('up{job="mysql"}'), interval()],
         [
             figure(
-                "State", "MySQL answers its exporter; down when it does not on any server", "none",
+                "State", "MySQL answers its exporter; down as soon as one server's does not", "none",
                 f'min(mysql_up{ON} or up{{job="mysql", instance=~"$instance"}})',
                 steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),

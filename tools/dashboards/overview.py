@@ -29,7 +29,7 @@ def build() -> dashboard.Dashboard:
             *(
                 figure(
                     title,
-                    f"{description}; down when it does not on any server",
+                    f"{description}; down as soon as one does not",
                     "none",
                     f"min({expr})",
                     steps=DOWN_UP,

@@ -20,7 +20,7 @@ def build() -> dashboard.Dashboard:
         [servers('up{job="nginx"}'), chooser("site", "Site", "label_values(probe_success, instance)"), interval()],
         [
             figure(
-                "Site", "The site answers through nginx and TLS; down when any of the sites does not", "none",
+                "Site", "The site answers through nginx and TLS; down as soon as one site does not", "none",
                 f'min(probe_success{SITE} or up{{job="blackbox", instance=~"$site"}})',
                 steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
@@ -38,7 +38,7 @@ def build() -> dashboard.Dashboard:
                 f"min(probe_ssl_earliest_cert_expiry{SITE}) - time()", steps=EXPIRY, decimals=0,
             ),
             figure(
-                "nginx", "nginx answers its exporter; down when it does not on any server", "none",
+                "nginx", "nginx answers its exporter; down as soon as one server's does not", "none",
                 f'min(nginx_up{ON} or up{{job="nginx", instance=~"$instance"}})',
                 steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),

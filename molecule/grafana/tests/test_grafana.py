@@ -125,9 +125,11 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
 
 def test_another_dashboard_needs_no_restart(host: Host, converge: Converge) -> None:
     before = GRAFANA.started(host)
-    result = converge({"grafana_dashboards": [{"name": "extra", "content": json.dumps(EXTRA)}]})
+    more = EXTRA | {"uid": "more", "title": "More"}
+    given = [{"name": "extra", "content": json.dumps(EXTRA)}, {"name": "more", "content": json.dumps(more)}]
+    result = converge({"grafana_dashboards": given})
     assert result.returncode == 0, result.stdout
-    assert eventually(lambda: dashboards(host) == OWN | {"extra"})
+    assert eventually(lambda: dashboards(host) == OWN | {"extra", "more"})
     assert converge({}).returncode == 0
     assert eventually(lambda: dashboards(host) == OWN)
     assert GRAFANA.started(host) == before
