@@ -110,7 +110,10 @@ def build() -> dashboard.Dashboard:
             graph(
                 "Targets", "Targets that answer Prometheus, and those that do not, by job", "none",
                 Query('sum by (job) (up{instance=~"$instance"})', "{{job}} up"),
-                Query('count by (job) (up{instance=~"$instance"}) - sum by (job) (up{instance=~"$instance"})', "{{job}} down"),
+                Query(
+                    'count by (job) (up{instance=~"$instance"}) - sum by (job) (up{instance=~"$instance"})',
+                    "{{job}} down",
+                ),
             ),
             graph(
                 "Evaluation of the rules", "Time that a group of rules took; above its interval, alerts come late", "s",
