@@ -17,10 +17,10 @@ TAG = "miniweb"
 
 # A level and the colour from there on; None is the lowest one.
 Steps = Sequence[tuple[float | None, str]]
-PLAIN: Steps = [(None, "text")]
-GOOD: Steps = [(None, "green")]
-DOWN_UP: Steps = [(None, "red"), (1, "green")]
-NONE_WANTED: Steps = [(None, "green"), (1, "red")]
+PLAIN: Steps = ((None, "text"),)
+GOOD: Steps = ((None, "green"),)
+DOWN_UP: Steps = ((None, "red"), (1, "green"))
+NONE_WANTED: Steps = ((None, "green"), (1, "red"))
 UP_OR_DOWN = {"0": ("down", "red"), "1": ("up", "green")}
 
 
