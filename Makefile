@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test test-role lint unit bench screenshots clean-cache
+.PHONY: help setup up down status test test-role lint unit bench dashboards screenshots clean-cache
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,9 @@ unit: .venv/ready  ## Run the unit tests alone
 
 bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python tools/bench.py --source $(IMAGES)
+
+dashboards: .venv/ready  ## Write Grafana's dashboards from tools/dashboards
+	@PYTHONPATH=tools $(BIN)/python -m dashboards
 
 screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the running sandbox
 	@$(BIN)/python tools/screenshots.py

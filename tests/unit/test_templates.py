@@ -119,6 +119,15 @@ def test_nginx_admin_site() -> None:
     assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["all"]
 
 
+def test_grafana_dashboards_have_a_file_each() -> None:
+    given = [{"name": "a", "content": '{"uid": "a"}'}, {"name": "b-2", "content": {"uid": "b"}}]
+    files = templar("grafana", {"grafana_dashboards": given}).template(trust_as_template("{{ __grafana_extra_files }}"))
+    assert [(file["dest"], file["reload"]) for file in files] == [
+        ("dashboards/a.json", True),
+        ("dashboards/b-2.json", True),
+    ]
+
+
 def test_gunicorn_configuration_is_python() -> None:
     settings = {"accesslog": "-", "reuse_port": True, "backlog": 64, "logger_class": 'a "quoted" name'}
     text = render("flask_app", "gunicorn.conf.py.j2", flask_app_max_requests=1000, flask_app_gunicorn_settings=settings)

@@ -11,6 +11,15 @@ from testinfra.host import Host
 
 GRAFANA = Service("grafana")
 PASSWORD = "a password of the scenario"
+OWN = {
+    "miniweb-overview",
+    "miniweb-servers",
+    "miniweb-application",
+    "miniweb-mysql",
+    "miniweb-web",
+    "miniweb-containers",
+    "miniweb-alerts",
+}
 EXTRA = {"uid": "extra", "title": "Extra", "schemaVersion": 37, "panels": []}
 
 
@@ -64,6 +73,25 @@ def test_prometheus_is_the_data_source(host: Host) -> None:
     assert source["isDefault"] is True
     assert source["readOnly"] is True
     assert source["jsonData"]["timeInterval"] == "15s"
+    assert call(host, "/api/datasources/uid/alertmanager", "--user", f"admin:{PASSWORD}")[0] == 404
+
+
+def test_its_dashboards_are_there_and_the_overview_is_the_first_page(host: Host) -> None:
+    assert eventually(lambda: dashboards(host) == OWN)
+    for uid in sorted(OWN):
+        found = api(host, f"/api/dashboards/uid/{uid}")
+        assert found["meta"]["provisioned"] is True
+        assert found["dashboard"]["panels"]
+        assert [annotation["name"] for annotation in found["dashboard"]["annotations"]["list"]][-1] == "Deployments"
+    home = api(host, "/api/dashboards/home")
+    # Newer ones lead to the dashboard, older ones show its file.
+    assert "miniweb-overview" in home.get("redirectUri", "") or home["dashboard"]["uid"] == "miniweb-overview"
+
+
+def test_nobody_reads_its_measurements(host: Host) -> None:
+    code, body = call(host, "/metrics")
+    assert code != 200
+    assert "grafana_build_info" not in body
 
 
 def test_the_dashboard_shows_processor_memory_and_disk_of_every_server(host: Host) -> None:
@@ -97,23 +125,27 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
 
 def test_another_dashboard_needs_no_restart(host: Host, converge: Converge) -> None:
     before = GRAFANA.started(host)
-    result = converge({"grafana_dashboards": [{"name": "extra", "content": json.dumps(EXTRA)}]})
+    more = EXTRA | {"uid": "more", "title": "More"}
+    given = [{"name": "extra", "content": json.dumps(EXTRA)}, {"name": "more", "content": json.dumps(more)}]
+    result = converge({"grafana_dashboards": given})
     assert result.returncode == 0, result.stdout
-    assert eventually(lambda: dashboards(host) == {"miniweb-servers", "extra"})
+    assert eventually(lambda: dashboards(host) == OWN | {"extra", "more"})
     assert converge({}).returncode == 0
-    assert eventually(lambda: dashboards(host) == {"miniweb-servers"})
+    assert eventually(lambda: dashboards(host) == OWN)
     assert GRAFANA.started(host) == before
 
 
 def test_broken_dashboards_are_refused_before_anything_changes(host: Host, converge: Converge) -> None:
     for content, sentence in (
         ('{"uid": ', "no valid JSON object as content of broken"),
-        (json.dumps(EXTRA | {"uid": "miniweb-servers"}), 'a uid of its own other than "miniweb-servers"'),
+        (json.dumps(EXTRA | {"uid": "miniweb-servers"}), "a uid of its own other than miniweb-alerts, "),
         (json.dumps({"uid": "untitled"}), "give each of the 1 dashboards a title"),
     ):
         variables = {"grafana_dashboards": [{"name": "broken", "content": content}]}
         GRAFANA.refuses(host, converge, variables, sentence)
-    assert dashboards(host) == {"miniweb-servers"}
+    named = {"grafana_dashboards": [{"name": "overview", "content": json.dumps(EXTRA)}]}
+    GRAFANA.refuses(host, converge, named, "grafana_dashboards has the names ['overview']: give each one a name")
+    assert dashboards(host) == OWN
 
 
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
@@ -121,8 +153,25 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
         ({"grafana_admin_password": "short"}, "grafana_admin_password has 5 characters: set it to at least 12"),
         ({"grafana_root_url": "http://x"}, "set it to an address that begins with https://"),
         ({"grafana_prometheus_url": "prometheus:9090"}, "set it to an address such as http://prometheus:9090"),
+        ({"grafana_alertmanager_url": "alertmanager"}, "set it to an address such as http://alertmanager:9093"),
+        ({"grafana_metrics_password": "short"}, "grafana_metrics_password has 5 characters: set it to at least 12"),
     ):
         GRAFANA.refuses(host, converge, variables, sentence)
+
+
+def test_alertmanager_and_measurements_come_with_their_variables(host: Host, converge: Converge) -> None:
+    password = "a password of the measurements"
+    result = converge({"grafana_alertmanager_url": "http://alertmanager:9093", "grafana_metrics_password": password})
+    assert result.returncode == 0, result.stdout
+    source = api(host, "/api/datasources/uid/alertmanager")
+    assert (source["type"], source["jsonData"]["implementation"]) == ("alertmanager", "prometheus")
+    assert call(host, "/metrics")[0] == 401
+    code, body = call(host, "/metrics", "--user", f"prometheus:{password}")
+    assert code == 200
+    assert "grafana_build_info" in body
+    assert password not in json.dumps(GRAFANA.inspected(host))
+    assert converge({}).returncode == 0
+    assert call(host, "/api/datasources/uid/alertmanager", "--user", f"admin:{PASSWORD}")[0] == 404
 
 
 def test_the_first_password_survives_a_new_container(host: Host, converge: Converge) -> None:

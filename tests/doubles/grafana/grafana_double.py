@@ -118,6 +118,22 @@ def datasource_uids(node: Any) -> Iterator[str]:
             yield from datasource_uids(child)
 
 
+def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every panel, also those in collapsed rows."""
+    for panel in dashboard.get("panels", []):
+        yield panel
+        yield from panel.get("panels", [])
+
+
+def read_home() -> dict[str, Any] | None:
+    """The dashboard that everybody sees first; Grafana would answer every first page with an error."""
+    path = setting("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", "")
+    try:
+        return json.loads(Path(path).read_text()) if path else None
+    except (OSError, ValueError) as error:
+        raise Refused(f"Failed to load home dashboard {path}: {error}") from error
+
+
 def read_dashboards(provisioning: Path, sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     dashboards: dict[str, dict[str, Any]] = {}
     providers: set[str] = set()
@@ -143,9 +159,11 @@ def read_dashboards(provisioning: Path, sources: dict[str, dict[str, Any]]) -> d
             for source in datasource_uids(dashboard):
                 if source not in sources and source not in BUILT_IN_UIDS and not source.startswith("$"):
                     raise Refused(f"failed to load dashboard from {file}: datasource {source!r} was not found")
-            for panel in dashboard.get("panels", []):
+            for panel in panels(dashboard):
                 if panel.get("type") not in PANEL_TYPES:
                     raise Refused(f"failed to load dashboard from {file}: unknown panel type {panel.get('type')!r}")
+            if dashboard["title"] in {other["dashboard"]["title"] for other in dashboards.values()}:
+                raise Refused(f"dashboard title is not unique in folder: {dashboard['title']!r} ({file})")
             slug = re.sub(r"[^a-z0-9]+", "-", dashboard["title"].lower()).strip("-")
             dashboards[uid] = {
                 "meta": {
@@ -192,6 +210,9 @@ class Double(ThreadingHTTPServer):
         self.account = Account(Path(setting("GF_PATHS_DATA", "/var/lib/grafana")))
         self.sources = read_datasources(self.provisioning)
         self.dashboards = read_dashboards(self.provisioning, self.sources)
+        read_home()
+        self.metrics = enabled("GF_METRICS_ENABLED", "true")
+        self.metrics_account = tuple(setting(f"GF_METRICS_BASIC_AUTH_{part}", "") for part in ("USERNAME", "PASSWORD"))
         self.anonymous = enabled("GF_AUTH_ANONYMOUS_ENABLED", "false")
         self.secure = "; Secure" if enabled("GF_SECURITY_COOKIE_SECURE", "false") else ""
         self.sessions: set[str] = set()
@@ -219,11 +240,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def user(self) -> str | None:
+    def given(self) -> tuple[str, str] | None:
+        """User name and password of this request."""
         scheme, dummy, token = self.headers.get("Authorization", "").partition(" ")
-        if scheme == "Basic":
-            name, dummy, password = base64.b64decode(token).decode().partition(":")
-            return name if self.server.account.accepts(name, password) else None
+        if scheme != "Basic":
+            return None
+        name, dummy, password = base64.b64decode(token).decode().partition(":")
+        return name, password
+
+    def user(self) -> str | None:
+        if given := self.given():
+            return given[0] if self.server.account.accepts(*given) else None
         session = SimpleCookie(self.headers.get("Cookie", "")).get("grafana_session")
         if session and session.value in self.server.sessions:
             return self.server.account.stored["user"]
@@ -234,7 +261,10 @@ class Handler(BaseHTTPRequestHandler):
         page = b"<!DOCTYPE html><title>Grafana test double</title><p>This is a test double of Grafana."
         if url.path == "/api/health":
             return self.answer(200, {"database": "ok", "version": VERSION, "commit": "test-double"})
-        if url.path == "/metrics":
+        if url.path == "/metrics" and self.server.metrics:
+            # Asked for only if both are set
+            if all(self.server.metrics_account) and self.given() != self.server.metrics_account:
+                return self.answer(401, b"Unauthorized", "text/plain", WWW_Authenticate='Basic realm="Grafana"')
             return self.answer(200, f'grafana_build_info{{version="{VERSION}"}} 1\n'.encode(), "text/plain")
         if url.path == "/login":
             return self.answer(200, page, "text/html")
@@ -289,6 +319,9 @@ class Handler(BaseHTTPRequestHandler):
                     for uid, found in dashboards.items()
                     if wanted in found["dashboard"]["title"].lower()
                 ])  # fmt: skip
+            case ["dashboards", "home"]:
+                home = read_home() or {"title": "Home", "panels": []}
+                self.answer(200, {"meta": {"isHome": True, "canSave": False}, "dashboard": home})
             case ["dashboards", "uid", uid] if uid in dashboards:
                 self.answer(200, dashboards[uid])
             case ["dashboards", "uid", _]:

@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 HERE = Path(__file__).parent
-DASHBOARD = HERE.parents[2] / "roles/grafana/files/dashboards/servers.json"
+DASHBOARDS = HERE.parents[2] / "roles/grafana/files/dashboards"
+DASHBOARD = DASHBOARDS / "servers.json"
 SOURCE = {"name": "Prometheus", "uid": "prometheus", "type": "prometheus", "url": "http://127.0.0.1:1"}
 PASSWORD = "a password of the test"
 
@@ -86,14 +87,21 @@ class Instance:
         return log
 
     def get(self, path: str, password: str | None = None) -> tuple[int, Any]:
+        status, body = self.ask(path, password)
+        return status, json.loads(body)
+
+    def status(self, path: str, password: str | None = None) -> int:
+        return self.ask(path, password)[0]
+
+    def ask(self, path: str, password: str | None) -> tuple[int, bytes]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
         if password is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
         try:
             with urllib.request.urlopen(request) as reply:
-                return reply.status, json.loads(reply.read())
+                return reply.status, reply.read()
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            return error.code, error.read()
 
 
 @pytest.fixture
@@ -111,10 +119,32 @@ def test_it_serves_what_is_provisioned(grafana: Instance) -> None:
     assert grafana.get("/api/org", PASSWORD) == (200, {"id": 1, "name": "Main Org."})
     assert grafana.get("/api/datasources/uid/prometheus", PASSWORD)[1]["url"] == SOURCE["url"]
     assert grafana.get("/api/datasources/uid/prometheus/health", PASSWORD)[0] == 400
-    assert [found["uid"] for found in grafana.get("/api/search?query=serv", PASSWORD)[1]] == ["miniweb-servers"]
+    assert [found["uid"] for found in grafana.get("/api/search?query=hos", PASSWORD)[1]] == ["miniweb-servers"]
     status, found = grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)
     assert (status, found["dashboard"]) == (200, json.loads(DASHBOARD.read_text()))
     assert grafana.get("/api/dashboards/uid/none", PASSWORD)[0] == 404
+
+
+def test_it_takes_every_dashboard_of_the_role(grafana: Instance) -> None:
+    files = sorted(DASHBOARDS.glob("*.json"))
+    for file in files:
+        (grafana.dashboards / file.name).write_text(file.read_text())
+    grafana.run(GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH=str(DASHBOARDS / "overview.json"))
+    assert len(grafana.get("/api/search", PASSWORD)[1]) == len(files)
+    assert grafana.get("/api/dashboards/home", PASSWORD)[1]["dashboard"]["uid"] == "miniweb-overview"
+
+
+def test_its_measurements_may_be_off_or_need_a_password(grafana: Instance) -> None:
+    grafana.run()
+    assert grafana.status("/metrics") == 200
+    grafana.stop()
+    grafana.run(GF_METRICS_ENABLED="false")
+    assert grafana.status("/metrics") == 401
+    grafana.stop()
+    grafana.run(GF_METRICS_BASIC_AUTH_USERNAME="admin", GF_METRICS_BASIC_AUTH_PASSWORD="measured")
+    assert grafana.status("/metrics") == 401
+    assert grafana.status("/metrics", PASSWORD) == 401
+    assert grafana.status("/metrics", "measured") == 200
 
 
 def test_the_first_password_stays(grafana: Instance) -> None:
@@ -167,12 +197,18 @@ def test_it_refuses_a_missing_directory(grafana: Instance) -> None:
         ("{", "failed to load dashboard"),
         ('{"uid": "a"}', "title cannot be empty"),
         ('{"uid": "miniweb-servers", "title": "Twice"}', "used more than once"),
+        ('{"uid": "a", "title": "Host"}', "not unique in folder"),
         ('{"uid": "a", "title": "A", "panels": [{"type": "worldmap"}]}', "unknown panel type"),
+        ('{"uid": "a", "title": "A", "panels": [{"type": "row", "panels": [{"type": "map"}]}]}', "unknown panel type"),
     ],
 )
 def test_it_refuses_wrong_dashboards(grafana: Instance, content: str, reason: str) -> None:
     (grafana.dashboards / "wrong.json").write_text(content)
     assert reason in grafana.refusal()
+
+
+def test_it_refuses_a_home_that_is_not_there(grafana: Instance) -> None:
+    assert "Failed to load home" in grafana.refusal(GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH="/nowhere/home.json")
 
 
 def test_it_refuses_two_passwords(grafana: Instance) -> None:

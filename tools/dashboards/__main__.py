@@ -1,0 +1,5 @@
+"""Write the dashboards into the role."""
+
+from dashboards import write
+
+write()

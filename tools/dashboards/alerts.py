@@ -1,0 +1,132 @@
+"""Alerts: what fires, and whether its messages arrive."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard
+
+from .panels import DOWN_UP, GOOD, NONE_WANTED, UP_OR_DOWN, Column, Query, board, figure, graph, interval, rows, servers
+
+STATES = {"firing": ("firing", "red"), "pending": ("pending", "orange")}
+SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
+
+
+ON = 'instance=~"$instance"'
+ALERTS = f'ALERTS{{{ON}, severity!="none"}}'
+FIRING = f'ALERTS{{{ON}, severity!="none", alertstate="firing"}}'
+PENDING = f'ALERTS{{{ON}, severity!="none", alertstate="pending"}}'
+
+
+def build() -> dashboard.Dashboard:
+    return board(
+        "alerts",
+        "Alerts",
+        "What fires and what may soon, and whether the messages about it arrive",
+        # Some alerts are about no server; they belong to all of them.
+        [servers("up", all_value=".*"), interval()],
+        [
+            figure(
+                "Critical", "Critical alerts that fire", "none",
+                f'count(ALERTS{{{ON}, severity="critical", alertstate="firing"}}) or vector(0)', steps=NONE_WANTED,
+            ),
+            figure(
+                "Warnings", "Warnings that fire", "none",
+                f'count(ALERTS{{{ON}, severity="warning", alertstate="firing"}}) or vector(0)',
+                steps=[(None, "green"), (1, "orange")],
+            ),
+            figure(
+                "Pending", "Alerts that fire soon if nothing changes", "none",
+                f"count({PENDING}) or vector(0)", steps=[(None, "green"), (1, "orange")],
+            ),
+            figure(
+                "Watchdog", "The alert that always fires: as long as it does, rules are evaluated", "none",
+                'count(ALERTS{alertname="Watchdog", alertstate="firing"}) or vector(0)',
+                steps=DOWN_UP, names={"0": ("silent", "red"), "1": ("fires", "green")},
+            ),
+            figure(
+                "Alertmanager", "Alertmanager answers Prometheus", "none",
+                'min(up{job="alertmanager"})', steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
+            ),
+            figure(
+                "Messages failed", "Messages that Alertmanager could not deliver, over the interval", "none",
+                "sum(increase(alertmanager_notifications_failed_total[$interval]))", steps=NONE_WANTED, decimals=0,
+            ),
+            rows(
+                "Firing and pending", "What fires or may soon, and since when",
+                [
+                    Column("State", label="alertstate", names=STATES),
+                    Column("Severity", label="severity", names=SEVERITIES),
+                    Column("Alert", label="alertname"),
+                    Column("Server", label="instance"),
+                    Column("Container", label="name"),
+                    Column("File system", label="mountpoint"),
+                    Column(
+                        "For",
+                        "max by (alertstate, severity, alertname, instance, name, mountpoint)"
+                        f" ((time() - ALERTS_FOR_STATE) * ignoring (alertstate) group_right () {ALERTS})",
+                        unit="s",
+                    ),
+                ],
+                sort="State", missing="all quiet",
+            ),
+            "Alerts over time",
+            graph(
+                "Firing", "Alerts that fired, by name", "none",
+                Query(f"count by (alertname) ({FIRING})", "{{alertname}}"),
+                stacked=True, bars=True,
+            ),
+            graph(
+                "Pending", "Alerts that were about to fire, by name", "none",
+                Query(f"count by (alertname) ({PENDING})", "{{alertname}}"),
+                stacked=True, bars=True,
+            ),
+            "Messages",
+            graph(
+                "Messages sent", "Messages that Alertmanager sent in each interval, by the way they go", "none",
+                Query(
+                    "sum by (integration) (increase(alertmanager_notifications_total[$interval]))", "{{integration}}"
+                ),
+                bars=True, stacked=True,
+            ),
+            graph(
+                "Messages failed", "Messages that Alertmanager could not deliver in each interval", "none",
+                Query(
+                    "sum by (integration) (increase(alertmanager_notifications_failed_total[$interval]))",
+                    "{{integration}}",
+                ),
+                bars=True, stacked=True,
+            ),
+            graph(
+                "From Prometheus to Alertmanager", "Alerts handed over, refused and dropped in each interval", "none",
+                Query("sum(increase(prometheus_notifications_sent_total[$interval]))", "handed over"),
+                Query("sum(increase(prometheus_notifications_errors_total[$interval]))", "refused"),
+                Query("sum(increase(prometheus_notifications_dropped_total[$interval]))", "dropped"),
+            ),
+            graph(
+                "Alertmanager's alerts and silences", "Alerts it sends or holds back, and silences in force", "none",
+                Query("sum by (state) (alertmanager_alerts)", "alerts {{state}}"),
+                Query('sum(alertmanager_silences{state="active"})', "silences in force"),
+            ),
+            "The monitoring itself",
+            graph(
+                "Targets", "Targets that answer Prometheus, and those that do not, by job", "none",
+                Query('sum by (job) (up{instance=~"$instance"})', "{{job}} up"),
+                Query(
+                    'count by (job) (up{instance=~"$instance"}) - sum by (job) (up{instance=~"$instance"})',
+                    "{{job}} down",
+                ),
+            ),
+            graph(
+                "Evaluation of the rules", "Time that a group of rules took; above its interval, alerts come late", "s",
+                Query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
+                steps=GOOD,
+            ),
+            graph(
+                "Samples", "Measurements that Prometheus takes each second, over the interval", "cps",
+                Query("sum(rate(prometheus_tsdb_head_samples_appended_total[$interval]))", "samples"),
+            ),
+            graph(
+                "Storage", "What Prometheus keeps on the disk, without the last hours", "bytes",
+                Query("sum(prometheus_tsdb_storage_blocks_bytes)", "blocks"),
+            ),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Application: rate, errors and duration of its requests, and what they need."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard
+
+from .panels import DOWN_UP, UP_OR_DOWN, Column, Query, board, figure, graph, interval, rows, servers
+
+ON = '{instance=~"$instance"}'
+ERRORS = [(None, "green"), (0.01, "orange"), (0.05, "red")]
+SLOW = [(None, "green"), (0.5, "orange"), (1, "red")]
+
+
+def quantile(share: float, *labels: str) -> str:
+    by = ", ".join(["le", *labels])
+    return f"histogram_quantile({share}, sum by ({by}) (rate(http_request_duration_seconds_bucket{ON}[$interval])))"
+
+
+def build() -> dashboard.Dashboard:
+    return board(
+        "application",
+        "Application",
+        "What the application's users get: rate, errors and duration of its requests",
+        [servers('up{job="app"}'), interval()],
+        [
+            figure(
+                "State", "The application answers Prometheus; down as soon as one server's does not", "none",
+                'min(up{job="app", instance=~"$instance"})', steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
+            ),
+            figure(
+                "Requests", "Requests answered each second, over 5 minutes", "reqps",
+                f"sum(instance:http_requests:rate5m{ON})", missing="none",
+            ),
+            figure(
+                "Errors", "Share of requests with a status of 500 or above, over 5 minutes; the worst server",
+                "percentunit", f"max(instance:http_request_errors:ratio5m{ON})",
+                steps=ERRORS, decimals=2, missing="no traffic",
+            ),
+            figure(
+                "Duration, p95", "Time for 95 of 100 requests, over 5 minutes; the slowest server",
+                "s", f"max(instance:http_request_duration_seconds:p95_5m{ON})", steps=SLOW, missing="no traffic",
+            ),
+            figure("In flight", "Requests being answered now", "none", f"sum(http_requests_in_flight{ON})"),
+            figure(
+                "Failed logins", "Logins with a wrong user name or password, over the interval", "none",
+                f"sum(increase(login_failures_total{ON}[$interval]))",
+                steps=[(None, "green"), (20, "orange"), (100, "red")], decimals=0,
+            ),
+            "Rate, errors, duration",
+            graph(
+                "Requests by status", "Requests answered each second, by the status of the answer", "reqps",
+                Query(f"sum by (status) (rate(http_requests_total{ON}[$__rate_interval]))", "{{status}}"),
+                stacked=True,
+            ),
+            graph(
+                "Errors", "Share of requests that ended with a status of 500 or above, by server", "percentunit",
+                Query(f"instance:http_request_errors:ratio5m{ON}", "{{instance}}"),
+                steps=ERRORS,
+            ),
+            graph(
+                "Duration", "Time within which 50, 95 and 99 of 100 requests were answered, over the interval", "s",
+                Query(quantile(0.5), "p50"), Query(quantile(0.95), "p95"), Query(quantile(0.99), "p99"),
+                steps=SLOW,
+            ),
+            graph(
+                "In flight", "Requests being answered at the same time, by server", "none",
+                Query(f"http_requests_in_flight{ON}", "{{instance}}"),
+            ),
+            "By route",
+            graph(
+                "Requests by route", "Requests answered each second, by the route of the application", "reqps",
+                Query(f"sum by (route) (instance_route:http_requests:rate5m{ON})", "{{route}}"),
+                stacked=True,
+            ),
+            graph(
+                "Duration by route, p95", "Time within which 95 of 100 requests were answered; the slowest server", "s",
+                Query(f"max by (route) (instance_route:http_request_duration_seconds:p95_5m{ON})", "{{route}}"),
+            ),
+            rows(
+                "Routes", "What each route gets and how long it takes, over the interval",
+                [
+                    Column("Route", label="route"),
+                    Column("Method", label="method"),
+                    Column(
+                        "Requests", f"sum by (route, method) (rate(http_requests_total{ON}[$interval]))", unit="reqps"
+                    ),
+                    Column("p50", quantile(0.5, "route", "method"), unit="s"),
+                    Column("p95", quantile(0.95, "route", "method"), unit="s"),
+                ],
+                sort="Requests", descending=True, missing="no traffic",
+            ),
+            "What the requests need",
+            graph(
+                "Database connections", "Connections that the application keeps open, and those in use", "none",
+                Query(f"database_pool_connections{ON}", "{{instance}} open"),
+                Query(f"database_pool_connections_in_use{ON}", "{{instance}} in use"),
+            ),
+            graph(
+                "Failed logins", "Logins with a wrong user name or password in each interval, by server", "none",
+                Query(f"increase(login_failures_total{ON}[$interval])", "{{instance}}"),
+                bars=True,
+            ),
+        ],
+    )  # fmt: skip

@@ -1,0 +1,151 @@
+"""Host: processors, memory, disks and network of each server."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard
+
+from .panels import NONE_WANTED, Query, board, figure, graph, servers
+
+ON = '{instance=~"$instance"}'
+IDLE = '{instance=~"$instance", mode="idle"}'
+REAL = '{instance=~"$instance", fstype!~"erofs|iso9660|ramfs|squashfs|tmpfs"}'
+DISKS = '{instance=~"$instance", device!~"(loop|ram|zram)[0-9]+"}'
+DEVICES = '{instance=~"$instance", device!~"lo|veth.*|br-.*|docker.*"}'
+
+
+def build() -> dashboard.Dashboard:
+    return board(
+        "servers",
+        "Host",
+        "Processors, memory, disks and network of each server",
+        [servers("node_uname_info")],
+        [
+            figure(
+                "Uptime", "Time since the server started; the youngest one", "s",
+                f"time() - max(node_boot_time_seconds{ON})", decimals=1,
+            ),
+            figure(
+                "Processors", "Processors of all chosen servers", "none", f"count(node_cpu_seconds_total{IDLE})",
+            ),
+            figure(
+                "Memory", "Memory of all chosen servers", "bytes", f"sum(node_memory_MemTotal_bytes{ON})", decimals=1,
+            ),
+            figure(
+                "Load for each processor",
+                "Processes that run or wait, over 5 minutes, for each processor; the busiest server",
+                "none",
+                f"max(node_load5{ON} / on (instance) count by (instance) (node_cpu_seconds_total{IDLE}))",
+                steps=[(None, "green"), (1, "orange"), (2, "red")],
+                decimals=2,
+            ),
+            figure(
+                "Clock offset", "How far the clock is from true time; the worst server", "s",
+                f"max(abs(node_timex_offset_seconds{ON}))",
+                steps=[(None, "green"), (0.05, "orange"), (0.5, "red")],
+            ),
+            figure(
+                "Read-only file systems", "File systems that cannot be written", "none",
+                f"sum(node_filesystem_readonly{REAL})", steps=NONE_WANTED,
+            ),
+            graph(
+                "CPU usage", "Share of time in which the processors were not idle", "percent",
+                Query(
+                    f"100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{IDLE}[$__rate_interval])))",
+                    "{{instance}}",
+                ),
+                high=100, steps=[(None, "green"), (60, "orange"), (80, "red")],
+            ),
+            graph(
+                "CPU by mode", "What the processors did when they were not idle, in processors", "none",
+                Query(
+                    "sum by (instance, mode)"
+                    ' (rate(node_cpu_seconds_total{instance=~"$instance", mode!="idle"}[$__rate_interval]))',
+                    "{{instance}} {{mode}}",
+                ),
+                stacked=True,
+            ),
+            graph(
+                "Memory usage", "Share of the memory that is not available to programs", "percent",
+                Query(
+                    f"100 * (1 - node_memory_MemAvailable_bytes{ON} / node_memory_MemTotal_bytes{ON})", "{{instance}}"
+                ),
+                high=100, steps=[(None, "green"), (75, "orange"), (90, "red")],
+            ),
+            graph(
+                "Memory by use", "What holds the memory; buffers and cache are given back to programs", "bytes",
+                Query(
+                    f"node_memory_MemTotal_bytes{ON} - node_memory_MemFree_bytes{ON} - node_memory_Buffers_bytes{ON}"
+                    f" - node_memory_Cached_bytes{ON} - node_memory_SReclaimable_bytes{ON}",
+                    "{{instance}} programs",
+                ),
+                Query(f"node_memory_Buffers_bytes{ON}", "{{instance}} buffers"),
+                Query(f"node_memory_Cached_bytes{ON} + node_memory_SReclaimable_bytes{ON}", "{{instance}} cache"),
+                Query(f"node_memory_MemFree_bytes{ON}", "{{instance}} free"),
+                stacked=True,
+            ),
+            graph(
+                "Disk usage", "Share of each file system that programs can no longer use", "percent",
+                Query(
+                    f"100 * (1 - node_filesystem_avail_bytes{REAL} / node_filesystem_size_bytes)",
+                    "{{instance}} {{mountpoint}}",
+                ),
+                high=100, steps=[(None, "green"), (75, "orange"), (90, "red")],
+            ),
+            graph(
+                "Disk space left", "Room that programs can still use on each file system", "bytes",
+                Query(f"node_filesystem_avail_bytes{REAL}", "{{instance}} {{mountpoint}}"),
+            ),
+            graph(
+                "Load", "Processes that run or wait for a processor or a disk, over 1, 5 and 15 minutes", "none",
+                Query(f"node_load1{ON}", "{{instance}} 1 min"),
+                Query(f"node_load5{ON}", "{{instance}} 5 min"),
+                Query(f"node_load15{ON}", "{{instance}} 15 min"),
+                Query(f"count by (instance) (node_cpu_seconds_total{IDLE})", "{{instance}} processors"),
+            ),
+            graph(
+                "Swapping", "Pages of memory read back from (above) and written to (below) the disk for want of room",
+                "suffix: pages/s",
+                Query(f"rate(node_vmstat_pswpin{ON}[$__rate_interval])", "{{instance}} in"),
+                Query(f"rate(node_vmstat_pswpout{ON}[$__rate_interval])", "{{instance}} out"),
+                below="/ out$/",
+            ),
+            graph(
+                "Network", "Bytes received (above) and sent (below) each second, without containers' devices", "Bps",
+                Query(
+                    f"rate(node_network_receive_bytes_total{DEVICES}[$__rate_interval])",
+                    "{{instance}} {{device}} received",
+                ),
+                Query(
+                    f"rate(node_network_transmit_bytes_total{DEVICES}[$__rate_interval])",
+                    "{{instance}} {{device}} sent",
+                ),
+                below="/ sent$/",
+            ),
+            graph(
+                "Network errors", "Packets each second that were broken or dropped", "pps",
+                Query(
+                    f"sum by (instance) (rate(node_network_receive_errs_total{DEVICES}[$__rate_interval])"
+                    f" + rate(node_network_transmit_errs_total{DEVICES}[$__rate_interval]))",
+                    "{{instance}} broken",
+                ),
+                Query(
+                    f"sum by (instance) (rate(node_network_receive_drop_total{DEVICES}[$__rate_interval])"
+                    f" + rate(node_network_transmit_drop_total{DEVICES}[$__rate_interval]))",
+                    "{{instance}} dropped",
+                ),
+            ),
+            graph(
+                "Disk I/O", "Bytes read (above) and written (below) each second", "Bps",
+                Query(f"rate(node_disk_read_bytes_total{DISKS}[$__rate_interval])", "{{instance}} {{device}} read"),
+                Query(
+                    f"rate(node_disk_written_bytes_total{DISKS}[$__rate_interval])", "{{instance}} {{device}} written"
+                ),
+                below="/ written$/",
+            ),
+            graph(
+                "Disk busy", "Share of time in which a disk had something to do", "percentunit",
+                Query(f"rate(node_disk_io_time_seconds_total{DISKS}[$__rate_interval])", "{{instance}} {{device}}"),
+                high=1,
+            ),
+        ],
+    )  # fmt: skip

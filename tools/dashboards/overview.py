@@ -1,0 +1,179 @@
+"""Overview: is it all right?"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard
+
+from .panels import DOWN_UP, NONE_WANTED, UP_OR_DOWN, Column, Query, board, figure, graph, rows, servers
+
+RATIO = [(None, "green"), (0.01, "orange"), (0.05, "red")]
+USE = [(None, "green"), (0.75, "orange"), (0.9, "red")]
+
+
+def build() -> dashboard.Dashboard:
+    on = 'instance=~"$instance"'
+    parts = [
+        ("Site", "web", "The site answers through nginx and TLS", 'probe_success or up{job="blackbox"}'),
+        ("nginx", "web", "nginx answers its exporter", f'nginx_up{{{on}}} or up{{job="nginx", {on}}}'),
+        ("Application", "application", "The application answers Prometheus", f'up{{job="app", {on}}}'),
+        ("MySQL", "mysql", "MySQL answers its exporter", f'mysql_up{{{on}}} or up{{job="mysql", {on}}}'),
+        ("Host", "servers", "node_exporter answers Prometheus", f'up{{job="node", {on}}}'),
+        ("Alertmanager", "alerts", "Alertmanager answers Prometheus", 'up{job="alertmanager"}'),
+    ]
+    return board(
+        "overview",
+        "Overview",
+        "Is it all right? Every part's state, what the users get, and how full the servers are",
+        [servers("node_uname_info")],
+        [
+            *(
+                figure(
+                    title,
+                    f"{description}; down as soon as one does not",
+                    "none",
+                    f"min({expr})",
+                    steps=DOWN_UP,
+                    names=UP_OR_DOWN,
+                    missing="not there",
+                    leads_to=f"miniweb-{leads_to}",
+                )
+                for title, leads_to, description, expr in parts
+            ),
+            figure(
+                "Alerts firing",
+                "Alerts that fire now, without the Watchdog, which always does",
+                "none",
+                'count(ALERTS{alertstate="firing", severity!="none"}) or vector(0)',
+                steps=NONE_WANTED,
+                width=3,
+                leads_to="miniweb-alerts",
+            ),
+            figure(
+                "Traffic",
+                "Requests that the application answered each second, over 5 minutes",
+                "reqps",
+                'sum(instance:http_requests:rate5m{instance=~"$instance"})',
+                width=3,
+                missing="none",
+                leads_to="miniweb-application",
+            ),
+            figure(
+                "Errors",
+                "Share of requests that ended with a status of 500 or above, over 5 minutes; the worst server",
+                "percentunit",
+                'max(instance:http_request_errors:ratio5m{instance=~"$instance"})',
+                steps=RATIO,
+                width=3,
+                decimals=2,
+                missing="no traffic",
+                leads_to="miniweb-application",
+            ),
+            figure(
+                "Duration, p95",
+                "Time within which 95 of 100 requests were answered, over 5 minutes; the slowest server",
+                "s",
+                'max(instance:http_request_duration_seconds:p95_5m{instance=~"$instance"})',
+                steps=[(None, "green"), (0.5, "orange"), (1, "red")],
+                width=3,
+                missing="no traffic",
+                leads_to="miniweb-application",
+            ),
+            figure(
+                "CPU",
+                "Share of time in which the processors were not idle; the busiest server",
+                "percentunit",
+                'max(instance:node_cpu_utilisation:ratio{instance=~"$instance"})',
+                steps=[(None, "green"), (0.6, "orange"), (0.8, "red")],
+                width=3,
+                decimals=0,
+                leads_to="miniweb-servers",
+            ),
+            figure(
+                "Memory",
+                "Share of the memory that is not available to programs; the fullest server",
+                "percentunit",
+                'max(instance:node_memory_utilisation:ratio{instance=~"$instance"})',
+                steps=USE,
+                width=3,
+                decimals=0,
+                leads_to="miniweb-servers",
+            ),
+            figure(
+                "Disk",
+                "Share of a file system that programs can no longer use; the fullest one",
+                "percentunit",
+                'max(instance_mountpoint:node_filesystem_utilisation:ratio{instance=~"$instance"})',
+                steps=USE,
+                width=3,
+                decimals=0,
+                leads_to="miniweb-servers",
+            ),
+            figure(
+                "Certificate",
+                "Time until the first certificate of the site's chain expires",
+                "s",
+                "min(probe_ssl_earliest_cert_expiry) - time()",
+                steps=[(None, "red"), (7 * 86400, "orange"), (21 * 86400, "green")],
+                width=3,
+                decimals=0,
+                leads_to="miniweb-web",
+            ),
+            graph(
+                "Traffic",
+                "Requests that the application answered each second, by server",
+                "reqps",
+                Query('instance:http_requests:rate5m{instance=~"$instance"}', "{{instance}}"),
+                width=8,
+                height=7,
+            ),
+            graph(
+                "Errors",
+                "Share of requests that ended with a status of 500 or above, by server",
+                "percentunit",
+                Query('instance:http_request_errors:ratio5m{instance=~"$instance"}', "{{instance}}"),
+                width=8,
+                height=7,
+                steps=RATIO,
+            ),
+            graph(
+                "Duration, p95",
+                "Time within which 95 of 100 requests were answered, by server",
+                "s",
+                Query('instance:http_request_duration_seconds:p95_5m{instance=~"$instance"}', "{{instance}}"),
+                width=8,
+                height=7,
+            ),
+            graph(
+                "CPU, memory and disk",
+                "Share in use: processors, memory, and the fullest file system of each server",
+                "percentunit",
+                Query('instance:node_cpu_utilisation:ratio{instance=~"$instance"}', "{{instance}} CPU"),
+                Query('instance:node_memory_utilisation:ratio{instance=~"$instance"}', "{{instance}} memory"),
+                Query(
+                    'max by (instance) (instance_mountpoint:node_filesystem_utilisation:ratio{instance=~"$instance"})',
+                    "{{instance}} disk",
+                ),
+                height=7,
+                high=1,
+            ),
+            rows(
+                "Alerts firing",
+                "What fires now, and since when",
+                [
+                    Column("Alert", label="alertname"),
+                    Column("Severity", label="severity"),
+                    Column("Server", label="instance"),
+                    Column(
+                        "For",
+                        'max by (alertname, severity, instance) ((time() - ALERTS_FOR_STATE{severity!="none"})'
+                        ' * ignoring (alertstate) group_right () ALERTS{alertstate="firing", severity!="none"})',
+                        unit="s",
+                    ),
+                ],
+                width=12,
+                height=7,
+                sort="Severity",
+                missing="nothing fires",
+            ),
+        ],
+    )
