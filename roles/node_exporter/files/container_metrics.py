@@ -188,10 +188,10 @@ def render(containers: dict[str, dict[str, float]], now: int) -> str:
     """Return the metrics in Prometheus's text format."""
     lines = []
     for metric, (kind, description) in METRICS.items():
-        lines += [f"# HELP {metric} {description}", f"# TYPE {metric} {kind}"]
-        for name, found in sorted(containers.items()):
-            if metric in found:
-                lines.append(f'{metric}{{name="{escaped(name)}"}} {found[metric]}')
+        having = {name: found[metric] for name, found in sorted(containers.items()) if metric in found}
+        if having:
+            lines += [f"# HELP {metric} {description}", f"# TYPE {metric} {kind}"]
+            lines += [f'{metric}{{name="{escaped(name)}"}} {value}' for name, value in having.items()]
     lines += [f"# HELP {TIMESTAMP} {TIMESTAMP_HELP}", f"# TYPE {TIMESTAMP} gauge", f"{TIMESTAMP} {now / 1e3:.3f}"]
     return "\n".join(lines) + "\n"
 
