@@ -192,3 +192,26 @@ def test_mysql_configuration() -> None:
 def test_mysql_option_file_quotes() -> None:
     text = render("mysql", "client.cnf.j2", __mysql_login={"user": "app", "password": 'a"b\\c'})
     assert text == '[client]\nuser="app"\npassword="a\\"b\\\\c"\n'
+
+
+@pytest.mark.parametrize(
+    ("service_manager", "enabled", "measured"),
+    [("systemd", True, True), ("systemd", "false", False), ("sysvinit", True, False)],
+)
+def test_containers_are_measured_where_there_is_systemd(
+    service_manager: str, enabled: bool | str, measured: bool
+) -> None:
+    given = {"ansible_facts": {"service_mgr": service_manager}, "node_exporter_containers_enabled": enabled}
+    found = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_containers }}"))
+    assert found is measured
+
+
+def test_the_containers_service_writes_nothing_but_its_file() -> None:
+    given = {"node_exporter_textfile_directory": "/srv/metrics"}
+    service = render("node_exporter", "miniweb-container-metrics.service.j2", **given)
+    assert "container_metrics.py /srv/metrics/containers.prom\n" in service
+    assert re.findall(r"^ReadWritePaths=(.*)$", service, re.MULTILINE) == ["/srv/metrics"]
+    timer = render("node_exporter", "miniweb-container-metrics.timer.j2", node_exporter_containers_interval="30")
+    assert "OnUnitActiveSec=30\n" in timer
+    arguments = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_arguments }}"))
+    assert "--collector.textfile.directory=/host/srv/metrics" in arguments

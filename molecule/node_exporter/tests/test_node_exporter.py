@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from asking import Converge, Service
+from asking import Converge, Service, eventually
 from testinfra.host import Host
 
 NODE_EXPORTER = Service("node_exporter")
 PASSWORD = "a password of the scenario"
+PROGRAM = "/opt/miniweb/node_exporter/container_metrics.py"
+TEXTFILES = "/var/lib/node_exporter/textfile"
+UNIT = "miniweb-container-metrics"
 CERTIFICATE = "/opt/miniweb/node_exporter/config/tls/certificate.pem"
 
 
@@ -109,11 +115,117 @@ def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge)
     assert NODE_EXPORTER.started(host) == before
 
 
+def of_container(host: Host, metric: str, name: str) -> float | None:
+    return metrics(host).get(f'{metric}{{name="{name}"}}')
+
+
+@contextmanager
+def container(host: Host, name: str, *words: str, options: tuple[str, ...] = ()) -> Iterator[None]:
+    """A container of an image that is on the server, until the test is over."""
+    image = NODE_EXPORTER.inspected(host)["Config"]["Image"]
+    command = ["docker", "run", "--detach", "--name", name, "--network", "none", *options]
+    try:
+        host.check_output(shlex.join([*command, "--entrypoint", words[0], image, *words[1:]]))
+        yield
+    finally:
+        host.check_output("docker rm --force --volumes %s", name)
+
+
+def test_every_container_is_measured(host: Host) -> None:
+    with container(host, "limitless", "sleep", "600"):
+        assert eventually(lambda: of_container(host, "container_running", "limitless") == 1)
+        found = metrics(host)
+        running = json.loads(host.check_output("docker inspect $(docker ps --quiet)"))
+        assert len(running) >= 2
+        for one in running:
+            label_ = f'{{name="{one["Name"].lstrip("/")}"}}'
+            assert found[f"container_spec_memory_limit_bytes{label_}"] == one["HostConfig"]["Memory"]
+            assert found[f"container_running{label_}"] == 1
+            assert found[f"container_cpu_usage_seconds_total{label_}"] > 0
+            assert 0 < found[f"container_memory_working_set_bytes{label_}"] < 2**31
+            assert (f"container_healthy{label_}" in found) == ("Health" in one["State"])
+        own = NODE_EXPORTER.inspected(host)["Name"].lstrip("/")
+        assert found[f'container_healthy{{name="{own}"}}'] == 1
+    assert eventually(lambda: of_container(host, "container_running", "limitless") is None)
+
+
+def test_containers_are_measured_again_and_again(host: Host) -> None:
+    before = metrics(host)["container_scrape_timestamp_seconds"]
+    assert eventually(lambda: metrics(host)["container_scrape_timestamp_seconds"] > before)
+    assert abs(float(host.check_output("date +%s")) - metrics(host)["container_scrape_timestamp_seconds"]) < 60
+
+
+def test_a_kill_for_want_of_memory_is_counted_once(host: Host) -> None:
+    def kills() -> float:
+        return of_container(host, "container_oom_events_total", "hog") or 0
+
+    with container(host, "hog", "sleep", "600", options=("--memory", "16m", "--memory-swap", "16m")):
+        assert eventually(lambda: of_container(host, "container_oom_events_total", "hog") == 0)
+        assert host.run("docker exec hog tail /dev/zero").rc == 137
+        assert eventually(lambda: kills() > 0)
+        counted, before = kills(), metrics(host)["container_scrape_timestamp_seconds"]
+        assert eventually(lambda: metrics(host)["container_scrape_timestamp_seconds"] > before)
+        assert kills() == counted
+        assert of_container(host, "container_running", "hog") == 1
+
+
+def test_restarts_are_counted(host: Host) -> None:
+    with container(host, "restless", "sh", "-c", "exit 1", options=("--restart", "on-failure:2")):
+        assert eventually(lambda: of_container(host, "container_restarts_total", "restless") == 2)
+        assert eventually(lambda: of_container(host, "container_running", "restless") == 0)
+
+
+def test_metrics_of_ones_own_are_served(host: Host) -> None:
+    host.check_output(f"echo 'backup_size_bytes 7' > {TEXTFILES}/backup.prom")
+    try:
+        assert metrics(host)["backup_size_bytes"] == 7
+    finally:
+        host.check_output(f"rm {TEXTFILES}/backup.prom")
+
+
+def test_the_program_has_no_right_it_does_not_need(host: Host) -> None:
+    host.check_output(f"systemd-analyze security --threshold=15 {UNIT}.service")
+
+
+def test_another_interval_needs_no_new_container(host: Host, converge: Converge) -> None:
+    before = NODE_EXPORTER.started(host)
+    assert converge({"node_exporter_containers_interval": 5}).returncode == 0
+    assert "OnUnitActiveUSec=5s" in host.check_output(f"systemctl show --property TimersMonotonic {UNIT}.timer")
+    assert NODE_EXPORTER.started(host) == before
+
+
+def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Converge) -> None:
+    host.check_output(f"systemctl disable --now {UNIT}.timer")
+    host.check_output(f"sed -i s/15/45/ /etc/systemd/system/{UNIT}.timer; rm {PROGRAM}")
+    assert converge({}).returncode == 0
+    properties = host.check_output(f"systemctl show {UNIT}.timer --property ActiveState,UnitFileState,NeedDaemonReload")
+    assert set(properties.split()) == {"ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"}
+    assert "OnUnitActiveUSec=15s" in host.check_output(f"systemctl show --property TimersMonotonic {UNIT}.timer")
+    before = metrics(host)["container_scrape_timestamp_seconds"]
+    assert eventually(lambda: metrics(host)["container_scrape_timestamp_seconds"] > before)
+    assert "changed=0" in converge({}).stdout
+
+
+def test_without_the_containers_nothing_is_left_of_them(host: Host, converge: Converge) -> None:
+    before, off = NODE_EXPORTER.started(host), {"node_exporter_containers_enabled": False}
+    assert converge(off).returncode == 0
+    assert not host.file(PROGRAM).exists
+    assert host.check_output(f"find /etc/systemd/system {TEXTFILES} -name '*container*'") == ""
+    assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
+    assert not [name for name in metrics(host) if name.startswith("container_")]
+    assert "changed=0" in converge(off).stdout
+    assert converge({}).returncode == 0
+    assert eventually(lambda: "container_scrape_timestamp_seconds" in metrics(host))
+    assert NODE_EXPORTER.started(host) == before
+
+
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
     for variables, sentence in (
         ({"node_exporter_password": "short"}, "node_exporter_password has 5 characters: set it to 16 to 72"),
         ({"node_exporter_password": ""}, "node_exporter_password has 0 characters: set it to 16 to 72"),
         ({"node_exporter_listen_address": ":9100"}, 'node_exporter_listen_address is ":9100": set it to an IPv4'),
         ({"node_exporter_certificate_names": []}, "list at least one host name"),
+        ({"node_exporter_textfile_directory": "textfile"}, 'node_exporter_textfile_directory is "textfile": set it to'),
+        ({"node_exporter_containers_interval": 2}, "node_exporter_containers_interval is 2: set it to 5 to 60 seconds"),
     ):
         NODE_EXPORTER.refuses(host, converge, variables, sentence)
