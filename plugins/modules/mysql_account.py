@@ -27,9 +27,8 @@ options:
     type: str
     required: true
   database:
-    description: Name of the database.
+    description: Name of the database. Required with O(privileges).
     type: str
-    required: true
   user:
     description: Name of the account.
     type: str
@@ -46,7 +45,13 @@ options:
     description: Rights on the database. Other rights are revoked.
     type: list
     elements: str
-    required: true
+    default: []
+  global_privileges:
+    description: Rights on the whole server, such as C(PROCESS) for an exporter. Other rights are revoked.
+    type: list
+    elements: str
+    default: []
+    version_added: 1.1.0
   missing_ok:
     description: A service that does not run is left alone, for a first run in which the image makes the account.
     type: bool
@@ -71,6 +76,13 @@ EXAMPLES = r"""
     user: app
     password: "{{ app_password }}"
     privileges: [SELECT, INSERT, UPDATE, DELETE]
+
+- name: Let an exporter read the server's state
+  miniweb.stack.mysql_account:
+    root_password: "{{ root_password }}"
+    user: exporter
+    password: "{{ exporter_password }}"
+    global_privileges: [PROCESS, REPLICATION CLIENT]
 """
 
 RETURN = r"""
@@ -179,13 +191,16 @@ def main() -> None:
         argument_spec={
             "service": {"type": "str", "default": "mysql"},
             "root_password": {"type": "str", "required": True, "no_log": True},
-            "database": {"type": "str", "required": True},
+            "database": {"type": "str"},
             "user": {"type": "str", "required": True},
             "host": {"type": "str", "default": "%"},
             "password": {"type": "str", "required": True, "no_log": True},
-            "privileges": {"type": "list", "elements": "str", "required": True},
+            "privileges": {"type": "list", "elements": "str", "default": []},
+            "global_privileges": {"type": "list", "elements": "str", "default": []},
             "missing_ok": {"type": "bool", "default": False},
         },
+        required_one_of=[("privileges", "global_privileges")],
+        required_by={"privileges": ["database"]},
         supports_check_mode=True,
     )
     params = module.params
@@ -203,13 +218,17 @@ def main() -> None:
     client = Client(module, container, docker)
     database, name = params["database"], f"{params['user']}@{params['host']}"
     account = f"{text(params['user'])}@{text(params['host'])}"
-    target = f"{pattern(database)}.*"
+    wanted = {
+        target: {" ".join(right.upper().split()) for right in rights}
+        for target, rights in ((f"{pattern(database or '')}.*", params["privileges"]), ("*.*", params["global_privileges"]))
+        if rights
+    }
     facts = client.query(
-        f"SELECT 'database' FROM information_schema.schemata WHERE schema_name = {text(database)};\n"
+        f"SELECT 'database' FROM information_schema.schemata WHERE schema_name = {text(database or '')};\n"
         f"SELECT 'account' FROM mysql.user WHERE user = {text(params['user'])} AND host = {text(params['host'])};\n"
     )
     actions, statements = [], []
-    if "database" not in facts:
+    if database and "database" not in facts:
         actions.append(f"create the database {database}")
         statements.append(f"CREATE DATABASE {identifier(database)};")
     rights: dict[str, set[str]] = {}
@@ -221,12 +240,13 @@ def main() -> None:
             actions.append(f"set the password of {name}")
             statements.append(f"ALTER USER {account} IDENTIFIED BY {text(params['password'])};")
         rights = granted(client.query(f"SHOW GRANTS FOR {account};"))
-    wanted = {" ".join(right.upper().split()) for right in params["privileges"]}
-    if rights != {target: wanted}:
-        actions.append(f"grant {', '.join(sorted(wanted))} on {database} to {name}, and nothing else")
+    if rights != wanted:
+        grants = [(", ".join(sorted(of)), "the server" if on == "*.*" else database, on) for on, of in wanted.items()]
+        words = " and ".join(f"{of} on {where}" for of, where, dummy in grants)
+        actions.append(f"grant {words} to {name}, and nothing else")
         if rights:
             statements.append(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account};")
-        statements.append(f"GRANT {', '.join(sorted(wanted))} ON {target} TO {account};")
+        statements += [f"GRANT {of} ON {on} TO {account};" for of, dummy, on in grants]
     if statements and not module.check_mode:
         client.query("\n".join(statements))
     module.exit_json(changed=bool(actions), actions=actions)

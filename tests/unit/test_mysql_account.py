@@ -133,3 +133,38 @@ def test_stopped_service(run_module, server: Path) -> None:
     assert result["failed"]
     assert result["msg"] == 'The service "mysql" does not run on this server; start it first.'
     assert not run_module("mysql_account", programs=server, missing_ok=True, **ARGUMENTS)["changed"]
+
+
+EXPORTER = {
+    "root_password": "r00t-123456789",
+    "user": "exporter",
+    "password": "p'w\\d-123456",
+    "global_privileges": ["PROCESS", "replication  client"],
+}
+
+
+def test_rights_on_the_server_need_no_database(run_module, server: Path) -> None:
+    (server / "facts").write_text("")
+    result = run_module("mysql_account", programs=server, **EXPORTER)
+    granting = "grant PROCESS, REPLICATION CLIENT on the server to exporter@%, and nothing else"
+    assert result["actions"] == ["create the account exporter@%", granting]
+    statements = (server / "statements").read_text()
+    assert "GRANT PROCESS, REPLICATION CLIENT ON *.* TO 'exporter'@'%';" in statements
+    assert "CREATE DATABASE" not in statements
+    (server / "facts").write_text("account\n")
+    (server / "grants").write_text("GRANT PROCESS, REPLICATION CLIENT ON *.* TO `exporter`@`%`\n")
+    assert not run_module("mysql_account", programs=server, **EXPORTER)["changed"]
+
+
+def test_rights_on_both(run_module, server: Path) -> None:
+    result = run_module("mysql_account", programs=server, global_privileges=["PROCESS"], **ARGUMENTS)
+    assert result["actions"] == [
+        "grant INSERT, SELECT on my_app and PROCESS on the server to app@%, and nothing else"
+    ]
+
+
+def test_rights_on_nothing_are_refused(run_module, server: Path) -> None:
+    without = {name: value for name, value in ARGUMENTS.items() if name != "privileges"}
+    assert "privileges, global_privileges" in run_module("mysql_account", programs=server, **without)["msg"]
+    without = {name: value for name, value in ARGUMENTS.items() if name != "database"}
+    assert "database" in run_module("mysql_account", programs=server, **without)["msg"]
