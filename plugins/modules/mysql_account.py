@@ -199,11 +199,13 @@ def main() -> None:
             "global_privileges": {"type": "list", "elements": "str", "default": []},
             "missing_ok": {"type": "bool", "default": False},
         },
-        required_one_of=[("privileges", "global_privileges")],
-        required_by={"privileges": ["database"]},
         supports_check_mode=True,
     )
     params = module.params
+    if not params["privileges"] and not params["global_privileges"]:
+        module.fail_json(msg="privileges, global_privileges: both are empty; give at least one right.")
+    if params["privileges"] and not params["database"]:
+        module.fail_json(msg="database: it is missing; name the one that privileges are for.")
     docker = module.get_bin_path("docker")
     project = PROJECT_PREFIX + params["service"]
     container = ""
@@ -220,7 +222,10 @@ def main() -> None:
     account = f"{text(params['user'])}@{text(params['host'])}"
     wanted = {
         target: {" ".join(right.upper().split()) for right in rights}
-        for target, rights in ((f"{pattern(database or '')}.*", params["privileges"]), ("*.*", params["global_privileges"]))
+        for target, rights in (
+            (f"{pattern(database or '')}.*", params["privileges"]),
+            ("*.*", params["global_privileges"]),
+        )
         if rights
     }
     facts = client.query(

@@ -158,13 +158,14 @@ def test_rights_on_the_server_need_no_database(run_module, server: Path) -> None
 
 def test_rights_on_both(run_module, server: Path) -> None:
     result = run_module("mysql_account", programs=server, global_privileges=["PROCESS"], **ARGUMENTS)
-    assert result["actions"] == [
-        "grant INSERT, SELECT on my_app and PROCESS on the server to app@%, and nothing else"
-    ]
+    assert result["actions"] == ["grant INSERT, SELECT on my_app and PROCESS on the server to app@%, and nothing else"]
 
 
 def test_rights_on_nothing_are_refused(run_module, server: Path) -> None:
     without = {name: value for name, value in ARGUMENTS.items() if name != "privileges"}
-    assert "privileges, global_privileges" in run_module("mysql_account", programs=server, **without)["msg"]
+    assert (
+        "privileges, global_privileges: both are empty"
+        in run_module("mysql_account", programs=server, **without)["msg"]
+    )
     without = {name: value for name, value in ARGUMENTS.items() if name != "database"}
-    assert "database" in run_module("mysql_account", programs=server, **without)["msg"]
+    assert "database: it is missing" in run_module("mysql_account", programs=server, **without)["msg"]

@@ -19,7 +19,7 @@ TODAY = datetime.date.today().isoformat()
 KEY = EPHEMERAL / "key"
 NAME = "miniweb-production"
 GROUP = f"{NAME}-administrators"
-PORTS = (22, 3000, 9090, 9100)
+PORTS = (22, 3000, 9090, 9093, 9100)
 
 
 def refused(playbook: str, sentence: str, environment: dict[str, str] | None = None, **variables: Any) -> None:
@@ -197,7 +197,7 @@ def test_grant_adds_and_list_changes_nothing() -> None:
     assert operators() == {"alice": {"192.0.2.9/32", "203.0.113.0/24"}}
     before = account()
     done = play("access", ec2_access_action="list")
-    assert f"alice: 192.0.2.9/32 to 22, 3000, 9090, 9100 since {TODAY}" in folded(done.stdout)
+    assert f"alice: 192.0.2.9/32 to 22, 3000, 9090, 9093, 9100 since {TODAY}" in folded(done.stdout)
     assert account() == before
 
 

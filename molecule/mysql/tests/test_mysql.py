@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import Converge, Service
+from asking import Converge, Service, eventually
 from testinfra.host import Host
 
 MYSQL = Service("mysql")
@@ -46,6 +46,37 @@ def test_the_account_has_the_rights_it_needs_and_no_others(host: Host) -> None:
     assert "ON `app`.*" in grants[1]
     assert "denied" in sql(host, "SELECT * FROM user", database="mysql")
     assert "denied" in sql(host, "CREATE USER intruder")
+
+
+EXPORTER = Service("mysql_exporter")
+
+
+def measured(host: Host) -> dict[str, float]:
+    lines = host.check_output(
+        "docker exec %s wget -q -O - http://127.0.0.1:9104/metrics", EXPORTER.container(host)
+    ).splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_it_is_measured_without_a_look_into_the_tables(host: Host) -> None:
+    assert measured(host)["mysql_up"] == 1
+    assert measured(host)["mysql_global_variables_max_connections"] == 20
+    grants = host.check_output(
+        "docker exec %s mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
+        MYSQL.container(host),
+        "SHOW GRANTS FOR exporter",
+    )
+    assert grants == "GRANT PROCESS, REPLICATION CLIENT ON *.* TO `exporter`@`%`"
+    found = EXPORTER.inspected(host)
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert not found["HostConfig"]["PortBindings"]
+
+
+def test_the_exporter_has_a_new_password_and_goes(host: Host, converge: Converge) -> None:
+    assert converge({"mysql_exporter_password": "another password of the exporter"}).returncode == 0
+    assert eventually(lambda: measured(host)["mysql_up"] == 1)
+    assert converge({"mysql_exporter_enabled": False}).returncode == 0
+    assert EXPORTER.container(host) == ""
 
 
 def test_no_port_is_published(host: Host) -> None:

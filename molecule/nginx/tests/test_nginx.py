@@ -15,6 +15,7 @@ from cryptography import x509
 from testinfra.host import Host
 
 NGINX = Service("nginx")
+EXPORTER = Service("nginx_exporter")
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and speaks the first line of a WebSocket upgrade.
@@ -43,6 +44,7 @@ http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
 def run_upstream(host: Host) -> None:
     host.run("docker rm --force upstream")
     host.check_output("docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", IMAGE, UPSTREAM)
+    host.check_output("docker network connect miniweb-monitor upstream")
     wait = "for i in $(seq 60); do curl -skf https://localhost/ready && exit 0; sleep 0.5; done; exit 1"
     assert host.run(wait).rc == 0
 
@@ -80,6 +82,24 @@ def test_connections_to_the_upstream_are_used_again(converge: Converge) -> None:
     assert connections() < 8
     assert converge({"nginx_upstream_keepalive_seconds": 0}).returncode == 0
     assert connections() == 8
+
+
+def test_it_is_measured_inside_only(host: Host, converge: Converge) -> None:
+    def measured() -> dict[str, str]:
+        program = "import urllib.request as u; print(u.urlopen('http://nginx_exporter:9113/metrics').read().decode())"
+        lines = host.check_output("docker exec upstream python3 -c %s", program).splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    assert measured()["nginx_up"] == "1"
+    before = float(measured()["nginx_http_requests_total"])
+    curl(f"https://{ADDRESS}/")
+    assert float(measured()["nginx_http_requests_total"]) > before
+    for service in (NGINX, EXPORTER):
+        assert "8082" not in json.dumps(service.inspected(host)["HostConfig"]["PortBindings"])
+    assert EXPORTER.inspected(host)["HostConfig"]["CapDrop"] == ["ALL"]
+    assert converge({"nginx_exporter_enabled": False}).returncode == 0
+    assert EXPORTER.container(host) == ""
+    assert host.run("docker exec upstream python3 -c %s", "import socket; socket.create_connection(('nginx', 8082))").rc
 
 
 def request_id(path: str) -> str:
