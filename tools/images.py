@@ -57,12 +57,12 @@ class Service:
 SERVICES = (
     Service("mysql", "sid", "mysql-server-core", "mysql_image"),
     Service("nginx", "sid", package="nginx", variable="nginx_image"),
-    Service("prometheus", package="prometheus", variable="prometheus_image"),
+    Service("prometheus", "sid", package="prometheus", variable="prometheus_image"),
     Service("node-exporter", package="prometheus-node-exporter", variable="node_exporter_image"),
-    Service("alertmanager", package="prometheus-alertmanager", variable="alertmanager_image"),
-    Service("blackbox-exporter", package="prometheus-blackbox-exporter", variable="blackbox_exporter_image"),
-    Service("mysqld-exporter", package="prometheus-mysqld-exporter", variable="mysql_exporter_image"),
-    Service("nginx-exporter", package="prometheus-nginx-exporter", variable="nginx_exporter_image"),
+    Service("alertmanager", "sid", package="prometheus-alertmanager", variable="alertmanager_image"),
+    Service("blackbox-exporter", "sid", package="prometheus-blackbox-exporter", variable="blackbox_exporter_image"),
+    Service("mysqld-exporter", "sid", package="prometheus-mysqld-exporter", variable="mysql_exporter_image"),
+    Service("nginx-exporter", "sid", package="prometheus-nginx-exporter", variable="nginx_exporter_image"),
     Service("python", package="python3", variable="flask_app_base_image"),
 )
 REGISTRY = Service("registry", package="docker-registry")

@@ -48,10 +48,6 @@ def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> t
     return int(code), json.loads(text)
 
 
-def prometheus(path: str) -> Any:
-    return json.loads(curl(f"{URL}:9090/api/v1/{path}"))["data"]
-
-
 def containers(host: Host) -> list[str]:
     return host.check_output("docker ps --format '{{.Names}}'").split()
 
@@ -160,18 +156,6 @@ def test_requests_are_counted_over_all_processes() -> None:
     for number in range(20):
         assert api(f"/api/users?number={number}")[0] == 200
     assert eventually(lambda: counted() >= before + 20)
-
-
-def test_every_target_is_up() -> None:
-    def health() -> dict[str, str]:
-        return {target["labels"]["job"]: target["health"] for target in prometheus("targets")["activeTargets"]}
-
-    assert eventually(lambda: health() == {"app": "up", "node": "up", "prometheus": "up"}), health()
-
-
-def test_the_rules_are_loaded() -> None:
-    names = {rule["name"] for group in prometheus("rules")["groups"] for rule in group["rules"]}
-    assert {"HighCpuUsage", "LowDiskSpace", "TargetDown"} <= names
 
 
 def test_the_servers_real_disk_is_measured(host: Host) -> None:

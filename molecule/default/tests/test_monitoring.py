@@ -1,0 +1,139 @@
+"""Monitoring on the deployed system: nothing asks for what nobody measures, and an alert arrives where it should."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dashboards
+import pytest
+from asking import ADDRESS, curl, default_of, eventually
+from testinfra.host import Host
+
+URL = f"https://{ADDRESS}:9090/api/v1"
+# What rightly has no series here, and why
+ABSENT = {
+    "ALERTS": "only while an alert is pending or firing",
+    "instance:node_swap_utilisation:ratio": "the server has no swap",
+    "node_timex_sync_status": "a container has no clock of its own",
+}
+RECEIVER = """
+import http.server, json
+got = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200); self.end_headers()
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(json.dumps(got).encode())
+http.server.HTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+def ask(path: str, **parameters: str) -> Any:
+    words = [word for name, value in parameters.items() for word in ("--data-urlencode", f"{name}={value}")]
+    answer = json.loads(curl("-G", *words, f"{URL}/{path}"))
+    assert answer["status"] == "success", (path, parameters, answer)
+    return answer["data"]
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+
+
+def selectors(node: Any) -> Iterator[str]:
+    """Every series selector of a parsed expression, as text."""
+    if isinstance(node, dict):
+        if node.get("type") in ("vectorSelector", "matrixSelector"):
+            matchers = [f"{one['name']}{one['type']}{json.dumps(one['value'])}" for one in node["matchers"]]
+            yield f"{{{','.join(matchers)}}}"
+        for value in node.values():
+            yield from selectors(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from selectors(value)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traffic() -> None:
+    """Some requests, twice, so that there are rates."""
+    for dummy in range(2):
+        for path in ("/login", "/api/users", "/nothing"):
+            curl("-o", "/dev/null", f"https://{ADDRESS}{path}")
+        counted = ask("query", query="sum(http_requests_total)")["result"]
+        assert eventually(lambda counted=counted: ask("query", query="sum(http_requests_total)")["result"] != counted)
+
+
+def test_every_target_is_up() -> None:
+    def health() -> dict[str, str]:
+        return {target["labels"]["job"]: target["health"] for target in ask("targets")["activeTargets"]}
+
+    jobs = ("alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
+    assert eventually(lambda: health() == dict.fromkeys(jobs, "up")), health()
+
+
+def test_every_rule_is_evaluated_without_an_error() -> None:
+    assert eventually(lambda: {rule["health"] for rule in rules()} == {"ok"}), [
+        (rule["name"], rule["lastError"]) for rule in rules() if rule["health"] != "ok"
+    ]
+
+
+def test_nothing_is_asked_for_that_nobody_measures() -> None:
+    expressions = [rule["query"] for rule in rules()] + [found.expr for found in dashboards.expressions()]
+    asked = {selector for expr in expressions for selector in selectors(ask("parse_query", query=expr))}
+    assert len(asked) > 80
+
+    def without() -> list[str]:
+        return sorted(
+            selector
+            for selector in asked
+            if not any(f'__name__="{name}"' in selector for name in ABSENT)
+            and not ask("query", query=f"last_over_time({selector}[5m])")["result"]
+        )
+
+    assert eventually(lambda: without() == []), without()
+
+
+def test_every_panel_gets_an_answer() -> None:
+    now = time.time()
+    for found in dashboards.expressions():
+        ask("query_range", query=found.expr, start=str(now - 900), end=str(now), step="15s")
+
+
+@pytest.fixture
+def receiver(host: Host) -> Iterator[None]:
+    host.run("docker rm --force receiver")
+    image = default_of("flask_app", "flask_app_base_image")
+    command = "docker run --detach --name receiver --network miniweb-monitor %s python3 -c %s"
+    host.check_output(command, image, RECEIVER)
+    yield
+    host.check_output("docker rm --force receiver")
+
+
+def test_a_stopped_service_is_told_and_so_is_its_return(host: Host, receiver: None) -> None:
+    def states() -> set[str]:
+        found = next(rule for rule in rules() if rule["name"] == "MysqlDown")
+        return {alert["state"] for alert in found["alerts"]}
+
+    def told(status: str) -> list[dict[str, Any]]:
+        program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000').read().decode())"
+        messages = json.loads(host.check_output("docker exec receiver python3 -c %s", program))
+        alerts = [alert for message in messages for alert in message["alerts"]]
+        return [one for one in alerts if (one["labels"]["alertname"], one["status"]) == ("MysqlDown", status)]
+
+    assert states() == set()
+    host.check_output("docker stop --time 20 miniweb-mysql-mysql-1")
+    try:
+        assert eventually(lambda: states() == {"pending"})
+        assert eventually(lambda: states() == {"firing"})
+        assert eventually(lambda: told("firing") != [])
+        assert told("resolved") == []
+        alert = told("firing")[0]
+        assert alert["labels"]["severity"] == "critical"
+        assert alert["annotations"]["runbook_url"].endswith("/MysqlDown.md")
+    finally:
+        host.check_output("docker start miniweb-mysql-mysql-1")
+    assert eventually(lambda: told("resolved") != [])
+    assert states() == set()
