@@ -124,7 +124,10 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
         ({"prometheus_scrape_interval": "15"}, 'prometheus_scrape_interval is "15": set it to a duration'),
         ({"prometheus_retention_size": "2"}, 'prometheus_retention_size is "2": set it to a number with a unit'),
         ({"prometheus_alert_cpu_percent": 0}, "prometheus_alert_cpu_percent is 0: set it to a percentage"),
-        ({"prometheus_alert_certificate_days": 0}, "prometheus_alert_certificate_days is 0: set it to a number above 0"),
+        (
+            {"prometheus_alert_certificate_days": 0},
+            "prometheus_alert_certificate_days is 0: set it to a number above 0",
+        ),
         ({"prometheus_runbook_url": "http://a/b"}, 'prometheus_runbook_url is "http://a/b": set it to an address'),
         ({"prometheus_alertmanagers": ["http://a:1"]}, "write each as host:port"),
     ):
