@@ -51,31 +51,40 @@ def rules(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def alerts(rules: Path) -> set[str]:
+def names(rules: Path, kind: str) -> set[str]:
+    """The names of the rules of a kind: alert or record."""
     groups = yaml.safe_load((rules / "rules.yml").read_text())["groups"]
-    return {rule["alert"] for group in groups for rule in group["rules"]}
+    return {rule[kind] for group in groups for rule in group["rules"] if kind in rule}
+
+
+def checks(kind: str) -> list[dict[str, Any]]:
+    """What the cases expect: of alerts in alert_rule_test, of recording rules in promql_expr_test."""
+    return [
+        check for case in CASES for test in yaml.safe_load(case.read_text())["tests"] for check in test.get(kind, [])
+    ]
 
 
 def test_promtool_accepts_the_rules(rules: Path) -> None:
     result = promtool(rules, "check", "rules", "rules.yml")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{len(alerts(rules))} rules found" in result.stdout + result.stderr
+    found = len(names(rules, "alert") | names(rules, "record"))
+    assert f"{found} rules found" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
-def test_alerts_fire_when_they_should(rules: Path, case: Path) -> None:
+def test_the_rules_do_what_they_should(rules: Path, case: Path) -> None:
     result = promtool(rules, "test", "rules", case.name)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_has_a_firing_and_a_silent_case(rules: Path) -> None:
-    checks = [
-        check
-        for case in CASES
-        for test in yaml.safe_load(case.read_text())["tests"]
-        for check in test["alert_rule_test"]
-    ]
-    assert {check["alertname"] for check in checks if check.get("exp_alerts")} == alerts(rules), "without a firing case"
-    assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == alerts(rules), (
-        "without a silent case"
-    )
+    alerts, cases = names(rules, "alert"), checks("alert_rule_test")
+    assert {check["alertname"] for check in cases if check.get("exp_alerts")} == alerts, "without a firing case"
+    silent = {check["alertname"] for check in cases if not check.get("exp_alerts")}
+    assert silent == alerts - {"Watchdog"}, "without a silent case; the Watchdog is never silent"
+
+
+def test_every_recording_rule_has_a_case(rules: Path) -> None:
+    cases = [check["expr"] for check in checks("promql_expr_test") if check.get("exp_samples")]
+    without = [name for name in sorted(names(rules, "record")) if not any(name in expr for expr in cases)]
+    assert not without, "without a case"

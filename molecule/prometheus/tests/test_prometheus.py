@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from asking import Converge, Service, eventually
 from testinfra.host import Host
 
 PROMETHEUS = Service("prometheus")
+RUNBOOKS = Path(__file__).resolve().parents[3] / "docs/runbooks"
 
 
 def api(host: Host, path: str) -> Any:
@@ -32,21 +34,19 @@ def test_targets_that_answer_are_up_and_others_are_down(host: Host) -> None:
     assert eventually(lambda: query(host, "up") == {"prometheus": 1, "again": 1, "nothing": 0}), query(host, "up")
 
 
-def test_the_alert_rules_are_loaded(host: Host) -> None:
-    assert rules(host) == {
-        "HighCpuUsage",
-        "HighMemoryUsage",
-        "LowDiskSpace",
-        "TargetDown",
-        "PrometheusReloadFailed",
-    }
+def test_the_rules_are_loaded_and_evaluated(host: Host) -> None:
+    def found() -> list[dict[str, Any]]:
+        return [rule for group in api(host, "rules")["groups"] for rule in group["rules"]]
+
+    alerts = {rule["name"] for rule in found() if rule["type"] == "alerting"}
+    assert alerts == {runbook.stem for runbook in RUNBOOKS.glob("*.md")}
+    assert eventually(lambda: all(rule["health"] == "ok" for rule in found())), found()
 
 
 def test_a_target_that_is_down_raises_its_alert(host: Host) -> None:
     def firing() -> bool:
-        alerts = api(host, "alerts")["alerts"]
-        return any(alert["labels"]["job"] == "nothing" and alert["labels"]["alertname"] == "TargetDown"
-                   for alert in alerts)  # fmt: skip
+        labels = [alert["labels"] for alert in api(host, "alerts")["alerts"]]
+        return any(found["alertname"] == "TargetDown" and found["job"] == "nothing" for found in labels)
 
     assert eventually(firing)
 
@@ -124,6 +124,11 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
         ({"prometheus_scrape_interval": "15"}, 'prometheus_scrape_interval is "15": set it to a duration'),
         ({"prometheus_retention_size": "2"}, 'prometheus_retention_size is "2": set it to a number with a unit'),
         ({"prometheus_alert_cpu_percent": 0}, "prometheus_alert_cpu_percent is 0: set it to a percentage"),
+        (
+            {"prometheus_alert_certificate_days": 0},
+            "prometheus_alert_certificate_days is 0: set it to a number above 0",
+        ),
+        ({"prometheus_runbook_url": "http://a/b"}, 'prometheus_runbook_url is "http://a/b": set it to an address'),
         ({"prometheus_alertmanagers": ["http://a:1"]}, "write each as host:port"),
     ):
         PROMETHEUS.refuses(host, converge, variables, sentence)
