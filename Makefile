@@ -41,6 +41,9 @@ bench: .venv/ready  ## Compare the application with a plain one under load (abou
 dashboards: .venv/ready  ## Write Grafana's dashboards from tools/dashboards
 	@PYTHONPATH=tools $(BIN)/python -m dashboards
 
+bench-monitoring: .venv/ready  ## Say what monitoring costs in the running sandbox (about 5 minutes)
+	@$(BIN)/python tools/bench_monitoring.py
+
 screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the running sandbox
 	@$(BIN)/python tools/screenshots.py
 

@@ -1,0 +1,129 @@
+"""What monitoring itself costs in the running sandbox, and how long a failure takes to be told."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+import sandbox
+from images import Failure, docker, say, step
+
+PARTS = (
+    "prometheus",
+    "alertmanager",
+    "grafana",
+    "node_exporter",
+    "blackbox_exporter",
+    "mysql_exporter",
+    "nginx_exporter",
+)
+REST_SECONDS = 120
+PATIENCE_SECONDS = 600
+RECEIVER = "receiver"
+TAKE = """
+import http.server, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.send_response(200); self.end_headers()
+        if "MysqlDown" in body: print(time.time(), flush=True)
+    def log_message(self, *given): pass
+http.server.HTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+def inside(*words: str) -> str:
+    return docker("exec", sandbox.NAME, *words)
+
+
+def ask(query: str) -> float:
+    url = f"http://127.0.0.1:9090/api/v1/query?{urlencode({'query': query})}"
+    text = inside("docker", "exec", "miniweb-prometheus-prometheus-1", "wget", "-q", "-O", "-", url)
+    found: list[dict[str, Any]] = json.loads(text)["data"]["result"]
+    if not found:
+        raise Failure(f"Prometheus has no answer to {query}: wait a minute after `make up`.")
+    return float(found[0]["value"][1])
+
+
+def containers() -> dict[str, str]:
+    names = inside("docker", "ps", "--format", "{{.Names}}").split()
+    return {name: part for name in names for part in PARTS if name.startswith(f"miniweb-{part}-")}
+
+
+def processor_seconds() -> dict[str, float]:
+    """Of each part, and of what measures the containers."""
+    found = {}
+    for name, part in containers().items():
+        query = f'container_cpu_usage_seconds_total{{name="{name}"}}'
+        found[part] = ask(query)
+    shown = inside("systemctl", "show", "--property", "CPUUsageNSec", "miniweb-container-metrics.service")
+    found["container metrics, one run"] = int(shown.strip().partition("=")[2] or 0) / 1e9
+    return found
+
+
+def rest() -> None:
+    before, start = processor_seconds(), time.monotonic()
+    time.sleep(REST_SECONDS)
+    after, seconds = processor_seconds(), time.monotonic() - start
+    say("\n| part | MiB | processor, % of one |\n| --- | --- | --- |")
+    total = 0.0
+    for name, part in sorted(containers().items(), key=lambda item: item[1]):
+        memory = ask(f'container_memory_working_set_bytes{{name="{name}"}}') / 2**20
+        total += memory
+        say(f"| {part} | {memory:.0f} | {100 * (after[part] - before[part]) / seconds:.2f} |")
+    say(f"| all | {total:.0f} | |")
+    say(f"\nMeasuring the containers: {1000 * after['container metrics, one run']:.0f} ms of processor time each run.")
+    samples = ask("sum(rate(prometheus_tsdb_head_samples_appended_total[5m]))")
+    say(f"Series: {ask('prometheus_tsdb_head_series'):.0f}; samples a second: {samples:.0f}.")
+    size = ask("prometheus_tsdb_head_chunks_storage_size_bytes")
+    complete = ask("sum(prometheus_tsdb_head_chunks) - sum(prometheus_tsdb_head_series)") * 120
+    if size and complete > 0:
+        each = size / complete
+        say(f"Bytes a sample in complete chunks: {each:.2f}; MB a day on disk: {each * samples * 86_400 / 1e6:.0f}.")
+    else:
+        say("Bytes a day: known 40 minutes after the start, when the first chunks are complete.")
+
+
+def failure() -> None:
+    image = inside("docker", "inspect", "--format", "{{.Config.Image}}", "miniweb-app-app-1").strip()
+    inside(
+        "docker", "run", "--detach", "--name", RECEIVER, "--network", "miniweb-monitor", image, "python3", "-c", TAKE
+    )
+    try:
+        variables = {
+            "alertmanager_webhooks": [{"name": "bench", "url": f"http://{RECEIVER}:8000/"}],
+            "ansible_host": sandbox.address(),
+        }
+        words = ("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
+        if sandbox.playbook(*words, "-e", json.dumps(variables))[0]:
+            raise Failure("site.yml failed, see above.")
+        with step("MySQL stopped, told, and started again"):
+            start = time.time()
+            inside("docker", "stop", "miniweb-mysql-mysql-1")
+            stopped = time.time()
+            while not (told := inside("docker", "logs", RECEIVER).split()):
+                if time.time() > start + PATIENCE_SECONDS:
+                    raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
+                time.sleep(1)
+        say(f"From the database's end to the delivered message: {float(told[0]) - stopped:.0f} s.")
+    finally:
+        inside("docker", "start", "miniweb-mysql-mysql-1")
+        inside("docker", "rm", "--force", RECEIVER)
+        sandbox.playbook("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
+
+
+def main() -> int:
+    try:
+        rest()
+        failure()
+    except Failure as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
