@@ -3,19 +3,23 @@
 const REFRESH_SECONDS = 30;
 const STEPS = 240;
 const COLORS = 6;
+const HOUR = 3600;
+const CLOCK = { hour: "2-digit", minute: "2-digit" };
 const RANGES = {
-  "1h": { seconds: 3600, tick: 600, format: { hour: "2-digit", minute: "2-digit" } },
-  "6h": { seconds: 6 * 3600, tick: 3600, format: { hour: "2-digit", minute: "2-digit" } },
-  "24h": { seconds: 24 * 3600, tick: 4 * 3600, format: { hour: "2-digit", minute: "2-digit" } },
-  "7d": { seconds: 7 * 24 * 3600, tick: 24 * 3600, format: { weekday: "short", day: "numeric" } },
+  "1h": { seconds: HOUR, tick: HOUR / 6, format: CLOCK },
+  "6h": { seconds: 6 * HOUR, tick: HOUR, format: CLOCK },
+  "24h": { seconds: 24 * HOUR, tick: 4 * HOUR, format: CLOCK },
+  "7d": { seconds: 7 * 24 * HOUR, tick: 24 * HOUR, format: { weekday: "short", day: "numeric" } },
 };
 // Each query takes the matchers of the chosen server and the seconds over which a rate is averaged.
 const GRAPHS = [
   {
     id: "cpu",
     title: "CPU",
+    // The share of all modes, as the mere rate of "idle" is too low where measurements do not fill the time.
     query: (matchers, seconds) =>
-      `100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle",${matchers}}[${seconds}s])))`,
+      `100 * (1 - sum by (instance) (rate(node_cpu_seconds_total{mode="idle",${matchers}}[${seconds}s]))` +
+      ` / sum by (instance) (rate(node_cpu_seconds_total{${matchers}}[${seconds}s])))`,
   },
   {
     id: "memory",
@@ -43,8 +47,8 @@ const byId = (id) => document.getElementById(id);
 const percent = (value) => (Number.isFinite(value) ? value.toFixed(1) + " %" : "-");
 const time = (seconds, format) => new Intl.DateTimeFormat([], { hourCycle: "h23", ...format }).format(seconds * 1000);
 
-function html(name, ...children) {
-  const made = document.createElement(name);
+function html(name, attributes, ...children) {
+  const made = Object.assign(document.createElement(name), attributes);
   made.append(...children);
   return made;
 }
@@ -73,18 +77,12 @@ class Graph {
     Object.assign(this, description);
     this.drawing = svg("svg", { role: "img" });
     this.message = html("p");
-    this.message.className = "message";
     this.legend = html("ul");
-    this.tooltip = html("div");
-    this.tooltip.className = "tooltip";
-    this.tooltip.hidden = true;
-    const plot = html("div", this.drawing, this.tooltip);
-    plot.className = "plot";
-    this.figure = html("figure", html("h2", this.title), this.message, plot, this.legend);
-    this.figure.id = this.id;
-    this.figure.classList.toggle("wide", Boolean(this.label));
-    byId("graphs").append(this.figure);
-    this.say("Loading");
+    this.tooltip = html("div", { className: "tooltip", hidden: true });
+    const plot = html("div", { className: "plot" }, this.drawing, this.tooltip);
+    const parts = [html("h2", {}, this.title), this.message, plot, this.legend];
+    byId("graphs").append(html("figure", { id: this.id, className: this.label ? "wide" : "" }, ...parts));
+    this.show([], "Loading");
     new ResizeObserver(() => this.draw()).observe(this.drawing);
     for (const event of ["pointerdown", "pointermove"])
       plot.addEventListener(event, (moved) => this.point(moved.clientX - plot.getBoundingClientRect().left));
@@ -102,7 +100,7 @@ class Graph {
       ]);
       const name = (series) => (this.label ? series.metric[this.label] : this.title);
       const current = new Map(last.map((series) => [name(series), Number(series.value[1])]));
-      this.series = found
+      const series = found
         .map((series) => ({
           name: name(series),
           now: current.get(name(series)),
@@ -110,27 +108,26 @@ class Graph {
         }))
         .sort((one, other) => one.name.localeCompare(other.name));
       Object.assign(this, { range, step, start: asked.start });
-      this.say(found.length ? "" : "No data in this range.");
+      this.show(series, series.length ? "" : "No data in this range.");
     } catch (error) {
       if (signal.aborted) return;
-      this.say(error.message);
+      this.show([], error.message, "failure");
     }
     byId(this.id + "-now").textContent = percent(Math.max(...this.series.map((series) => series.now ?? -Infinity)));
   }
 
-  say(message) {
-    this.message.textContent = message;
-    this.message.hidden = !message;
+  show(series, message, kind = "message") {
+    this.series = series;
+    Object.assign(this.message, { textContent: message, className: kind, hidden: !message });
     this.drawing.toggleAttribute("hidden", Boolean(message));
-    if (message) this.series = [];
-    const values = this.series.map((series) => [series.name, percent(series.now)]);
-    this.drawing.setAttribute("aria-label", this.title + " now: " + values.map((value) => value.join(" ")).join(", "));
-    this.legend.replaceChildren(...values.map(([name, value], index) => this.entry(index, name, value)));
+    const values = series.map((one) => (this.label ? one.name + " " : "") + percent(one.now));
+    this.drawing.setAttribute("aria-label", this.title + " now: " + values.join(", "));
+    this.legend.replaceChildren(...series.map((one, index) => this.entry(index, one.name, one.now)));
     this.draw();
   }
 
   entry(index, name, value) {
-    const made = html("li", html("span", name), html("b", value));
+    const made = html("li", {}, html("span", {}, name), html("b", {}, percent(value)));
     made.style.setProperty("--series", "var(--series-" + (index % COLORS) + ")");
     return made;
   }
@@ -206,9 +203,9 @@ class Graph {
     const at = this.start + Math.round(Math.min(Math.max(share, 0), 1) * STEPS) * this.step;
     const rows = this.series.map((series, index) => {
       const found = series.points.find((point) => Math.abs(point[0] - at) < this.step / 2);
-      return this.entry(index, series.name, percent(found?.[1]));
+      return this.entry(index, series.name, found?.[1]);
     });
-    this.tooltip.replaceChildren(time(at, { dateStyle: "medium", timeStyle: "short" }), html("ul", ...rows));
+    this.tooltip.replaceChildren(time(at, { dateStyle: "medium", timeStyle: "short" }), html("ul", {}, ...rows));
     this.cursor.setAttribute("x1", this.x(at));
     this.cursor.setAttribute("x2", this.x(at));
     this.tooltip.style.left = share < 0.5 ? this.x(at) + 12 + "px" : "auto";
@@ -248,21 +245,20 @@ async function refresh() {
     byId("updated").textContent = "Updated at " + time(now, { timeStyle: "medium" }) + ", again every 30 seconds.";
   } catch (error) {
     if (signal.aborted) return;
-    failure.textContent = error.message;
-    failure.hidden = false;
+    Object.assign(failure, { textContent: error.message, hidden: false });
+    for (const graph of graphs) if (!graph.series.length) graph.show([], "No data.");
   }
   const rows = graphs.flatMap((graph) => graph.series.map((series) => [graph, series]));
   byId("values").replaceChildren(
-    ...rows.map(([graph, series]) =>
-      html("tr", html("td", graph.label ? graph.title + " " + series.name : graph.title), html("td", percent(series.now))),
-    ),
+    ...rows.map(([graph, series]) => {
+      const name = graph.label ? graph.title + " " + series.name : series.name;
+      return html("tr", {}, html("th", { scope: "row" }, name), html("td", {}, percent(series.now)));
+    }),
   );
 }
 
-form.elements.range.value = new URLSearchParams(location.search).get("range") in RANGES
-  ? new URLSearchParams(location.search).get("range")
-  : "1h";
-form.addEventListener("submit", (event) => event.preventDefault());
+// One that does not exist changes nothing.
+form.elements.range.value = new URLSearchParams(location.search).get("range");
 form.addEventListener("change", () => {
   history.replaceState(null, "", "?" + new URLSearchParams(new FormData(form)));
   refresh();
