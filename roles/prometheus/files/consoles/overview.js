@@ -37,10 +37,11 @@ const GRAPHS = [
       ` / node_filesystem_size_bytes{${matchers}})`,
   },
 ];
-const COUNTS = {
-  "targets-down": "count(up == 0) or vector(0)",
-  "alerts-firing": 'count(ALERTS{alertstate="firing",severity!="none"}) or vector(0)',
+const LISTS = {
+  "targets-down": "up == 0",
+  "alerts-firing": 'ALERTS{alertstate="firing",severity!="none"}',
 };
+const NAMED = 3;
 const MARGIN = { top: 10, right: 8, bottom: 24, left: 46 };
 
 const byId = (id) => document.getElementById(id);
@@ -215,13 +216,17 @@ class Graph {
 
 const form = byId("choice");
 const graphs = GRAPHS.map((description) => new Graph(description));
+// What has been asked before the choice changed is of no use any more.
 let loading = new AbortController();
 
-async function count(id, now, signal) {
+async function list(id, now, signal) {
+  const found = await ask("query", { query: LISTS[id], time: now }, signal);
+  const names = found.map(({ metric }) => [metric.alertname ?? metric.job, metric.instance].filter(Boolean).join(" "));
+  const more = names.length > NAMED ? [names.length - NAMED + " more"] : [];
   const number = byId(id);
-  const [found] = await ask("query", { query: COUNTS[id], time: now }, signal);
-  number.textContent = found.value[1];
-  number.classList.toggle("bad", found.value[1] !== "0");
+  number.textContent = names.length;
+  number.classList.toggle("bad", names.length > 0);
+  number.nextElementSibling.textContent = [...names.slice(0, NAMED), ...more].join(", ");
 }
 
 async function refresh() {
@@ -239,7 +244,7 @@ async function refresh() {
     const window = Number(byId("overview").dataset.window);
     await Promise.all([
       ...graphs.map((graph) => graph.load(matchers, window, range, now, signal)),
-      ...Object.keys(COUNTS).map((id) => count(id, now, signal)),
+      ...Object.keys(LISTS).map((id) => list(id, now, signal)),
     ]);
     failure.hidden = true;
     byId("updated").textContent = "Updated at " + time(now, { timeStyle: "medium" }) + ", again every 30 seconds.";
