@@ -281,6 +281,7 @@ def summary(at: str, unchanged: bool, seconds: float) -> None:
     say(f"Up after {seconds:.0f} s. The certificate is self-signed, so a browser asks once.")
     say(f"  Application   https://{at}/            user admin, password in admin_password below")
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
+    say(f"  Overview      https://{at}:9090/consoles/overview.html")
     if facts["grafana_enabled"]:
         say(f"  Grafana       https://{at}:3000/       user admin, password in grafana_admin_password below")
     say(f"  SSH           ssh -i .sandbox/ssh_key -p 2222 admin@{at}")

@@ -166,8 +166,7 @@ class Graph {
         const line = "M" + part.map(([at, value]) => this.x(at).toFixed(1) + "," + this.y(value).toFixed(1)).join("L");
         const [first, last] = [part[0], part[part.length - 1]].map((point) => this.x(point[0]).toFixed(1));
         if (!this.label) group.append(svg("path", { class: "area", d: line + "V" + this.y(0) + "H" + first + "Z" }));
-        // A part of one point is a dot.
-        group.append(svg("path", { class: "line", d: line + "H" + last }));
+        group.append(svg("path", { class: part.length > 1 ? "line" : "line dot", d: line + "H" + last }));
       }
       this.drawing.append(group);
     });
