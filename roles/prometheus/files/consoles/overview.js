@@ -246,7 +246,8 @@ async function refresh() {
       ...Object.keys(LISTS).map((id) => list(id, now, signal)),
     ]);
     failure.hidden = true;
-    byId("updated").textContent = "Updated at " + time(now, { timeStyle: "medium" }) + ", again every 30 seconds.";
+    const updated = time(now, { timeStyle: "medium" });
+    byId("updated").textContent = `Updated at ${updated}, again every ${REFRESH_SECONDS} seconds.`;
   } catch (error) {
     if (signal.aborted) return;
     Object.assign(failure, { textContent: error.message, hidden: false });
