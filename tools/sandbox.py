@@ -282,6 +282,7 @@ def summary(at: str, unchanged: bool, seconds: float) -> None:
     say(f"  Application   https://{at}/            user admin, password in admin_password below")
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
     say(f"  Alertmanager  https://{at}:9093/       administrators' addresses only")
+    say(f"  Overview      https://{at}:9090/consoles/overview.html")
     if facts["grafana_enabled"]:
         say(f"  Grafana       https://{at}:3000/       user admin, password in grafana_admin_password below")
     say(f"  SSH           ssh -i .sandbox/ssh_key -p 2222 admin@{at}")

@@ -128,6 +128,24 @@ def test_grafana_dashboards_have_a_file_each() -> None:
     ]
 
 
+@pytest.mark.parametrize(("enabled", "served"), [(True, True), (False, False), ("false", False)])
+def test_the_console_is_served_unless_it_is_switched_off(enabled: bool | str, served: bool) -> None:
+    given = {"prometheus_console_enabled": enabled, "prometheus_extra_arguments": ["--query.timeout=1m"]}
+    command = templar("prometheus", given).template(trust_as_template("{{ __prometheus_service.command }}"))
+    assert ("--web.console.templates=/etc/prometheus/consoles" in command) == served
+    assert command[-1] == "--query.timeout=1m"
+
+
+@pytest.mark.parametrize("name", ["overview.css", "overview.js"])
+def test_the_consoles_parts_are_plain_and_ask_nobody_else(name: str) -> None:
+    """Prometheus runs them through its template engine, inside the page."""
+    text = (ROOT / "roles" / "prometheus" / "files" / "consoles" / name).read_text()
+    assert "{{" not in text
+    assert "</" not in text
+    assert set(re.findall(r"\w+://[^\"\s]+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert "innerHTML" not in text
+
+
 def test_gunicorn_configuration_is_python() -> None:
     settings = {"accesslog": "-", "reuse_port": True, "backlog": 64, "logger_class": 'a "quoted" name'}
     text = render("flask_app", "gunicorn.conf.py.j2", flask_app_max_requests=1000, flask_app_gunicorn_settings=settings)

@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 from asking import ADDRESS
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 URL = f"https://{ADDRESS}"
 PASSWORD = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / "miniweb-test" / "admin_password"
-CHROMIUM = "/usr/bin/chromium"
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -75,6 +75,16 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
     assert "a secret of the scenario" not in json.dumps(found)
 
 
+def test_the_console_holds_its_style_and_script(host: Host, converge: Converge) -> None:
+    command = "docker exec %s wget -q -O - http://127.0.0.1:9090/consoles/overview.html"
+    page = host.check_output(command, PROMETHEUS.container(host))
+    assert 'data-window="60"' in page
+    assert "--series-0:" in page
+    assert '"use strict";' in page
+    assert converge({"prometheus_console_enabled": False}).returncode == 0
+    assert host.run(command, PROMETHEUS.container(host)).rc != 0
+
+
 def test_new_rules_and_jobs_are_reloaded_without_a_restart(host: Host, converge: Converge) -> None:
     before = PROMETHEUS.started(host)
     extra = {"name": "extra", "rules": [{"alert": "Extra", "expr": "up == 2"}]}
