@@ -65,14 +65,14 @@ def amtool(host: Host, *words: str) -> str:
     return host.check_output(f"docker exec {ALERTMANAGER.container(host)} amtool {shlex.join(words)}")
 
 
-def alert(host: Host, name: str, instance: str, *words: str, **labels: str) -> None:
+def alert(host: Host, alertname: str, instance: str, *words: str, **labels: str) -> None:
     labelled = [f"{label}={value}" for label, value in ({"severity": "warning"} | labels).items()]
     texts = [
         "--annotation=summary=It is broken",
         "--annotation=description=Look at it.",
-        f"--annotation=runbook_url=https://example.com/runbooks/{name}.md",
+        f"--annotation=runbook_url=https://example.com/runbooks/{alertname}.md",
     ]
-    amtool(host, "alert", "add", *words, *texts, f"alertname={name}", f"instance={instance}", *labelled)
+    amtool(host, "alert", "add", *words, *texts, f"alertname={alertname}", f"instance={instance}", *labelled)
 
 
 @pytest.fixture
