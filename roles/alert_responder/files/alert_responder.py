@@ -499,9 +499,7 @@ def main() -> None:
     )
     try:
         login = Login(arguments.username, password(arguments.password_file))
-        responder = Responder(
-            settings, History(arguments.history), lambda: Engine(arguments.socket, arguments.timeout)
-        )
+        responder = Responder(settings, History(arguments.history), lambda: Engine(arguments.socket, arguments.timeout))
         Server(passed_socket(), responder, login).serve_forever()
     except ResponderError as error:
         sys.exit(str(error))
