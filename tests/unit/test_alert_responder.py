@@ -24,6 +24,13 @@ TOKEN = {"Authorization": f"Bearer {PASSWORD}"}
 APP = "miniweb-app-app-1"
 RESTART, PRUNE = "restart_container", "prune_images"
 LAST = "alert_responder_last_action_timestamp_seconds"
+# What systemd does for a service that is started by a socket.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 BOTH = ("--actions", PRUNE, RESTART)
 
 
@@ -159,9 +166,8 @@ def start(command: list[str]) -> Start:
     @contextlib.contextmanager
     def run(*words: str) -> Iterator[Responder]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            passed = f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
             process = subprocess.Popen(
-                ["sh", "-c", passed, "sh", *command, *(words or BOTH)],
+                [sys.executable, "-I", "-c", ACTIVATE, str(listener.fileno()), *command, *(words or BOTH)],
                 pass_fds=[listener.fileno()],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -172,7 +178,7 @@ def start(command: list[str]) -> Start:
                     yield Responder(listener.getsockname()[1], process)
                 finally:
                     process.terminate()
-                    out, errors = process.communicate()
+                    out, errors = process.communicate(timeout=10)
             assert (out, errors) == ("", ""), "everything logged was expected, and nothing went wrong"
 
     return run
