@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import http.server
 import json
-import socketserver
 import subprocess
 import sys
-import threading
 import time
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker_engine import DockerEngine, Reply, identifier, serving
 from prometheus_client.parser import text_string_to_metric_families
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "node_exporter" / "files" / "container_metrics.py"
@@ -35,10 +31,6 @@ NO_STATS = {
     "memory_stats": {},
     "blkio_stats": {"io_service_bytes_recursive": None},
 }
-
-
-def identifier(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def container(name: str = "app", health: str | None = "healthy", limit: int = 1 << 26, **state: Any) -> dict[str, Any]:
@@ -67,20 +59,13 @@ def statistics(**changes: Any) -> dict[str, Any]:
     }
 
 
-class Engine(socketserver.ThreadingUnixStreamServer):
-    """The double: its containers, its events, and what it was asked."""
-
-    daemon_threads = True
+class Engine(DockerEngine):
+    """Counts for its containers, and remembers events."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path), Handler)
-        self.path = path
-        self.containers: list[dict[str, Any]] = []
+        super().__init__(path)
         self.statistics: dict[str, dict[str, Any]] = {}
         self.events: list[tuple[int, str]] = []
-        self.gone: set[tuple[str, str]] = set()
-        self.fails: dict[str, tuple[int, str]] = {}
-        self.asked: list[str] = []
 
     def add(self, described: dict[str, Any], counted: dict[str, Any] | None = None) -> None:
         self.containers.append(described)
@@ -90,29 +75,18 @@ class Engine(socketserver.ThreadingUnixStreamServer):
         """The kernel kills in the container, now or at a moment in nanoseconds since 1970."""
         self.events.append((time.time_ns() if moment is None else moment, name))
 
-    def answer(self, path: str, query: dict[str, str]) -> tuple[int, str]:
-        """Status and body, as the engine itself gives them."""
-        for part, failure in self.fails.items():
-            if part in path:
-                return failure
-        if path == "/_ping":
-            return 200, "OK"
-        version, *words = path.strip("/").split("/")
-        assert version == "v1.51"
+    def reply_otherwise(self, method: str, words: list[str], query: dict[str, str]) -> Reply:
+        assert method == "GET"
         if words == ["containers", "json"]:
             assert query == {"all": "true"}
             return 200, json.dumps([{"Id": found["Id"], "Names": [found["Name"]]} for found in self.containers])
         if words == ["events"]:
-            return self.answer_events(query)
+            return self.reply_events(query)
         dummy, which, what = words
-        if (which, what) in self.gone:
-            return 404, json.dumps({"message": f"No such container: {which}"})
-        if what == "stats":
-            assert query == {"stream": "false", "one-shot": "true"}
-            return 200, json.dumps(self.statistics[which]) + "\n"
-        return 200, json.dumps(next(found for found in self.containers if found["Id"] == which))
+        assert (what, query) == ("stats", {"stream": "false", "one-shot": "true"})
+        return 200, json.dumps(self.statistics[which]) + "\n"
 
-    def answer_events(self, query: dict[str, str]) -> tuple[int, str]:
+    def reply_events(self, query: dict[str, str]) -> Reply:
         assert json.loads(query["filters"]) == {"type": ["container"], "event": ["oom"]}
         since, until = (int(query[key].replace(".", "")) * 10**6 for key in ("since", "until"))
         if since > until:
@@ -125,35 +99,10 @@ class Engine(socketserver.ThreadingUnixStreamServer):
         return 200, "".join(lines)
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Engine
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        url = urllib.parse.urlsplit(self.path)
-        status, body = self.server.answer(url.path, dict(urllib.parse.parse_qsl(url.query)))
-        self.send_response(status)
-        self.send_header("Api-Version", "1.51")
-        self.send_header("Content-Length", str(len(body.encode())))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    with Engine(tmp_path / "engine.sock") as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(Engine(tmp_path / "engine.sock")) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

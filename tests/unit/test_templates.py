@@ -233,3 +233,47 @@ def test_the_containers_service_writes_nothing_but_its_file() -> None:
     assert "OnUnitActiveSec=30\n" in timer
     arguments = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_arguments }}"))
     assert "--collector.textfile.directory=/host/srv/metrics" in arguments
+
+
+BRIDGE = {"ansible_facts": {"ansible_docker0": {"ipv4": {"address": "10.9.0.1"}}}}
+
+
+def responder(**given: Any) -> tuple[str, str]:
+    """The service and the socket of the alert responder."""
+    return (
+        render("alert_responder", "miniweb-alert-responder.service.j2", **given),
+        render("alert_responder", "miniweb-alert-responder.socket.j2", **given),
+    )
+
+
+def test_the_responder_does_nothing_until_it_is_told() -> None:
+    service, listener = responder()
+    command = re.sub(r" \\\n *", " ", service)
+    assert "--instance www --username alertmanager " in command
+    assert command.count("--actions prune_images restart_container --prune-older-than-hours 24 --limit 3 ") == 1
+    assert "--limit-window-minutes 60 --dry-run\n" in command
+    assert "ListenStream=172.17.0.1:9095\n" in listener
+    service, dummy = responder(alert_responder_dry_run="false", alert_responder_actions=["restart_container"])
+    assert "--dry-run" not in service
+    assert "--actions restart_container \\\n" in service
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({"__alert_responder_bridge": BRIDGE}, "10.9.0.1"),
+        ({"__alert_responder_bridge": {"skipped": True}, "alert_responder_listen_address": "192.0.2.7"}, "192.0.2.7"),
+    ],
+)
+def test_where_the_responder_listens(given: dict[str, Any], address: str) -> None:
+    assert f"ListenStream={address}:9095\n" in responder(**given)[1]
+
+
+def test_the_responder_is_compared_with_what_was_started() -> None:
+    def started(content: str = "", **given: Any) -> str:
+        given["__alert_responder_files"] = [{"dest": "program", "content": content}]
+        found = templar("alert_responder", given).template(trust_as_template("{{ __alert_responder_started }}"))
+        return str(found)
+
+    assert len({started(), started(content="x"), started(alert_responder_password="x" * 16)}) == 3
+    assert started() == started()

@@ -69,7 +69,7 @@ def test_every_target_is_up() -> None:
     def health() -> dict[str, str]:
         return {target["labels"]["job"]: target["health"] for target in ask("targets")["activeTargets"]}
 
-    jobs = ("alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
+    jobs = ("alert_responder", "alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
     assert eventually(lambda: health() == dict.fromkeys(jobs, "up")), health()
 
 

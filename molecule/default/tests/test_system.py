@@ -191,7 +191,7 @@ def test_nothing_listens_that_should_not(host: Host) -> None:
         for address in (line.split()[3] for line in lines)
         if not re.match(r"127\.|\[::1\]", address)
     }
-    assert outside == {22, 80, 443, 3000, 9090, 9093, 9100}
+    assert outside == {22, 80, 443, 3000, 9090, 9093, 9095, 9100}
 
 
 def test_nginx_cannot_reach_mysql(host: Host) -> None:
@@ -206,7 +206,7 @@ def test_the_database_has_no_way_out(host: Host) -> None:
 
 def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> None:
     passwords = [path.read_text().strip() for path in SECRETS.iterdir()]
-    assert len(passwords) == 8
+    assert len(passwords) == 9
     seen = host.check_output(f"docker inspect {' '.join(containers(host))}")
     assert not [password for password in passwords if password in seen]
 
