@@ -11,7 +11,7 @@ import shlex
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from asking import Converge, default_of, eventually, folded
@@ -229,7 +229,7 @@ def tags(host: Host) -> set[str]:
 
 
 def test_old_unused_images_are_pruned_and_nothing_else(host: Host) -> None:
-    now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     load_image(host, "old:1", "2020-01-01T00:00:00Z")
     load_image(host, "new:1", now)
     host.check_output("docker volume create unused")
