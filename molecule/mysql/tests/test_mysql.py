@@ -59,7 +59,7 @@ def measured(host: Host) -> dict[str, float]:
 
 
 def test_it_is_measured_without_a_look_into_the_tables(host: Host) -> None:
-    assert measured(host)["mysql_up"] == 1
+    assert eventually(lambda: measured(host)["mysql_up"] == 1)
     assert measured(host)["mysql_global_variables_max_connections"] == 20
     grants = host.check_output(
         "docker exec %s mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
