@@ -89,11 +89,12 @@ def test_a_point_says_its_time_and_value(page: Page, pointer: str) -> None:
     expect(tooltip).to_be_hidden()
 
 
-def test_it_leads_to_prometheuss_own_pages(page: Page) -> None:
-    for name in ("Alerts", "Targets", "Graph"):
-        link = page.get_by_role("navigation").get_by_role("link", name=name, exact=True)
-        address = link.evaluate("link => link.href")
-        assert page.request.get(address).ok, address
+def test_it_leads_to_prometheuss_own_pages_where_there_are_some(page: Page) -> None:
+    links = page.get_by_role("navigation").get_by_role("link").all()
+    addresses = [link.evaluate("link => link.href") for link in links]
+    assert all(page.request.get(address).ok for address in addresses), addresses
+    # Debian's package of Prometheus 3 has none.
+    assert page.request.get("/alerts").ok == any(address.endswith("/alerts") for address in addresses)
 
 
 def test_what_prometheus_answers_to_a_wrong_question_is_said(browser: Browser) -> None:
