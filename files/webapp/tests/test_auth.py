@@ -11,7 +11,7 @@ import pytest
 from conftest import Person, https
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
@@ -388,20 +388,18 @@ def test_logging_in_costs_one_question(closed: Flask) -> None:
     add(closed, "robot", ADMIN)
     token = closed.test_cli_runner().invoke(args=["token", "create", "robot", "--name", "a"]).output.strip()
     statements: list[str] = []
-    with closed.app_context():
-        engine = db.engine
 
     def listen(*given: Any) -> None:
         statements.append(given[2])
 
-    event.listen(engine, "before_cursor_execute", listen)
+    event.listen(Engine, "before_cursor_execute", listen)
     try:
         for header in ({"Authorization": f"Bearer {token}"}, basic("robot")):
             statements.clear()
             assert https(closed).get("/api/users", headers=header).status_code == 200
             assert len(statements) == 2, statements
     finally:
-        event.remove(engine, "before_cursor_execute", listen)
+        event.remove(Engine, "before_cursor_execute", listen)
 
 
 def test_two_administrators_cannot_remove_each_other(closed: Flask) -> None:
