@@ -121,8 +121,8 @@ def notification(*alerts: dict[str, Any], **changes: Any) -> bytes:
     return json.dumps({**body, **changes}).encode()
 
 
-def alert(name: str, status: str = "firing", /, **labels: str) -> dict[str, Any]:
-    labels = {"alertname": name, "instance": "www", "severity": "critical", **labels}
+def alert(alertname: str, status: str = "firing", /, **labels: str) -> dict[str, Any]:
+    labels = {"alertname": alertname, "instance": "www", "severity": "critical", **labels}
     return {"status": status, "labels": labels, "annotations": {}, "startsAt": "2026-07-01T12:00:00Z"}
 
 

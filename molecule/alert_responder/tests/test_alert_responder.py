@@ -40,8 +40,8 @@ def status(host: Host, path: str, *options: str) -> str:
     return curl(host, path, "--output", "/dev/null", "--write-out", "%{http_code}", *options)
 
 
-def alert(name: str, state: str = "firing", /, **labels: str) -> dict[str, Any]:
-    return {"status": state, "labels": {"alertname": name, "instance": "miniweb-test", **labels}, "annotations": {}}
+def alert(alertname: str, state: str = "firing", /, **labels: str) -> dict[str, Any]:
+    return {"status": state, "labels": {"alertname": alertname, "instance": "miniweb-test", **labels}, "annotations": {}}
 
 
 def notification(*alerts: dict[str, Any]) -> str:

@@ -360,10 +360,12 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """An HTTP server on a socket that listens already."""
 
     daemon_threads = True
+    # HTTPServer makes a socket of its own first; for one of the network this program has no right.
+    address_family = socket.AF_UNIX
 
     def __init__(self, listener: socket.socket, responder: Responder, login: Login) -> None:
-        # HTTPServer's own would make another socket first, for which this program has no right.
-        socketserver.BaseServer.__init__(self, listener.getsockname(), Handler)
+        super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
+        self.socket.close()
         self.socket = listener
         self.responder = responder
         self.login = login
