@@ -41,7 +41,11 @@ def status(host: Host, path: str, *options: str) -> str:
 
 
 def alert(alertname: str, state: str = "firing", /, **labels: str) -> dict[str, Any]:
-    return {"status": state, "labels": {"alertname": alertname, "instance": "miniweb-test", **labels}, "annotations": {}}
+    return {
+        "status": state,
+        "labels": {"alertname": alertname, "instance": "miniweb-test", **labels},
+        "annotations": {},
+    }
 
 
 def notification(*alerts: dict[str, Any]) -> str:
