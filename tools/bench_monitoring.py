@@ -35,7 +35,7 @@ http.server.HTTPServer(("", 8000), Handler).serve_forever()
 """
 ONE_RUN = """
 import resource, subprocess
-command = ["python3", "-I", "/opt/miniweb/node_exporter/container_metrics.py", "/tmp/containers.prom"]
+command = ["python3", "-BEs", "/opt/miniweb/node_exporter/container_metrics.py", "/tmp/containers.prom"]
 subprocess.run(command, check=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_engine import DockerEngine, Reply, identifier, serving
+from docker_engine_double import DockerEngine, Reply, identifier, install, serving
 from prometheus_client.parser import text_string_to_metric_families
 
-PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "alert_responder" / "files" / "alert_responder.py"
 PASSWORD = "a long enough password"
 TOKEN = {"Authorization": f"Bearer {PASSWORD}"}
 APP = "miniweb-app-app-1"
@@ -154,7 +153,8 @@ Start = Callable[..., "contextlib.AbstractContextManager[Responder]"]
 def command(engine: Engine, history: Path, tmp_path: Path) -> list[str]:
     password = tmp_path / "password"
     password.write_text(PASSWORD)
-    words = [sys.executable, "-I", str(PROGRAM), "--instance", "www", "--username", "alertmanager"]
+    program = install("alert_responder", "alert_responder.py", tmp_path)
+    words = [sys.executable, "-Es", str(program), "--instance", "www", "--username", "alertmanager"]
     words += ["--password-file", str(password), "--history", str(history), "--socket", str(engine.path)]
     return [*words, "--timeout", "5", "--prune-older-than-hours", "36", "--limit", "2", "--limit-window-minutes", "60"]
 

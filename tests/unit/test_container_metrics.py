@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_engine import DockerEngine, Reply, identifier, serving
+from docker_engine_double import DockerEngine, Reply, identifier, install, serving
 from prometheus_client.parser import text_string_to_metric_families
 
-PROGRAM = Path(__file__).resolve().parents[2] / "roles" / "node_exporter" / "files" / "container_metrics.py"
 SCRAPED = "container_scrape_timestamp_seconds"
 OOM_EVENTS = "container_oom_events_total"
 NETWORKS = {"eth0": {"rx_bytes": 1000, "tx_bytes": 10}, "eth1": {"rx_bytes": 500, "tx_bytes": 5}}
@@ -113,7 +112,8 @@ def output(tmp_path: Path) -> Path:
 
 
 def run(engine: Engine, output: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", str(PROGRAM), str(output), "--socket", str(engine.path), "--timeout", "5"]
+    program = install("node_exporter", "container_metrics.py", output.parents[1])
+    command = [sys.executable, "-Es", str(program), str(output), "--socket", str(engine.path), "--timeout", "5"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -351,7 +351,7 @@ def test_an_engine_that_is_away_leaves_the_file(engine: Engine, output: Path) ->
     assert done.returncode == 1
     assert done.stderr == (
         f"The Docker engine does not answer at {engine.path} ([Errno 2] No such file or directory): "
-        "start it, or set node_exporter_containers_enabled: false.\n"
+        "look at systemctl status docker.\n"
     )
     assert output.read_bytes() == before
 

@@ -210,6 +210,7 @@ def test_without_the_containers_nothing_is_left_of_them(host: Host, converge: Co
     before, off = NODE_EXPORTER.started(host), {"node_exporter_containers_enabled": False}
     assert converge(off).returncode == 0
     assert not host.file(PROGRAM).exists
+    assert not host.file(PROGRAM.replace("container_metrics", "docker_engine")).exists
     assert host.check_output(f"find /etc/systemd/system {TEXTFILES} -name 'miniweb-*' -o -name 'containers*'") == ""
     assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
     assert not [name for name in metrics(host) if name.startswith("container_")]

@@ -11,7 +11,6 @@ import base64
 import binascii
 import dataclasses
 import hmac
-import http.client
 import http.server
 import json
 import os
@@ -28,6 +27,8 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from docker_engine import Engine, EngineError, Gone
 
 PROJECT_LABEL = "com.docker.compose.project"
 PROJECT_PREFIX = "miniweb-"
@@ -48,10 +49,6 @@ class ResponderError(Exception):
     """The program cannot run or an action cannot be taken; the message says why and what to do, in one sentence."""
 
 
-class Gone(ResponderError):
-    """What was asked for is not there."""
-
-
 class Refused(Exception):
     """The action is not allowed or no longer needed; the message says why."""
 
@@ -62,57 +59,6 @@ class Malformed(Exception):
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-# -- the engine -------------------------------------------------------------------------------------------------------
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-class Engine:
-    """The HTTP interface of the Docker engine, in the engine's own version."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        self.path = path
-        self.connection = UnixConnection(path, timeout)
-        self.prefix = ""
-        version = self._request("GET", "/_ping")[0].headers["Api-Version"]
-        self.prefix = f"/v{version}"
-
-    def _request(self, method: str, address: str) -> tuple[http.client.HTTPResponse, str]:
-        try:
-            self.connection.request(method, self.prefix + address)
-            response = self.connection.getresponse()
-            return response, response.read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            raise ResponderError(
-                f"The Docker engine does not answer at {self.path} ({str(error) or type(error).__name__}): "
-                "look at systemctl status docker."
-            ) from error
-
-    def call(self, method: str, path: str, **query: str) -> Any:
-        """Return the JSON value of an answer; None when there is none."""
-        response, body = self._request(method, f"{path}?{urllib.parse.urlencode(query)}" if query else path)
-        if response.status == HTTPStatus.NO_CONTENT:
-            return None
-        if response.status == HTTPStatus.OK:
-            return json.loads(body)
-        error = Gone if response.status == HTTPStatus.NOT_FOUND else ResponderError
-        raise error(f"The Docker engine answers {path} with {response.status} ({body.strip()}): look at its log.")
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 # -- the actions ------------------------------------------------------------------------------------------------------
@@ -251,7 +197,7 @@ class Responder:
             entry.update(self.act(action, labels))
         except Refused as error:
             entry.update(result="refused", reason=str(error))
-        except ResponderError as error:
+        except (EngineError, ResponderError) as error:
             entry.update(result="failed", reason=str(error))
         except UNREADABLE as error:
             entry.update(result="failed", reason=f"The Docker engine's answer is not understood ({error!r}).")
@@ -413,7 +359,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             with self.server.responder.engine():
                 self.answer(HTTPStatus.OK, "alert_responder is healthy.\n")
-        except ResponderError as error:
+        except EngineError as error:
             self.answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
 
     def measured(self) -> None:

@@ -7,18 +7,17 @@ so far and the moment up to which they were counted are read back from it.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import re
-import socket
 import sys
 import time
-import urllib.parse
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from docker_engine import Engine, EngineError, Gone
 
 METRICS = {
     "container_cpu_usage_seconds_total": ("counter", "Processor time used."),
@@ -45,54 +44,12 @@ class MetricsError(Exception):
     """The metrics cannot be taken or written; the message says why and what to do, in one sentence."""
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-class Engine:
-    """The HTTP interface of the Docker engine, in the engine's own version."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        self.path = path
-        self.connection = UnixConnection(path, timeout)
-        self.prefix = ""
-        version = self._request("/_ping")[0].headers["Api-Version"]
-        self.prefix = f"/v{version}"
-
-    def _request(self, address: str) -> tuple[http.client.HTTPResponse, str]:
-        try:
-            self.connection.request("GET", self.prefix + address)
-            response = self.connection.getresponse()
-            return response, response.read().decode()
-        except (OSError, http.client.HTTPException) as error:
-            raise MetricsError(
-                f"The Docker engine does not answer at {self.path} ({str(error) or type(error).__name__}): "
-                "start it, or set node_exporter_containers_enabled: false."
-            ) from error
-
-    def lines(self, path: str, **query: str) -> list[Any]:
-        """Return the JSON values of an answer, one from each line; none when what was asked for is gone."""
-        response, body = self._request(f"{path}?{urllib.parse.urlencode(query)}")
-        if response.status == 404:
-            return []
-        if response.status != 200:
-            raise MetricsError(
-                f"The Docker engine answers {path} with {response.status} ({body.strip()}): look at its log."
-            )
-        return [json.loads(line) for line in body.splitlines() if line.strip()]
-
-    def get(self, path: str, **query: str) -> Any:
-        """Return the JSON value of an answer; None when what was asked for is gone."""
-        return next(iter(self.lines(path, **query)), None)
+def asked(engine: Engine, path: str, **query: str) -> Any:
+    """Return what the engine says; None when what was asked for is gone."""
+    try:
+        return engine.call("GET", path, **query)
+    except Gone:
+        return None
 
 
 def seconds(moment: str) -> int:
@@ -149,7 +106,7 @@ def oom_events(engine: Engine, since: int, until: int) -> Counter[str]:
     filters = json.dumps({"type": ["container"], "event": ["oom"]})
     # When the clock was set back, nothing can be said about the time between.
     limits = {"since": f"{min(since, until) / 1e3:.3f}", "until": f"{until / 1e3:.3f}"}
-    events = engine.lines("/events", **limits, filters=filters)
+    events = engine.lines("GET", "/events", **limits, filters=filters)
     # The engine counts both moments in; so that no event is counted twice, only one of them belongs to the span.
     within = (event for event in events if since * 10**6 < event["timeNano"] <= until * 10**6)
     return Counter(event["Actor"]["Attributes"]["name"] for event in within)
@@ -158,14 +115,14 @@ def oom_events(engine: Engine, since: int, until: int) -> Counter[str]:
 def collect(engine: Engine, since: int, now: int, counted: dict[str, int]) -> dict[str, dict[str, float]]:
     """Return every container's metrics, by its name."""
     containers: dict[str, dict[str, float]] = {}
-    for listed in engine.get("/containers/json", all="true"):
+    for listed in asked(engine, "/containers/json", all="true"):
         address = f"/containers/{listed['Id']}"
-        container = engine.get(f"{address}/json")
+        container = asked(engine, f"{address}/json")
         if container is None:
             continue
         found = described(container)
         if found["container_running"]:
-            stats = engine.get(f"{address}/stats", **{"stream": "false", "one-shot": "true"})
+            stats = asked(engine, f"{address}/stats", **{"stream": "false", "one-shot": "true"})
             if stats is None:
                 continue
             found.update(measured(stats))
@@ -216,7 +173,7 @@ def write(path: Path, text: str) -> None:
 def run(path: Path, engine_socket: str, timeout: float) -> None:
     """Take the metrics and write them.
 
-    :raises MetricsError: nothing was written; the file is as it was.
+    :raises EngineError, MetricsError: nothing was written; the file is as it was.
     """
     now = time.time_ns() // 10**6
     try:
@@ -240,7 +197,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         run(arguments.output, arguments.socket, arguments.timeout)
-    except MetricsError as error:
+    except (EngineError, MetricsError) as error:
         sys.exit(str(error))
 
 

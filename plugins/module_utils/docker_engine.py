@@ -1,0 +1,73 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""The HTTP interface of the Docker engine, for the programs that roles put on a server beside this file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import typing as t
+import urllib.parse
+
+
+class EngineError(Exception):
+    """The engine cannot be asked or refuses; the message says why and what to do, in one sentence."""
+
+
+class Gone(EngineError):
+    """What was asked for is not there."""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Engine:
+    """The engine behind a unix socket, in the version of its interface that it prefers.
+
+    Every method raises EngineError, or Gone for what is not there; ``timeout`` is in seconds.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.path = path
+        self.connection = UnixConnection(path, timeout)
+        self.prefix = ""
+        version = self._request("GET", "/_ping")[0].headers["Api-Version"]
+        self.prefix = f"/v{version}"
+
+    def _request(self, method: str, address: str) -> tuple[http.client.HTTPResponse, str]:
+        try:
+            self.connection.request(method, self.prefix + address)
+            response = self.connection.getresponse()
+            return response, response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(
+                f"The Docker engine does not answer at {self.path} ({str(error) or type(error).__name__}): "
+                "look at systemctl status docker."
+            ) from error
+
+    def lines(self, method: str, path: str, **query: str) -> list[t.Any]:
+        """Return the JSON values of an answer, one from each line."""
+        response, body = self._request(method, f"{path}?{urllib.parse.urlencode(query)}" if query else path)
+        if response.status in (200, 204):
+            return [json.loads(line) for line in body.splitlines() if line.strip()]
+        error = Gone if response.status == 404 else EngineError
+        raise error(f"The Docker engine answers {path} with {response.status} ({body.strip()}): look at its log.")
+
+    def call(self, method: str, path: str, **query: str) -> t.Any:
+        """Return the JSON value of an answer; None when it has none."""
+        return next(iter(self.lines(method, path, **query)), None)
+
+    def close(self) -> None:
+        self.connection.close()
