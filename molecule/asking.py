@@ -54,6 +54,19 @@ def folded(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Receiver:
+    """A container on the server that takes messages over HTTP and SMTP, as tests/doubles/receiver.py says."""
+
+    host: Host
+
+    def messages(self, to: str, word: str = "") -> list[dict[str, Any]]:
+        """What came to this address with this word in it."""
+        program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
+        found = json.loads(self.host.check_output("docker exec receiver python3 -c %s", program))
+        return [message for message in found if to in message["to"] and word in message["body"]]
+
+
+@dataclass(frozen=True)
 class Service:
     """One Compose service of the server, by the name that compose_service knows it by."""
 
@@ -71,6 +84,17 @@ class Service:
     def inspected(self, host: Host) -> dict[str, Any]:
         """Everything the engine says of it."""
         return json.loads(host.check_output("docker inspect %s", self.container(host)))[0]
+
+    def confined(self, host: Host, user: str, published: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Assert that it is this user without any rights and publishes these ports alone; everything the engine says."""
+        found = self.inspected(host)
+        settings = found["HostConfig"]
+        assert found["Config"]["User"] == user
+        assert (settings["CapDrop"], settings["CapAdd"] or []) == (["ALL"], [])
+        assert settings["ReadonlyRootfs"]
+        assert "no-new-privileges:true" in settings["SecurityOpt"]
+        assert set(settings["PortBindings"] or {}) == published
+        return found
 
     def refuses(self, host: Host, converge: Converge, variables: dict[str, Any], sentence: str) -> None:
         """Assert that a run with these variables fails with this sentence and leaves the service as it was."""

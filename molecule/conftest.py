@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import testinfra
-from asking import ADDRESS, ROOT, TEST_VARS, Converge
+from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, default_of
 from testinfra.host import Host
 
 
@@ -25,6 +25,17 @@ def host() -> Host:
     return testinfra.get_host(
         f"ssh://admin@{ADDRESS}:2222", ssh_identity_file=str(key), ssh_extra_args=options, sudo=True
     )
+
+
+@pytest.fixture(scope="module")
+def receiver(host: Host) -> Iterator[Receiver]:
+    """What is sent to http://receiver:8000 and smtp://receiver:2525 on the network of the monitoring."""
+    host.run("docker rm --force receiver")
+    command = "docker run --detach --name receiver --network miniweb-monitor %s python3 -c %s"
+    program = (ROOT / "tests" / "doubles" / "receiver.py").read_text()
+    host.check_output(command, default_of("flask_app", "flask_app_base_image"), program)
+    yield Receiver(host)
+    host.check_output("docker rm --force receiver")
 
 
 def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:

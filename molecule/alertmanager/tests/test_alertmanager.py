@@ -6,59 +6,13 @@ import base64
 import json
 import shlex
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import Converge, Service, default_of, eventually
+from asking import Converge, Receiver, Service, eventually
 from testinfra.host import Host
 
 ALERTMANAGER = Service("alertmanager")
-IMAGE = default_of("flask_app", "flask_app_base_image")
-
-# Takes what is sent to it over HTTP and SMTP, and shows it at /got.
-RECEIVER = """
-import http.server, json, socketserver, threading
-got = []
-class Http(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        got.append({"to": self.path, "authorization": self.headers.get("Authorization"), "body": body})
-        self.send_response(200); self.end_headers(); self.wfile.write(b"ok")
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(json.dumps(got).encode())
-class Smtp(socketserver.StreamRequestHandler):
-    def handle(self):
-        self.wfile.write(b"220 receiver\\r\\n")
-        to, body = [], []
-        for line in self.rfile:
-            word = line[:4].upper()
-            if word == b"RCPT": to.append(line.decode().strip())
-            if word == b"DATA":
-                self.wfile.write(b"354 go on\\r\\n")
-                for text in iter(self.rfile.readline, b".\\r\\n"): body.append(text.decode())
-                got.append({"to": " ".join(to), "authorization": None, "body": "".join(body)})
-            self.wfile.write(b"221 bye\\r\\n" if word == b"QUIT" else b"250 receiver\\r\\n")
-            if word == b"QUIT": break
-threading.Thread(target=socketserver.ThreadingTCPServer(("", 2525), Smtp).serve_forever).start()
-http.server.ThreadingHTTPServer(("", 8000), Http).serve_forever()
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def receiver(host: Host) -> Iterator[None]:
-    host.run("docker rm --force receiver")
-    command = "docker run --detach --name receiver --network miniweb-monitor %s python3 -c %s"
-    host.check_output(command, IMAGE, RECEIVER)
-    yield
-    host.check_output("docker rm --force receiver")
-
-
-def got(host: Host, to: str, word: str) -> list[dict[str, Any]]:
-    """What came to this address with this word in it."""
-    program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
-    messages = json.loads(host.check_output("docker exec receiver python3 -c %s", program))
-    return [message for message in messages if to in message["to"] and word in message["body"]]
 
 
 def amtool(host: Host, *words: str) -> str:
@@ -81,35 +35,35 @@ def instance() -> str:
     return f"server-{uuid.uuid4().hex[:8]}"
 
 
-def test_an_alert_reaches_everybody_who_should_hear_of_it(host: Host, instance: str) -> None:
+def test_an_alert_reaches_everybody_who_should_hear_of_it(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "SiteDown", instance)
     for to in ("/all", "/slack", "ops@example.com", "boss@example.com"):
-        assert eventually(lambda to=to: got(host, to, instance) != []), to
-        message = got(host, to, instance)[0]["body"].replace("=\r\n", "").replace("=3D", "=")
+        assert eventually(lambda to=to: receiver.messages(to, instance) != []), to
+        message = receiver.messages(to, instance)[0]["body"].replace("=\r\n", "").replace("=3D", "=")
         for text in ("It is broken", "Look at it.", "https://example.com/runbooks/SiteDown.md"):
             assert text in message, (to, text)
-    assert got(host, "/all", instance)[0]["authorization"] == "Bearer a token of the scenario"
-    assert got(host, "/disks", instance) == []
+    assert receiver.messages("/all", instance)[0]["login"] == "Bearer a token of the scenario"
+    assert receiver.messages("/disks", instance) == []
 
 
-def test_the_end_of_an_alert_is_delivered(host: Host, instance: str) -> None:
+def test_the_end_of_an_alert_is_delivered(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "MysqlDown", instance)
-    assert eventually(lambda: got(host, "/all", instance) != [])
-    assert json.loads(got(host, "/all", instance)[0]["body"])["status"] == "firing"
+    assert eventually(lambda: receiver.messages("/all", instance) != [])
+    assert json.loads(receiver.messages("/all", instance)[0]["body"])["status"] == "firing"
     now = host.check_output("date --utc --iso-8601=seconds")
     alert(host, "MysqlDown", instance, f"--end={now}")
-    assert eventually(lambda: json.loads(got(host, "/all", instance)[-1]["body"])["status"] == "resolved")
-    assert eventually(lambda: any("RESOLVED" in message["body"] for message in got(host, "/slack", instance)))
+    assert eventually(lambda: json.loads(receiver.messages("/all", instance)[-1]["body"])["status"] == "resolved")
+    assert eventually(lambda: any("RESOLVED" in message["body"] for message in receiver.messages("/slack", instance)))
 
 
-def test_who_asked_for_some_alerts_hears_of_those(host: Host, instance: str) -> None:
+def test_who_asked_for_some_alerts_hears_of_those(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "LowDiskSpace", instance)
-    assert eventually(lambda: got(host, "/disks", instance) != [] and got(host, "/all", instance) != [])
+    assert eventually(lambda: receiver.messages("/disks", instance) != [] and receiver.messages("/all", instance) != [])
     login = base64.b64encode(b"alertmanager:a password of the scenario").decode()
-    assert got(host, "/disks", instance)[0]["authorization"] == f"Basic {login}"
+    assert receiver.messages("/disks", instance)[0]["login"] == f"Basic {login}"
 
 
-def test_alerts_of_one_kind_come_as_one_message(host: Host, instance: str) -> None:
+def test_alerts_of_one_kind_come_as_one_message(host: Host, receiver: Receiver, instance: str) -> None:
     for name in ("one", "two"):
         alert(host, "ContainerUnhealthy", instance, name=name)
     both = [{"one", "two"}]
@@ -117,47 +71,48 @@ def test_alerts_of_one_kind_come_as_one_message(host: Host, instance: str) -> No
         lambda: (
             [
                 {one["labels"]["name"] for one in json.loads(message["body"])["alerts"]}
-                for message in got(host, "/all", instance)
+                for message in receiver.messages("/all", instance)
             ][-1:]
             == both
         )
     )
 
 
-def test_a_dead_server_silences_its_services(host: Host, instance: str) -> None:
+def test_a_dead_server_silences_its_services(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "ServerDown", instance, severity="critical")
-    assert eventually(lambda: got(host, "/all", instance) != [])
+    assert eventually(lambda: receiver.messages("/all", instance) != [])
     alert(host, "TargetDown", instance, job="mysql")
     alert(host, "TargetDown", f"other-{instance}", job="mysql")
-    assert eventually(lambda: got(host, "/all", f"other-{instance}") != [])
-    names = {json.loads(message["body"])["groupLabels"]["alertname"] for message in got(host, "/all", f'"{instance}"')}
+    assert eventually(lambda: receiver.messages("/all", f"other-{instance}") != [])
+    names = {
+        json.loads(message["body"])["groupLabels"]["alertname"]
+        for message in receiver.messages("/all", f'"{instance}"')
+    }
     assert names == {"ServerDown"}
     inhibited = json.loads(amtool(host, "alert", "query", "--inhibited", "--output=json", f"instance={instance}"))
     assert [one["labels"]["alertname"] for one in inhibited] == ["TargetDown"]
 
 
-def test_a_silence_holds_over_a_new_container(host: Host, converge: Converge, instance: str) -> None:
+def test_a_silence_holds_over_a_new_container(
+    host: Host, receiver: Receiver, converge: Converge, instance: str
+) -> None:
     amtool(host, "silence", "add", "--author=me", "--comment=update", "--duration=1h", f"instance={instance}")
     assert converge({"alertmanager_memory_limit_mb": 80}).returncode == 0
     alert(host, "SiteDown", instance)
     alert(host, "SiteDown", f"other-{instance}")
-    assert eventually(lambda: got(host, "/all", f"other-{instance}") != [])
-    assert got(host, "/all", f'"{instance}"') == []
+    assert eventually(lambda: receiver.messages("/all", f"other-{instance}") != [])
+    assert receiver.messages("/all", f'"{instance}"') == []
     assert instance in amtool(host, "silence", "query")
 
 
-def test_the_heartbeat_goes_on_as_long_as_the_watchdog_barks(host: Host, instance: str) -> None:
+def test_the_heartbeat_goes_on_as_long_as_the_watchdog_barks(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "Watchdog", instance, severity="none")
-    assert eventually(lambda: len(got(host, "/heartbeat?key=a-secret-of-the-scenario", instance)) >= 3)
-    assert got(host, "/all", instance) == []
+    assert eventually(lambda: len(receiver.messages("/heartbeat?key=a-secret-of-the-scenario", instance)) >= 3)
+    assert receiver.messages("/all", instance) == []
 
 
 def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
-    found = ALERTMANAGER.inspected(host)
-    assert found["Config"]["User"] == "65534:65534"
-    assert found["HostConfig"]["ReadonlyRootfs"] is True
-    assert found["HostConfig"]["CapDrop"] == ["ALL"]
-    assert not found["HostConfig"]["PortBindings"]
+    ALERTMANAGER.confined(host, "65534:65534")
 
 
 def test_secrets_are_shown_to_nobody(host: Host) -> None:
@@ -171,7 +126,9 @@ def test_secrets_are_shown_to_nobody(host: Host) -> None:
     assert host.run("su -s /bin/sh nobody -c 'cat /opt/miniweb/alertmanager/secrets/*'").rc != 0
 
 
-def test_a_new_route_is_reloaded_without_a_restart(host: Host, converge: Converge, instance: str) -> None:
+def test_a_new_route_is_reloaded_without_a_restart(
+    host: Host, receiver: Receiver, converge: Converge, instance: str
+) -> None:
     before = ALERTMANAGER.started(host)
     extra = {
         "alertmanager_extra_receivers": [
@@ -181,8 +138,8 @@ def test_a_new_route_is_reloaded_without_a_restart(host: Host, converge: Converg
     }
     assert converge(extra).returncode == 0
     alert(host, "Extra", instance)
-    assert eventually(lambda: got(host, "/extra", instance) != [])
-    assert got(host, "/all", instance) == []
+    assert eventually(lambda: receiver.messages("/extra", instance) != [])
+    assert receiver.messages("/all", instance) == []
     assert ALERTMANAGER.started(host) == before
 
 

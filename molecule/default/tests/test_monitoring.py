@@ -9,7 +9,7 @@ from typing import Any
 
 import dashboards
 import pytest
-from asking import ADDRESS, curl, default_of, eventually
+from asking import ADDRESS, Receiver, curl, eventually
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}:9090/api/v1"
@@ -19,17 +19,6 @@ ABSENT = {
     '__name__="instance:node_swap_utilisation:ratio"': "the server has no swap",
     'status=~"5.."': "the application has not failed",
 }
-RECEIVER = """
-import http.server, json
-got = []
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200); self.end_headers()
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(json.dumps(got).encode())
-http.server.HTTPServer(("", 8000), Handler).serve_forever()
-"""
 
 
 def ask(path: str, **parameters: str) -> Any:
@@ -102,25 +91,13 @@ def test_every_panel_gets_an_answer() -> None:
         ask("query_range", query=found.expr, start=str(now - 900), end=str(now), step="15s")
 
 
-@pytest.fixture
-def receiver(host: Host) -> Iterator[None]:
-    host.run("docker rm --force receiver")
-    image = default_of("flask_app", "flask_app_base_image")
-    command = "docker run --detach --name receiver --network miniweb-monitor %s python3 -c %s"
-    host.check_output(command, image, RECEIVER)
-    yield
-    host.check_output("docker rm --force receiver")
-
-
-def test_a_stopped_service_is_told_and_so_is_its_return(host: Host, receiver: None) -> None:
+def test_a_stopped_service_is_told_and_so_is_its_return(host: Host, receiver: Receiver) -> None:
     def states() -> set[str]:
         found = next(rule for rule in rules() if rule["name"] == "MysqlDown")
         return {alert["state"] for alert in found["alerts"]}
 
     def told(status: str) -> list[dict[str, Any]]:
-        program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000').read().decode())"
-        messages = json.loads(host.check_output("docker exec receiver python3 -c %s", program))
-        alerts = [alert for message in messages for alert in message["alerts"]]
+        alerts = [alert for message in receiver.messages("/") for alert in json.loads(message["body"])["alerts"]]
         return [one for one in alerts if (one["labels"]["alertname"], one["status"]) == ("MysqlDown", status)]
 
     assert states() == set()

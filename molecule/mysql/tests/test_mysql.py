@@ -67,9 +67,7 @@ def test_it_is_measured_without_a_look_into_the_tables(host: Host) -> None:
         "SHOW GRANTS FOR exporter",
     )
     assert grants == "GRANT PROCESS, REPLICATION CLIENT ON *.* TO `exporter`@`%`"
-    found = EXPORTER.inspected(host)
-    assert found["HostConfig"]["CapDrop"] == ["ALL"]
-    assert not found["HostConfig"]["PortBindings"]
+    EXPORTER.confined(host, "65534:65534")
 
 
 def test_the_exporter_has_a_new_password_and_goes(host: Host, converge: Converge) -> None:
