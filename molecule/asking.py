@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -46,6 +47,13 @@ def curl(*words: str) -> str:
 def status(*words: str) -> str:
     """The HTTP status of what curl got, 000 without an answer."""
     return curl("--output", "/dev/null", "--write-out", "%{http_code}", *words)
+
+
+def brightness(page: Any, scheme: str) -> int:
+    """Of a page's background in a colour scheme, 0 to 765."""
+    page.emulate_media(color_scheme=scheme)
+    color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", color)[:3]))
 
 
 def folded(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import sandbox
-from images import Failure, docker, say, step
+from images import ROOT, Failure, docker, say, step
 
 PARTS = (
     "prometheus",
@@ -23,16 +23,7 @@ PARTS = (
 REST_SECONDS = 120
 PATIENCE_SECONDS = 600
 RECEIVER = "receiver"
-TAKE = """
-import http.server, time
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.send_response(200); self.end_headers()
-        if "MysqlDown" in body: print(time.time(), flush=True)
-    def log_message(self, *given): pass
-http.server.HTTPServer(("", 8000), Handler).serve_forever()
-"""
+GOT = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
 ONE_RUN = """
 import resource, subprocess
 command = ["python3", "-BEs", "/opt/miniweb/node_exporter/container_metrics.py", "/tmp/containers.prom"]
@@ -60,20 +51,15 @@ def containers() -> dict[str, str]:
     return {name: part for name in names for part in PARTS if name.startswith(f"miniweb-{part}-")}
 
 
-def processor_seconds() -> dict[str, float]:
-    return {part: ask(f'container_cpu_usage_seconds_total{{name="{name}"}}') for name, part in containers().items()}
-
-
 def rest() -> None:
-    before, start = processor_seconds(), time.monotonic()
     time.sleep(REST_SECONDS)
-    after, seconds = processor_seconds(), time.monotonic() - start
     say("\n| part | MiB | processor, % of one |\n| --- | --- | --- |")
     total = 0.0
     for name, part in sorted(containers().items(), key=lambda item: item[1]):
         memory = ask(f'container_memory_working_set_bytes{{name="{name}"}}') / 2**20
+        busy = 100 * ask(f'rate(container_cpu_usage_seconds_total{{name="{name}"}}[{REST_SECONDS}s])')
         total += memory
-        say(f"| {part} | {memory:.0f} | {100 * (after[part] - before[part]) / seconds:.2f} |")
+        say(f"| {part} | {memory:.0f} | {busy:.2f} |")
     say(f"| all | {total:.0f} | |")
     used = inside("python3", "-c", ONE_RUN)
     say(f"\nMeasuring the containers: {1000 * float(used):.0f} ms of processor time each run.")
@@ -88,14 +74,18 @@ def rest() -> None:
         say("Bytes a day: known 40 minutes after the start, when the first chunks are complete.")
 
 
+def received() -> list[dict[str, Any]]:
+    return json.loads(inside("docker", "exec", RECEIVER, "python3", "-c", GOT))
+
+
 def failure() -> None:
     image = inside("docker", "inspect", "--format", "{{.Config.Image}}", "miniweb-app-app-1").strip()
-    inside(
-        "docker", "run", "--detach", "--name", RECEIVER, "--network", "miniweb-monitor", image, "python3", "-c", TAKE
-    )
+    program = (ROOT / "tests" / "doubles" / "receiver.py").read_text()
+    options = ("--detach", "--name", RECEIVER, "--network", "miniweb-monitor")
+    inside("docker", "run", *options, image, "python3", "-c", program)
     try:
         variables = {
-            "alertmanager_webhooks": [{"name": "bench", "url": f"http://{RECEIVER}:8000/"}],
+            "miniweb_webhooks": [{"name": "bench", "url": f"http://{RECEIVER}:8000/"}],
             "ansible_host": sandbox.address(),
         }
         words = ("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
@@ -105,11 +95,11 @@ def failure() -> None:
             start = time.time()
             inside("docker", "stop", "miniweb-mysql-mysql-1")
             stopped = time.time()
-            while not (told := inside("docker", "logs", RECEIVER).split()):
+            while not (told := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
                 if time.time() > start + PATIENCE_SECONDS:
                     raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
                 time.sleep(1)
-        say(f"From the database's end to the delivered message: {float(told[0]) - stopped:.0f} s.")
+        say(f"From the database's end to the delivered message: {told[0] - stopped:.0f} s.")
     finally:
         inside("docker", "start", "miniweb-mysql-mysql-1")
         inside("docker", "rm", "--force", RECEIVER)

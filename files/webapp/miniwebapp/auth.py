@@ -21,7 +21,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from . import metrics, passwords, users
-from .models import ADMIN, ApiToken, LoginFailure, User, db, read
+from .models import ADMIN, ApiToken, LoginFailure, User, db, read_one
 
 OPEN_TO_ALL = frozenset(
     {"static", "health.alive", "health.ready", "metrics.show", "account.login", "account.enter", "api.description"}
@@ -101,7 +101,7 @@ def _of_session() -> Account | None:
     if time.time() - session.get("since", 0) > current_app.permanent_session_lifetime.total_seconds():
         session.clear()
         return None
-    found = next(iter(read(users.BY_ID, id=session["user"])), None)
+    found = read_one(users.BY_ID, id=session["user"])
     if not found or not secrets.compare_digest(_mark(found.password_hash), session["mark"]):
         session.clear()
         return None
@@ -116,7 +116,7 @@ def _of_header() -> Account | None:
     except ValueError:  # werkzeug expects ASCII of HTTP Basic
         given = None
     if given and given.type == "bearer" and given.token:
-        for found in read(BY_TOKEN, digest=digest(given.token)):
+        if found := read_one(BY_TOKEN, digest=digest(given.token)):
             return Account(found.id, found.username, found.role)
         raise Unauthorized("The token is not valid", www_authenticate=CHALLENGES)
     if given and given.type == "basic" and given.username is not None and given.password is not None:

@@ -41,6 +41,11 @@ def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:
         return connection.execute(statement, values).all()
 
 
+def read_one(statement: Executable, **values: Any) -> Row[Any] | None:
+    """The one row that the statement finds, or None."""
+    return next(iter(read(statement, **values)), None)
+
+
 class Table:
     __table_args__: ClassVar[dict[str, str]] = {
         "mysql_engine": "InnoDB",

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from . import passwords
-from .models import ADMIN, ROLES, User, db, read
+from .models import ADMIN, ROLES, User, db, read, read_one
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _begins(search: str) -> sa.ColumnElement[bool]:
 
 
 def find(user_id: int) -> sa.Row[Any]:
-    for user in read(BY_ID, id=user_id):
+    if user := read_one(BY_ID, id=user_id):
         return user
     raise NotFound("User not found")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import ADDRESS
+from asking import ADDRESS, brightness
 from playwright.sync_api import Browser, Page, expect
 
 URL = f"https://{ADDRESS}"
@@ -144,11 +144,5 @@ def test_nothing_is_wider_than_a_phone(admin: Page, path: str) -> None:
 
 
 def test_dark_is_dark(admin: Page) -> None:
-    def brightness() -> int:
-        color = admin.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", color)[:3]))
-
-    admin.emulate_media(color_scheme="light")
-    light = brightness()
-    admin.emulate_media(color_scheme="dark")
-    assert brightness() < 150 < 600 < light
+    assert brightness(admin, "dark") < 150
+    assert brightness(admin, "light") > 600

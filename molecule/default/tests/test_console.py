@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from asking import ADDRESS, PATIENCE_SECONDS
+from asking import ADDRESS, PATIENCE_SECONDS, brightness
 from playwright.sync_api import Browser, Page, expect
 
 PATH = "/consoles/overview.html"
@@ -116,11 +116,5 @@ def test_it_is_not_wider_than_a_phone(page: Page) -> None:
 
 
 def test_dark_is_dark(page: Page) -> None:
-    def brightness() -> int:
-        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, re.findall(r"\d+", color)[:3]))
-
-    page.emulate_media(color_scheme="light")
-    light = brightness()
-    page.emulate_media(color_scheme="dark")
-    assert brightness() < 150 < 600 < light
+    assert brightness(page, "dark") < 150
+    assert brightness(page, "light") > 600
