@@ -11,7 +11,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections import Counter
@@ -21,7 +20,7 @@ from typing import Any
 
 import images
 import sandbox
-from images import ROOT, Failure, docker, say, step
+from images import ROOT, Failure, docker, say, step, told
 
 NAME = "miniweb-bench"
 ADDRESS = "127.0.80.8"
@@ -256,18 +255,14 @@ def report(plain: dict[str, Result], product: dict[str, Result], driver: str) ->
         say(f"- {name}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in after.busy.items()))
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", choices=sandbox.SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
     parser.add_argument("--seconds", type=int, default=15, help="of each measurement")
     arguments = parser.parse_args()
-    try:
+    with told():
         run(arguments.source, arguments.seconds)
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import Any
 from urllib.parse import urlencode
 
 import sandbox
-from images import ROOT, Failure, docker, say, step
+from images import ROOT, Failure, docker, say, step, told
 
 PARTS = (
     "prometheus",
@@ -20,10 +19,27 @@ PARTS = (
     "mysql_exporter",
     "nginx_exporter",
 )
+PROMETHEUS = "miniweb-prometheus-prometheus-1"
 REST_SECONDS = 120
 PATIENCE_SECONDS = 600
 RECEIVER = "receiver"
 GOT = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
+# A second Prometheus makes a block of a copy of what the first has in memory, as that one does after two hours.
+SNAPSHOT_OPTIONS = ("--rm", "--network", "none", "--volumes-from", f"{PROMETHEUS}:ro", "--entrypoint", "sh")
+SNAPSHOT = """
+set -e
+mkdir /tmp/data
+cp -r /prometheus/wal /prometheus/chunks_head /tmp/data
+: > /tmp/empty.yml
+here=127.0.0.1:9099
+prometheus --config.file=/tmp/empty.yml --storage.tsdb.path=/tmp/data --web.enable-admin-api --web.listen-address=$here \
+    2> /tmp/log &
+until wget -q -O /dev/null http://$here/-/ready; do sleep 1; done
+wget -q -O /dev/null --post-data '' http://$here/api/v1/admin/tsdb/snapshot
+cd /tmp/data/snapshots/*/*
+echo "{\\"bytes\\": $(du -sb . | cut -f1),"
+tail -n +2 meta.json
+"""
 ONE_RUN = """
 import resource, subprocess
 command = ["python3", "-BEs", "/opt/miniweb/node_exporter/container_metrics.py", "/tmp/containers.prom"]
@@ -39,7 +55,7 @@ def inside(*words: str) -> str:
 
 def ask(query: str) -> float:
     url = f"http://127.0.0.1:9090/api/v1/query?{urlencode({'query': query})}"
-    text = inside("docker", "exec", "miniweb-prometheus-prometheus-1", "wget", "-q", "-O", "-", url)
+    text = inside("docker", "exec", PROMETHEUS, "wget", "-q", "-O", "-", url)
     found: list[dict[str, Any]] = json.loads(text)["data"]["result"]
     if not found:
         raise Failure(f"Prometheus has no answer to {query}: wait a minute after `make up`.")
@@ -65,13 +81,17 @@ def rest() -> None:
     say(f"\nMeasuring the containers: {1000 * float(used):.0f} ms of processor time each run.")
     samples = ask("sum(rate(prometheus_tsdb_head_samples_appended_total[5m]))")
     say(f"Series: {ask('prometheus_tsdb_head_series'):.0f}; samples a second: {samples:.0f}.")
-    size = ask("prometheus_tsdb_head_chunks_storage_size_bytes")
-    complete = ask("sum(prometheus_tsdb_head_chunks) - sum(prometheus_tsdb_head_series)") * 120
-    if size and complete > 0:
-        each = size / complete
-        say(f"Bytes a sample in complete chunks: {each:.2f}; MB a day on disk: {each * samples * 86_400 / 1e6:.0f}.")
-    else:
-        say("Bytes a day: known 40 minutes after the start, when the first chunks are complete.")
+    measured = json.loads(inside("docker", "run", *SNAPSHOT_OPTIONS, image_of(PROMETHEUS), "-c", SNAPSHOT))
+    each = measured["bytes"] / measured["stats"]["numSamples"]
+    minutes = (measured["maxTime"] - measured["minTime"]) / 60_000
+    say(
+        f"A block of {minutes:.0f} minutes takes {each:.2f} bytes a sample, index included: "
+        f"{each * samples * 86_400 / 1e6:.0f} MB a day."
+    )
+
+
+def image_of(container: str) -> str:
+    return inside("docker", "inspect", "--format", "{{.Config.Image}}", container).strip()
 
 
 def received() -> list[dict[str, Any]]:
@@ -79,10 +99,9 @@ def received() -> list[dict[str, Any]]:
 
 
 def failure() -> None:
-    image = inside("docker", "inspect", "--format", "{{.Config.Image}}", "miniweb-app-app-1").strip()
     program = (ROOT / "tests" / "doubles" / "receiver.py").read_text()
     options = ("--detach", "--name", RECEIVER, "--network", "miniweb-monitor")
-    inside("docker", "run", *options, image, "python3", "-c", program)
+    inside("docker", "run", *options, image_of("miniweb-app-app-1"), "python3", "-c", program)
     try:
         variables = {
             "miniweb_webhooks": [{"name": "bench", "url": f"http://{RECEIVER}:8000/"}],
@@ -95,26 +114,22 @@ def failure() -> None:
             start = time.time()
             inside("docker", "stop", "miniweb-mysql-mysql-1")
             stopped = time.time()
-            while not (told := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
+            while not (moments := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
                 if time.time() > start + PATIENCE_SECONDS:
                     raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
                 time.sleep(1)
-        say(f"From the database's end to the delivered message: {told[0] - stopped:.0f} s.")
+        say(f"From the database's end to the delivered message: {moments[0] - stopped:.0f} s.")
     finally:
         inside("docker", "start", "miniweb-mysql-mysql-1")
         inside("docker", "rm", "--force", RECEIVER)
         sandbox.playbook("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
 
 
-def main() -> int:
-    try:
+def main() -> None:
+    with told():
         rest()
         failure()
-    except Failure as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

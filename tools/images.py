@@ -73,6 +73,17 @@ class Failure(Exception):
     """One sentence for the user."""
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """A failure ends the program with its sentence, an interruption without one."""
+    try:
+        yield
+    except Failure as failure:
+        sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 # -- pure -------------------------------------------------------------------------------------------------------------
 
 
@@ -462,7 +473,7 @@ def remove() -> None:
             docker("rmi", *tags)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -473,7 +484,7 @@ def main() -> int:
         command.add_argument("--source", choices=("auto", "official", "packages"), default="auto")
     commands.add_parser("remove", help="remove registry, network and images; the cache stays")
     arguments = parser.parse_args()
-    try:
+    with told():
         if not shutil.which("docker"):
             raise Failure("docker is not installed: install Docker's engine and client.")
         docker("version")
@@ -481,13 +492,7 @@ def main() -> int:
             remove()
         else:
             {"ensure": ensure, "server": server}[arguments.command](arguments.source)
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,7 +20,7 @@ from ssl import CERT_NONE, create_default_context
 
 import images
 import yaml
-from images import HOST_VARS, ROOT, Failure, docker, exists, say, step
+from images import HOST_VARS, ROOT, Failure, docker, exists, say, step, told
 
 STATE = ROOT / ".sandbox"
 KEY = STATE / "ssh_key"
@@ -349,7 +349,7 @@ def down() -> None:
     say("Kept: Docker itself, .venv, and the image cache outside the project (`make clean-cache`).")
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -362,20 +362,14 @@ def main() -> int:
     commands.add_parser("status", help="say what runs")
     commands.add_parser("down", help="remove every trace of the sandbox")
     arguments = parser.parse_args()
-    try:
+    with told():
         if arguments.command == "up":
             up(arguments.source)
         elif arguments.command == "prepare":
             prepare(arguments.source, arguments.scenario)
         else:
             {"status": status, "down": down}[arguments.command]()
-    except Failure as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -95,7 +95,7 @@ def test_nginx_upstream_with_tls_and_without_kept_connections() -> None:
         "nginx", "default.conf.j2", nginx_upstream="https://app.example.com:8443", nginx_upstream_keepalive_seconds=0
     )
     assert "proxy_pass https://site_1;" in text
-    assert "proxy_ssl_name app.example.com;" in text
+    assert "server app.example.com:8443 resolve max_fails=0;" in text
     assert 'proxy_set_header Connection "close";' in text
     assert "keepalive" not in text
 

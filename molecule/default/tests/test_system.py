@@ -200,6 +200,12 @@ def test_nginx_cannot_reach_mysql(host: Host) -> None:
     assert "miniweb-data" not in host.check_output("docker inspect miniweb-nginx-nginx-1")
 
 
+def test_who_asks_from_outside_is_not_on_the_applications_networks(host: Host) -> None:
+    ask = "docker exec miniweb-blackbox_exporter-blackbox_exporter-1 wget -q -T 3 -O /dev/null %s"
+    assert host.run(ask, "http://app:8000/healthz").rc != 0
+    host.check_output(ask, "http://blackbox_exporter:9115/-/healthy")
+
+
 def test_the_database_has_no_way_out(host: Host) -> None:
     assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
 

@@ -20,7 +20,7 @@ IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and speaks the first line of a WebSocket upgrade.
 UPSTREAM = """
-import http.server, json
+import http.server, json, os, ssl
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -29,7 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
         body = json.dumps({"path": self.path, "headers": dict(self.headers),
-                           "connection": self.client_address, "padding": "x" * 2000}).encode()
+                           "connection": self.client_address,
+                           "tls": isinstance(self.connection, ssl.SSLSocket), "padding": "x" * 2000}).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
         self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
@@ -37,7 +38,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     do_POST = do_GET
-http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer(("", 8000), Handler)
+if "CERTIFICATE" in os.environ:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    open("/tmp/both.pem", "w").write(os.environ["CERTIFICATE"])
+    context.load_cert_chain("/tmp/both.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 """
 
 
@@ -224,6 +231,16 @@ def test_an_own_certificate_is_served(converge: Converge, tmp_path: Path) -> Non
     pem, key = own_certificate(tmp_path, "own.example.com")
     assert converge({"nginx_certificate": pem, "nginx_private_key": key}).returncode == 0
     assert eventually(lambda: certificate() == x509.load_pem_x509_certificate(pem.encode()))
+
+
+def test_an_upstream_with_tls(host: Host, converge: Converge, tmp_path: Path) -> None:
+    command = "docker run --detach --rm --name secure --network miniweb-edge --env CERTIFICATE=%s %s python3 -c %s"
+    host.check_output(command, "".join(own_certificate(tmp_path, "secure")), IMAGE, UPSTREAM)
+    try:
+        assert converge({"nginx_upstream": "https://secure:8000"}).returncode == 0
+        assert eventually(lambda: '"tls": true' in curl(f"https://{ADDRESS}/"))
+    finally:
+        host.check_output("docker rm --force secure")
 
 
 def test_certificate_and_key_that_do_not_match_are_refused(converge: Converge, tmp_path: Path) -> None:
