@@ -272,9 +272,22 @@ def test_an_action_that_is_switched_off_and_a_dry_run_do_nothing(host: Host, con
 
 def test_a_new_password_counts_at_once(host: Host, converge: Converge) -> None:
     other = "another-password-of-the-scenario"
-    assert converge({"alert_responder_password": other}).returncode == 0
+    done = converge({"alert_responder_password": other}, "--diff", "-vvv")
+    assert done.returncode == 0
+    assert other not in done.stdout
     assert status(host, "/metrics", "--user", LOGIN) == "401"
     assert status(host, "/metrics", "--user", f"alertmanager:{other}") == "200"
+
+
+def test_an_error_is_said_and_the_password_is_not(host: Host, converge: Converge) -> None:
+    host.check_output(f"rm {DIRECTORY}/password && mkdir {DIRECTORY}/password")
+    done = converge({})
+    host.check_output(f"rmdir {DIRECTORY}/password")
+    assert done.returncode != 0
+    assert "can not use content with a dir as dest" in folded(done.stdout)
+    assert PASSWORD not in done.stdout
+    assert converge({}).returncode == 0
+    assert status(host, "/metrics", "--user", LOGIN) == "200"
 
 
 def test_another_address_and_port(host: Host, converge: Converge) -> None:
