@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
+from ansible_collections.miniweb.stack.plugins.module_utils.compose import plan as planning
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
-from ansible_collections.miniweb.stack.plugins.modules import compose_service as cs
 
 SECRET = "s3cr3t-$value"
 PARAMS: dict[str, Any] = {
@@ -20,15 +23,15 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def files(page: bytes = b"page", conf: bytes = b"conf", secret: str = SECRET) -> list[cs.File]:
+def files(page: bytes = b"page", conf: bytes = b"conf", secret: str = SECRET) -> list[model.File]:
     return [
-        cs.File("conf/page", page, reload=True),
-        cs.File("conf/start", conf),
-        cs.File("secrets/password", secret.encode(), 0o400, 101, 101, secret=True),
+        model.File("conf/page", page, reload=True),
+        model.File("conf/start", conf),
+        model.File("secrets/password", secret.encode(), 0o400, 101, 101, secret=True),
     ]
 
 
-def as_found(described: list[cs.File]) -> dict[str, FileState]:
+def as_found(described: list[model.File]) -> dict[str, FileState]:
     return {f.dest: FileState(f.content, f.mode, f.owner, f.group) for f in described if f.content is not None}
 
 
@@ -36,23 +39,25 @@ class Server:
     """A server on which the files of an earlier plan lie and its container runs."""
 
     def __init__(self) -> None:
-        plan = cs.make_plan(PARAMS, files(), {}, cs.State(), [])
+        plan = planning.make_plan(PARAMS, files(), {}, model.State(), [])
         assert plan.compose
         self.found = {**as_found(files()), **as_found([plan.compose])}
-        self.state = cs.State(plan.reload_hash, plan.secrets_mark, tuple(file.dest for file in files()))
+        known = tuple(file.dest for file in files())
+        self.state = model.State(plan.reload_hash, plan.secrets_mark, known, healthy=("4c01",))
         labels = json.loads(plan.compose.content or b"")["services"]["web"]["labels"]
-        self.configuration = labels[cs.CONFIGURATION_LABEL]
+        self.configuration = labels[model.CONFIGURATION_LABEL]
 
     def plan(
         self,
-        described: list[cs.File] | None = None,
-        status: str = "Up 2 hours (healthy)",
+        described: list[model.File] | None = None,
+        health: str = "healthy",
         state: str = "running",
+        settings: str = "",
         **changed: Any,
-    ) -> cs.Plan:
-        containers = [cs.Container("4c01", state, status, self.configuration)]
+    ) -> model.Plan:
+        containers = [model.Container("4c01", state, health, self.configuration, settings=settings)]
         described = files() if described is None else described
-        return cs.make_plan({**PARAMS, **changed}, described, self.found, self.state, containers)
+        return planning.make_plan({**PARAMS, **changed}, described, self.found, self.state, containers)
 
 
 @pytest.fixture
@@ -61,16 +66,16 @@ def server() -> Server:
 
 
 def test_fresh() -> None:
-    plan = cs.make_plan(PARAMS, files(), {}, cs.State(), [])
+    plan = planning.make_plan(PARAMS, files(), {}, model.State(), [])
     writes = [f"write {name}" for name in ("conf/page", "conf/start", "secrets/password", "compose.yaml")]
     assert plan.actions == [*writes, "create"]
     assert (plan.force, plan.start, plan.wait, plan.reload) == (False, False, False, False)
     assert len(plan.secrets_mark) == 16
 
 
-@pytest.mark.parametrize("status", ["Up 2 hours (healthy)", "Up 2 hours"])
-def test_nothing_to_do(server: Server, status: str) -> None:
-    plan = server.plan(status=status)
+@pytest.mark.parametrize("health", ["healthy", ""])
+def test_nothing_to_do(server: Server, health: str) -> None:
+    plan = server.plan(health=health)
     assert plan.actions == []
     assert not plan.wait
     assert plan.secrets_mark == server.state.secrets
@@ -88,9 +93,10 @@ def test_nothing_to_do(server: Server, status: str) -> None:
         ({"described": files()[1:]}, ["remove conf/page", "reload"]),
         ({"described": files()[::2]}, ["remove conf/start", "write compose.yaml", "recreate"]),
         ({"described": files()[:2]}, ["remove secrets/password", "write compose.yaml", "recreate"]),
-        ({"state": "exited", "status": "Exited (0) 1 hour ago"}, ["start"]),
-        ({"status": "Up 2 hours (unhealthy)"}, ["recreate"]),
-        ({"status": "Up 1 second (health: starting)"}, []),
+        ({"state": "exited", "health": ""}, ["start"]),
+        ({"state": "paused"}, ["resume"]),
+        ({"health": "unhealthy"}, ["recreate"]),
+        ({"health": "starting"}, []),
     ],
     ids=str,
 )
@@ -99,7 +105,7 @@ def test_changes(server: Server, changed: dict[str, Any], actions: list[str]) ->
     # The order of removals and the Compose file in the plan's words: files that are written come first.
     assert sorted(plan.actions) == sorted(actions)
     assert plan.actions[-1:] == actions[-1:]
-    assert plan.wait == (changed.get("status") == "Up 1 second (health: starting)")
+    assert plan.wait == (changed.get("health") == "starting" or changed.get("state") == "paused")
     assert plan.force == ("recreate" in actions)
 
 
@@ -108,12 +114,43 @@ def test_changed_permissions_are_repaired_without_a_reload(server: Server) -> No
     assert server.plan().actions == ["write conf/page"]
 
 
+@pytest.mark.parametrize(
+    ("seen_healthy", "volumes", "recreated"),
+    [
+        (True, [], True),
+        (True, ["data"], True),
+        (False, [], True),
+        # It may be recovering.
+        (False, ["data"], False),
+    ],
+)
+def test_what_is_unhealthy_is_replaced_unless_it_may_be_recovering(
+    seen_healthy: bool, volumes: list[str], recreated: bool
+) -> None:
+    first = planning.make_plan({**PARAMS, "volumes": volumes}, files(), {}, model.State(), [])
+    assert first.compose
+    known = tuple(file.dest for file in files())
+    healthy = ("4c01",) if seen_healthy else ()
+    state = model.State(first.reload_hash, first.secrets_mark, known, healthy)
+    found = {**as_found(files()), **as_found([first.compose])}
+    containers = [model.Container("4c01", "running", "unhealthy", first.configuration)]
+    plan = planning.make_plan({**PARAMS, "volumes": volumes}, files(), found, state, containers)
+    assert (plan.recreate, plan.wait) == (recreated, not recreated)
+
+
+def test_what_was_changed_by_hand_is_made_as_it_should_be(server: Server) -> None:
+    container = model.Container("4c01", "running", "healthy", server.configuration, settings="as it was made")
+    server.state = dataclasses.replace(server.state, settings=planning.settings_of([container]))
+    assert server.plan(settings="as it was made").actions == []
+    assert server.plan(settings="another limit").actions == ["recreate: it was changed by hand"]
+
+
 def test_file_made_by_something_else_reloads(server: Server) -> None:
-    described = [*files(), cs.File("tls/certificate.pem", None, reload=True)]
+    described = [*files(), model.File("tls/certificate.pem", None, reload=True)]
     server.found["tls/certificate.pem"] = FileState(b"first", 0o644)
     first = server.plan(described)
     assert first.actions == ["reload"]
-    server.state = cs.State(first.reload_hash, server.state.secrets, server.state.files)
+    server.state = dataclasses.replace(server.state, reload=first.reload_hash)
     assert server.plan(described).actions == []
     server.found["tls/certificate.pem"] = FileState(b"second", 0o644)
     assert server.plan(described).actions == ["reload"]
@@ -132,8 +169,8 @@ def test_secret_gets_a_new_mark_and_stands_nowhere(server: Server) -> None:
     assert plan.compose and plan.compose.content
     for text in (plan.compose.content.decode(), str(plan.actions), plan.reload_hash, plan.secrets_mark):
         assert "n3w-v4lue" not in text
-    assert "n3w-v4lue" not in str(cs.text_diff(plan, server.found, "/srv"))
-    assert SECRET not in str(cs.text_diff(server.plan(files()[:2]), server.found, "/srv"))
+    assert "n3w-v4lue" not in str(planning.text_diff(plan, server.found, "/srv"))
+    assert SECRET not in str(planning.text_diff(server.plan(files()[:2]), server.found, "/srv"))
 
 
 @pytest.mark.parametrize(
@@ -145,11 +182,11 @@ def test_secret_gets_a_new_mark_and_stands_nowhere(server: Server) -> None:
     ],
 )
 def test_literal(value: Any, written: Any) -> None:
-    assert cs.literal(value) == written
+    assert planning.literal(value) == written
 
 
 def test_compose_document() -> None:
-    document = cs.compose_document(
+    document = planning.compose_document(
         "web",
         {"image": "web:1", "read_only": False, "command": ["echo", "$X"], "labels": ["a=b=c"]},
         [{"name": "edge", "internal": False}],
@@ -162,7 +199,7 @@ def test_compose_document() -> None:
     assert service["command"] == ["echo", "$$X"]
     assert (service["read_only"], service["cap_drop"], service["restart"]) == (False, ["ALL"], "unless-stopped")
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["labels"] == {"a": "b=c", cs.CONFIGURATION_LABEL: "hash"}
+    assert service["labels"] == {"a": "b=c", model.CONFIGURATION_LABEL: "hash"}
     assert service["networks"] == ["edge"]
     assert service["secrets"] == ["password"]
     assert document["networks"] == {"edge": {"name": "edge", "external": True}}
@@ -171,63 +208,70 @@ def test_compose_document() -> None:
 
 
 def file_item(**given: Any) -> dict[str, Any]:
-    return {"dest": "a", "content": "", "mode": "0644", "owner": 0, "group": 0, "reload": False, **given}
+    return {
+        "dest": "a",
+        "content": "",
+        "mode": "0644",
+        "owner": 0,
+        "group": 0,
+        "reload": False,
+        "sensitive": False,
+        **given,
+    }
 
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
         *(({"files": [file_item(dest=dest)]}, f'files: "{dest}" cannot be used as dest') for dest in (
-            "/etc/passwd", "../x", "a/../../x", "a//b", "compose.yaml", "state.json", "secrets/x")),
+            "/etc/passwd", "../x", "a/../../x", "a//b", "compose.yaml", "state.json", "previous.json", "secrets/x")),
         ({"files": [file_item(mode="rw")]}, 'files: mode "rw" of a is not an octal number'),
-        ({"files": [file_item(reload=True)]}, "files: a has reload: true, but reload_command is not set"),
+        ({"files": [file_item(reload=True)]}, "files: a has reload: true, but neither reload_command nor reload_proof is set"),
         ({"files": [file_item(), file_item()]}, 'files: "a" is described twice'),
         ({"secrets": [{"name": "../x", "content": "", "owner": 0}]}, 'secrets: name "../x" may only have'),
     ],
 )  # fmt: skip
 def test_described_files_refuses(given: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(cs.ServiceError) as error:
-        cs.described_files({"files": [], "secrets": [], "reload_command": None, **given})
+    with pytest.raises(model.ServiceError) as error:
+        planning.described_files({"files": [], "secrets": [], "reload_command": None, "reload_proof": None, **given})
     assert str(error.value).startswith(sentence)
 
 
 # -- the whole module -------------------------------------------------------------------------------------------------
 
-DOCKER = """\
-#!/bin/sh
-# Answers as the engine does; the container's label is what the last `up` found in the Compose file.
-here=$(dirname "$0")
-echo "$*" >> "$here/told"
-case "$*" in
-  "ps "*) cat "$here/containers" ;;
-  "image inspect"*) test -e "$here/image" ;;
-  "pull "*) echo "manifest unknown." >&2; exit 1 ;;
-  *" run --rm "*) echo "emerg: unknown directive"; exit "$(cat "$here/run_code")" ;;
-  *" up "*)
-    code=$(cat "$here/up_code")
-    test "$code" = 0 || exit "$code"
-    label=$(sed -n 's/.*"miniweb.stack.configuration": "\\(.*\\)".*/\\1/p' "$DIRECTORY/compose.yaml")
-    printf '4c01db0b339c77\\trunning\\tUp 1 second (healthy)\\t%s\\n' "$label" > "$here/containers" ;;
-  *" config "*) cat > "$here/document" ;;
-  "inspect "*) echo '{"RestartCount": 2, "State": {"Status": "exited", "ExitCode": 3, "OOMKilled": true}}' ;;
-  *" logs "*) echo "the last words" ;;
-esac
-"""
+DOUBLE = Path(__file__).resolve().parents[1] / "doubles" / "docker_program.py"
 
 
 class Machine:
-    """The module on a machine with that docker program."""
+    """The module on a machine with a double of the docker program."""
 
     def __init__(self, path: Path, run_module: Any) -> None:
         self.bin, self.directory, self.run_module = path / "bin", path / "web", run_module
+        self.contributions, self.volume = path / "contributions", path / "volume"
         self.bin.mkdir()
-        (self.bin / "docker").write_text(DOCKER.replace("$DIRECTORY", str(self.directory)))
+        self.volume.mkdir()
+        shutil.copy(DOUBLE, self.bin / "docker")
         (self.bin / "docker").chmod(0o755)
-        self.answer(containers="", image="", run_code="0", up_code="0", told="")
+        self.engine = {
+            "images": {"web:1": "sha256:1", "web:2": "sha256:2"},
+            "pullable": {"web:3": "sha256:3"},
+            "behaviour": {},
+            "opens_data": [],
+            "volume": "",
+            "containers": [],
+            "count": 0,
+            "run_code": 0,
+            "run_output": "emerg: unknown directive",
+            "exec_code": 0,
+            "exec_output": "",
+        }
+        self.answer()
 
-    def answer(self, **answers: str) -> None:
-        for name, content in answers.items():
-            (self.bin / name).write_text(content)
+    def answer(self, **answers: Any) -> None:
+        if (self.bin / "engine.json").exists():
+            self.engine = json.loads((self.bin / "engine.json").read_text())
+        self.engine.update(answers)
+        (self.bin / "engine.json").write_text(json.dumps(self.engine))
 
     def run(self, page: str = "page", secret: str = SECRET, **given: Any) -> dict[str, Any]:
         (self.bin / "told").write_text("")
@@ -235,11 +279,13 @@ class Machine:
         arguments = {
             "name": "web",
             "directory": str(self.directory),
+            "contributions_directory": str(self.contributions),
             "definition": {"image": "web:1"},
             "files": [{"dest": "conf/page", "content": page, "reload": True, **me}],
             "secrets": [{"name": "password", "content": secret, "owner": os.getuid()}],
             "check_command": ["web", "-t"],
             "reload_command": ["web", "-s", "reload"],
+            "wait_timeout": 1,
         }
         return self.run_module("compose_service", programs=self.bin, **{**arguments, **given})
 
@@ -250,6 +296,15 @@ class Machine:
         found = self.directory.rglob("*")
         return {str(p.relative_to(self.directory)): p.read_bytes() for p in found if p.is_file()}
 
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        return json.loads((self.bin / "engine.json").read_text())["containers"]
+
+    def runs(self) -> tuple[str, str]:
+        """Image and state of what runs."""
+        (found,) = self.containers
+        return found["Image"], found["State"]["Status"]
+
 
 @pytest.fixture
 def machine(tmp_path: Path, run_module: Any) -> Machine:
@@ -259,7 +314,7 @@ def machine(tmp_path: Path, run_module: Any) -> Machine:
 def test_first_and_second_run(machine: Machine) -> None:
     first = machine.run()
     assert first["actions"] == ["write conf/page", "write secrets/password", "write compose.yaml", "create"]
-    assert (first["changed"], first["container_id"]) == (True, "4c01db0b339c")
+    assert first["changed"]
     contents = machine.contents()
     assert set(contents) == {"compose.yaml", "state.json", "conf/page", "secrets/password"}
     assert [name for name, content in contents.items() if SECRET.encode() in content] == ["secrets/password"]
@@ -269,16 +324,26 @@ def test_first_and_second_run(machine: Machine) -> None:
 
     second = machine.run()
     assert (second["changed"], second["actions"]) == (False, [])
-    assert [line.split()[0] for line in machine.told()] == ["ps"]
+    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
     assert machine.contents() == contents
 
 
 def test_reload(machine: Machine) -> None:
     machine.run()
     assert machine.run(page="new")["actions"] == ["write conf/page", "reload"]
-    assert machine.told()[-2] == "exec 4c01db0b339c77 web -s reload"
+    assert f"exec {machine.containers[0]['Id']} web -s reload" in machine.told()
     assert not any(" up " in line for line in machine.told())
     assert not machine.run(page="new")["changed"]
+
+
+def test_a_reload_that_does_not_take_effect_is_taken_back(machine: Machine) -> None:
+    proof = {"command": ["grep", "-q", "good", "conf/page"], "on_server": True}
+    machine.run(page="good", reload_proof=proof)
+    before = machine.contents()
+    result = machine.run(page="bad", reload_proof=proof)
+    assert result["msg"].startswith('reload_proof: the service "web" has not taken its new files within 30 s')
+    assert result["msg"].endswith("The files are as they were before, and the service has loaded them again.")
+    assert machine.contents() == before
 
 
 def test_check_mode_writes_nothing(machine: Machine) -> None:
@@ -292,7 +357,7 @@ def test_check_mode_writes_nothing(machine: Machine) -> None:
 def test_refused_files_are_put_back(machine: Machine, given: dict[str, Any]) -> None:
     machine.run()
     before = machine.contents()
-    machine.answer(run_code="1")
+    machine.answer(run_code=1)
     result = machine.run(**given)
     assert result["failed"]
     assert result["msg"] == (
@@ -301,37 +366,21 @@ def test_refused_files_are_put_back(machine: Machine, given: dict[str, Any]) -> 
     )
     assert machine.contents() == before
     assert not any(" up " in line or line.startswith("exec") for line in machine.told())
-    machine.answer(run_code="0")
+    machine.answer(run_code=0)
     assert machine.run(**given)["changed"]
 
 
 def test_failing_migration_leaves_a_new_server_empty(machine: Machine) -> None:
-    machine.answer(run_code="4")
+    machine.answer(run_code=4)
     result = machine.run(check_command=None, before_start=[["flask", "db", "upgrade"]])
     assert result["msg"].startswith("before_start: a command failed: `flask db upgrade`")
     assert machine.contents() == {}
 
 
 def test_image_that_cannot_be_pulled(machine: Machine) -> None:
-    (machine.bin / "image").unlink()
-    result = machine.run()
-    assert result["msg"].startswith('The image "web:1" of the service "web" cannot be pulled (manifest unknown): check')
+    result = machine.run(definition={"image": "web:4"})
+    assert result["msg"].startswith('The image "web:4" of the service "web" cannot be pulled (manifest unknown): check')
     assert not machine.directory.exists()
-
-
-def test_unhealthy_service_says_why_and_is_finished_by_the_next_run(machine: Machine) -> None:
-    machine.answer(up_code="1", containers="")
-    machine.run()
-    machine.answer(containers="4c01db0b339c77\trunning\tUp 1 second (unhealthy)\told\n")
-    result = machine.run()
-    assert result["msg"] == (
-        'The service "web" did not become healthy within 120 s: it stopped and was restarted 2 times; it ran out of memory; it is exited with exit code 3.'
-    )
-    assert result["logs"] == ["the last words"]
-    assert any("--force-recreate" in line for line in machine.told())
-    machine.answer(up_code="0")
-    assert machine.run()["actions"] == ["recreate"]
-    assert not machine.run()["changed"]
 
 
 def test_missing_file_made_by_something_else(machine: Machine) -> None:
@@ -342,10 +391,13 @@ def test_missing_file_made_by_something_else(machine: Machine) -> None:
 
 def test_absent(machine: Machine) -> None:
     machine.run()
+    (container,) = machine.containers
     result = machine.run(state="absent")
     assert result["actions"] == ["remove containers", f"remove {machine.directory}"]
-    assert machine.told()[-1] == "rm --force 4c01db0b339c77"
+    # With its signal and its time, as its data stay.
+    assert machine.told()[-2:] == [f"stop {container['Id']}", f"rm --force {container['Id']}"]
     assert not machine.directory.exists()
+    assert not machine.run(state="absent")["changed"]
 
 
 @pytest.mark.parametrize(
@@ -358,3 +410,294 @@ def test_absent(machine: Machine) -> None:
 def test_wrong_input(machine: Machine, given: dict[str, Any], sentence: str) -> None:
     assert machine.run(**given)["msg"] == sentence
     assert machine.told() == []
+
+
+# -- a failed version gives way ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("volumes", [[], ["data"]])
+@pytest.mark.parametrize("behaviour", ["restarts", "unhealthy", "exits"])
+def test_a_failed_version_is_put_back(machine: Machine, behaviour: str, volumes: list[str]) -> None:
+    machine.answer(volume=str(machine.volume) if volumes else "")
+    machine.run(volumes=volumes)
+    before = machine.contents()
+    machine.answer(behaviour={"sha256:2": behaviour})
+    result = machine.run(definition={"image": "web:2"}, page="new", secret="new", volumes=volumes)
+    assert result["msg"].startswith('The service "web" did not become healthy: ')
+    assert result["msg"].endswith("The version before serves again.")
+    assert result["logs"] == ["the last words"]
+    assert machine.runs() == ("sha256:1", "running")
+    after = machine.contents()
+    assert {name: content for name, content in after.items() if name.split("/")[0] in ("conf", "secrets")} == {
+        "conf/page": before["conf/page"],
+        "secrets/password": before["secrets/password"],
+    }
+    # By its id, as the name may mean another image by now
+    assert json.loads(after["compose.yaml"])["services"]["web"]["image"] == "sha256:1"
+    assert "previous.json" not in after
+    # The same is tried again, and said to have failed; what ran before is a change of nothing but the file.
+    again = machine.run(definition={"image": "web:2"}, page="new", secret="new", volumes=volumes)
+    assert again["failed"]
+    machine.answer(behaviour={})
+    done = machine.run(definition={"image": "web:2"}, page="new", secret="new", volumes=volumes)
+    assert done["changed"] and machine.runs() == ("sha256:2", "running")
+
+
+def test_a_configuration_that_failed_before_is_said_to_have(machine: Machine) -> None:
+    machine.run()
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    assert "warnings" not in machine.run(definition={"image": "web:2"})
+    sentence = 'The service "web" tries a configuration again that failed before.'
+    assert sentence in json.dumps(machine.run(definition={"image": "web:2"})["warnings"]).replace('\\"', '"')
+
+
+def test_the_configuration_of_before_is_accepted_after_a_failure(machine: Machine) -> None:
+    machine.run()
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    machine.run(definition={"image": "web:2"})
+    container = machine.containers[0]["Id"]
+    assert not machine.run().get("failed")
+    assert machine.containers[0]["Id"] == container
+    assert not machine.run()["changed"]
+
+
+@pytest.mark.parametrize("volumes", [["data"]])
+def test_what_is_still_starting_is_left_running_and_waited_for(machine: Machine, volumes: list[str]) -> None:
+    machine.answer(volume=str(machine.volume))
+    machine.run(volumes=volumes)
+    machine.answer(behaviour={"sha256:2": "starting"})
+    result = machine.run(definition={"image": "web:2"}, volumes=volumes)
+    assert 'The service "web" is still starting after 1 s and was left running' in result["msg"]
+    assert machine.runs() == ("sha256:2", "running")
+    container = machine.containers[0]["Id"]
+    assert "is still starting" in machine.run(definition={"image": "web:2"}, volumes=volumes)["msg"]
+    found = machine.containers
+    found[0]["State"]["Health"]["Status"] = "healthy"
+    machine.answer(containers=found)
+    assert not machine.run(definition={"image": "web:2"}, volumes=volumes)["changed"]
+    assert machine.containers[0]["Id"] == container
+    assert "previous.json" not in machine.contents()
+
+
+def test_what_fails_after_it_was_left_starting_is_put_back_by_the_next_run(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume))
+    machine.run(volumes=["data"])
+    machine.answer(behaviour={"sha256:2": "starting"})
+    machine.run(definition={"image": "web:2"}, volumes=["data"])
+    found = machine.containers
+    found[0]["State"]["Status"], found[0]["RestartCount"] = "restarting", 4
+    machine.answer(containers=found)
+    result = machine.run(definition={"image": "web:2"}, volumes=["data"])
+    assert result["msg"].endswith("The version before serves again.")
+    assert machine.runs() == ("sha256:1", "running")
+
+
+def test_an_older_image_is_never_put_back_on_data_that_a_newer_one_has_opened(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume), opens_data=["sha256:2"])
+    machine.run(volumes=["data"])
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    result = machine.run(definition={"image": "web:2"}, volumes=["data"])
+    assert "The version before was not put back, because the new image has opened its data" in result["msg"]
+    assert machine.runs() == ("sha256:2", "restarting")
+    # Nor by a run after it, nor after an interruption
+    assert "not put back" in (again := machine.run(definition={"image": "web:2"}, volumes=["data"]))["msg"] or (
+        "It is left as it is" in again["msg"]
+    )
+    assert machine.runs()[0] == "sha256:2"
+
+
+def test_an_interrupted_switch_is_judged_by_the_next_run(machine: Machine) -> None:
+    """As if the run had ended between the switch and its end: the way back lies there, the new one runs and fails."""
+    machine.answer(volume=str(machine.volume), opens_data=["sha256:2"])
+    machine.run(volumes=["data"])
+    machine.answer(behaviour={"sha256:2": "starting"})
+    machine.run(definition={"image": "web:2"}, volumes=["data"])
+    assert "previous.json" in machine.contents()
+    found = machine.containers
+    found[0]["State"]["Status"], found[0]["RestartCount"] = "restarting", 4
+    machine.answer(containers=found)
+    assert "was not put back" in machine.run(definition={"image": "web:2"}, volumes=["data"])["msg"]
+    assert machine.runs()[0] == "sha256:2"
+
+
+def test_files_that_were_written_before_an_interruption_do_not_become_the_way_back(machine: Machine) -> None:
+    machine.run()
+    before = machine.contents()
+    machine.answer(behaviour={"sha256:2": "taken"})
+    machine.run(definition={"image": "web:2"}, page="half")
+    # Put back; now the files of the next try lie there, but its container does not.
+    (machine.directory / "conf" / "page").write_text("half")
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    machine.run(definition={"image": "web:2"}, page="new")
+    assert machine.runs() == ("sha256:1", "running")
+    assert before["conf/page"] == b"page"
+
+
+def test_a_first_deployment_that_fails_is_stopped_and_kept(machine: Machine) -> None:
+    machine.answer(behaviour={"sha256:1": "restarts"})
+    result = machine.run()
+    assert (
+        "Nothing worked before it, so it was stopped; its container, log and data are kept to look at." in result["msg"]
+    )
+    assert machine.runs() == ("sha256:1", "exited")
+    machine.answer(behaviour={})
+    assert machine.run()["actions"] == ["start"]
+    assert not machine.run()["changed"]
+
+
+def test_a_taken_port_is_said_and_the_old_one_has_its_own_again(machine: Machine) -> None:
+    machine.run()
+    machine.answer(behaviour={"sha256:2": "taken"})
+    result = machine.run(definition={"image": "web:2"})
+    assert "port is already allocated" in result["msg"]
+    assert result["msg"].endswith("The version before serves again.")
+    machine.answer(behaviour={"sha256:1": "taken", "sha256:2": "taken"})
+    assert machine.run(definition={"image": "web:2"})["msg"].count("port is already allocated") == 2
+
+
+def test_a_container_without_a_health_check_is_well_when_it_has_not_ended_for_a_while(machine: Machine) -> None:
+    machine.answer(behaviour={"sha256:1": "plain", "sha256:2": "exits"})
+    assert machine.run(wait_timeout=20)["changed"]
+    assert machine.run(definition={"image": "web:2"})["msg"].endswith("The version before serves again.")
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_images_that_were_pulled_or_built_here_are_removed(machine: Machine) -> None:
+    machine.run()
+    noted = machine.directory.parent / "images.json"
+    assert not noted.exists()
+    pullable = {f"web:{number}": f"sha256:{number}" for number in range(3, 7)}
+    machine.answer(pullable=pullable)
+    for tag in pullable:
+        machine.run(definition={"image": tag})
+    assert set(json.loads(noted.read_text())["images"]) == {"sha256:5", "sha256:6"}
+    machine.answer()
+    assert set(machine.engine["images"]) == {"web:1", "web:2", "web:5", "web:6"}
+
+
+# -- contributions ----------------------------------------------------------------------------------------------------
+
+JOB = {"reader": "prometheus", "ext": "jobs.yml", "content": "a job"}
+BOARD = {"reader": "grafana", "ext": "json", "content": "{}", "shared": "flask_app"}
+
+
+def test_contributions_wait_for_their_reader(machine: Machine) -> None:
+    result = machine.run(contributions=[JOB, BOARD])
+    assert result["actions"][-2:] == ["contribute prometheus/web.jobs.yml", "contribute grafana/flask_app.json"]
+    assert (machine.contributions / "prometheus" / "web.jobs.yml").read_text() == "a job"
+    assert (machine.contributions / "prometheus" / "web.jobs.yml").stat().st_mode & 0o777 == 0o400
+    assert machine.contributions.stat().st_mode & 0o777 == 0o700
+    assert not machine.run(contributions=[JOB, BOARD])["changed"]
+    assert machine.run(contributions=[BOARD])["actions"] == ["withdraw prometheus/web.jobs.yml"]
+    assert "withdraw grafana/flask_app.json" in machine.run(state="absent", contributions=[BOARD])["actions"]
+    assert not (machine.contributions / "grafana" / "flask_app.json").exists()
+
+
+def test_check_mode_contributes_nothing(machine: Machine) -> None:
+    machine.run()
+    result = machine.run(check_mode=True, contributions=[JOB])
+    assert result["actions"] == ["contribute prometheus/web.jobs.yml"]
+    assert result["diff"][-1]["after"] == "a job"
+    assert not machine.contributions.exists()
+
+
+def test_a_password_among_the_contributions_is_hidden(machine: Machine) -> None:
+    contribution = {"reader": "prometheus", "ext": "password", "secret": SECRET}
+    result = machine.run(contributions=[contribution])
+    assert SECRET not in json.dumps(result)
+    assert (machine.contributions / "prometheus" / "web.password").read_text() == SECRET
+
+
+def test_what_two_services_share_goes_with_the_last(machine: Machine) -> None:
+    path = machine.contributions / "grafana" / "flask_app.json"
+    machine.run(contributions=[BOARD])
+    other = {"name": "shop", "contributions_directory": str(machine.contributions)}
+    machine.run_module("contributions", programs=machine.bin, contributions=[BOARD], **other)
+    machine.run(contributions=[])
+    assert path.exists()
+    machine.run_module("contributions", programs=machine.bin, state="absent", **other)
+    assert not path.exists()
+
+
+class WithReader(Machine):
+    """The machine with the reader `web` deployed, for which others leave files."""
+
+    def deploy(self, **given: Any) -> dict[str, Any]:
+        return self.run(contributions_uid=os.getuid(), **given)
+
+    def leave(self, content: str | None, owner: str = "app") -> dict[str, Any]:
+        (self.bin / "told").write_text("")
+        items = [{"reader": "web", "ext": "rules.yml", "content": content}] if content is not None else []
+        return self.run_module(
+            "contributions",
+            programs=self.bin,
+            name=owner,
+            contributions=items,
+            contributions_directory=str(self.contributions),
+        )
+
+
+@pytest.fixture
+def reader(tmp_path: Path, run_module: Any) -> WithReader:
+    return WithReader(tmp_path, run_module)
+
+
+def test_a_reader_checks_and_loads_what_is_left_for_it(reader: WithReader) -> None:
+    reader.deploy()
+    result = reader.leave("a rule")
+    assert result["actions"] == ["contribute web/app.rules.yml", "reload web"]
+    assert any(" run --rm " in line and line.endswith(" web -t") is False for line in reader.told())
+    assert f"exec {reader.containers[0]['Id']} web -s reload" in reader.told()
+    assert not reader.leave("a rule")["changed"]
+    assert not reader.deploy()["changed"]
+    assert reader.leave(None)["actions"] == ["withdraw web/app.rules.yml", "reload web"]
+
+
+def test_what_waited_is_loaded_by_the_readers_own_run(reader: WithReader) -> None:
+    reader.leave("a rule")
+    assert reader.deploy()["changed"]
+    assert not reader.leave("a rule")["changed"]
+    found = reader.containers
+    found[0]["State"]["Status"] = "exited"
+    reader.answer(containers=found)
+    assert reader.leave("another")["actions"] == ["contribute web/app.rules.yml"]
+    assert reader.deploy()["actions"] == ["start"]
+    assert not reader.deploy()["changed"]
+
+
+def test_an_interrupted_load_is_caught_up_by_whoever_comes(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    index = reader.contributions / "web.json"
+    noted = json.loads(index.read_text())
+    for mend in (lambda: reader.leave("a rule"), reader.deploy):
+        index.write_text(json.dumps({**noted, "applied": "before"}))
+        assert "reload" in mend()["actions"][-1]
+        assert not reader.leave("a rule")["changed"]
+
+
+def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    reader.answer(run_code=1, run_output="/etc/web/contributions/app.rules.yml: bad expression")
+    result = reader.leave("bad")
+    assert "contributions: app.rules.yml of the service app: web refuses what is contributed: " in result["msg"]
+    path = reader.contributions / "web" / "app.rules.yml"
+    assert path.read_text() == "a rule"
+    assert not any(line.startswith("exec") for line in reader.told())
+    reader.answer(run_code=0)
+    assert reader.leave("a rule")["changed"] is False
+    assert reader.leave("good")["changed"]
+
+
+def test_a_reader_that_goes_leaves_what_waits_for_its_return(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    reader.deploy(state="absent")
+    assert (reader.contributions / "web" / "app.rules.yml").exists()
+    assert not reader.leave("a rule")["changed"]
+    assert reader.leave("another")["actions"] == ["contribute web/app.rules.yml"]
+    reader.deploy()
+    assert not reader.leave("another")["changed"]

@@ -1,0 +1,310 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""A plan carried out: files written, proven, switched; and what was there before put back when the new fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import typing as t
+
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import (
+    Store,
+    reload_containers,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory, Previous
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    COMPOSE_FILE,
+    CONFIGURATION_LABEL,
+    LOG_LINES,
+    STATE_FILE,
+    Container,
+    File,
+    Plan,
+    ServiceError,
+    State,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, settings_of
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
+
+POLL_SECONDS = 0.3
+# A container without a health check is well when it has not ended for so long.
+STEADY_SECONDS = 5
+ENDED_TIMES = 2
+
+
+class Failed(Exception):
+    """The container ended, restarts, or is unhealthy."""
+
+
+class StillStarting(Exception):
+    """The container is neither well nor failed when the time is over."""
+
+
+class Applier:
+    """Carries out a plan, and puts back what worked when the new proves wrong."""
+
+    def __init__(self, params: dict[str, t.Any], directory: Directory, engine: Engine, store: Store) -> None:
+        self.params = params
+        self.directory = directory
+        self.engine = engine
+        self.store = store
+        self.originals: dict[str, FileState | None] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the service."""
+        return self.params["name"]
+
+    def apply(self, plan: Plan, files: list[File], state: State, containers: list[Container]) -> None:
+        """Bring the service to the wanted state.
+
+        :raises ServiceError: it cannot be done; the sentence says why, and what runs now.
+        """
+        for file in files:
+            if file.content is None and self.directory.read(file.dest) is None:
+                raise ServiceError(
+                    f"files: {file.dest} has no content and does not exist in {self.directory.path}: "
+                    "make it before the service, or give its content."
+                )
+        if plan.recreate:
+            self._provide(plan)
+        previous = self.directory.load_previous()
+        fresh = plan.recreate and worked(state, containers) and not is_of(previous, self.name, containers)
+        if fresh:
+            previous = self.directory.current(containers[0].image, state)
+            self.directory.keep_previous(previous)
+        try:
+            self._write(plan, state)
+            self._prove(plan)
+        except BaseException:
+            self._restore()
+            if fresh:
+                self.directory.forget_previous()
+            raise
+        applied = State(
+            plan.reload_hash,
+            plan.secrets_mark,
+            tuple(sorted(file.dest for file in files if file.content is not None)),
+            state.healthy,
+            state.settings,
+        )
+        if plan.resume and not plan.recreate:
+            self.engine.run("unpause", *(container.id for container in containers if container.state == "paused"))
+        if plan.recreate or plan.start or plan.wait:
+            self._switch(plan, applied, previous, containers)
+        if plan.reload:
+            self._reload(state)
+        running = self.engine.containers()
+        healthy = tuple(container.id for container in running)
+        self.directory.save_state(dataclasses.replace(applied, healthy=healthy, settings=settings_of(running)))
+        self.directory.forget_previous()
+        if plan.recreate:
+            build = self.params["build"]
+            self.engine.prune(self.params["definition"]["image"], build["keep"] if build else 2, built=bool(build))
+
+    def _provide(self, plan: Plan) -> None:
+        document = plan.compose.content if plan.compose else None
+        code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
+        if code:
+            raise ServiceError(f"definition: Compose refuses it: {last_line(err)}.")
+        self.engine.provide_image(self.params["definition"]["image"], self.params["build"])
+        for network in self.params["networks"]:
+            self.engine.make_network(network["name"], network["internal"])
+
+    def _write(self, plan: Plan, state: State) -> None:
+        paths = [STATE_FILE] + [file.dest for file in plan.write] + plan.remove
+        self.originals = {dest: self.directory.read(dest) for dest in paths}
+        # Saved before the secrets are: an interruption in between costs a recreation, never a secret that is not used.
+        known = tuple(sorted({*state.files, *(f.dest for f in plan.write if f.dest != COMPOSE_FILE)}))
+        self.directory.save_state(dataclasses.replace(state, secrets=plan.secrets_mark, files=known))
+        for file in plan.write:
+            self.directory.write(file.dest, FileState(file.content or b"", file.mode, file.owner, file.group))
+        for dest in plan.remove:
+            self.directory.remove(dest)
+
+    def _restore(self) -> None:
+        for dest, original in self.originals.items():
+            if original is not None:
+                self.directory.write(dest, original)
+            else:
+                self.directory.remove(dest)
+
+    def _prove(self, plan: Plan) -> None:
+        if self.params["check_command"] and (plan.recreate or plan.reload):
+            self._one_off(self.params["check_command"], "check_command: the new files are refused")
+        if plan.recreate:
+            for command in self.params["before_start"]:
+                self._one_off([str(word) for word in command], "before_start: a command failed")
+
+    def _one_off(self, command: list[str], meaning: str) -> None:
+        code, output = self.engine.one_off(command)
+        if code:
+            owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
+            raise ServiceError(
+                f'{meaning}: `{" ".join(command)}` of the service "{self.name}" ended with {code}: '
+                f"{last_line(output)}{f' (contributed: {owners})' if owners else ''}. The files are as they were before.",
+                logs=output.splitlines()[-LOG_LINES:],
+            )
+
+    def _switch(self, plan: Plan, applied: State, previous: Previous | None, containers: list[Container]) -> None:
+        """Start the new version and judge it; put the previous one back when it fails.
+
+        :raises ServiceError: it failed or is still starting.
+        """
+        previous = self._stop_for_data(previous, containers)
+        try:
+            # One with data that was never seen well may be recovering for longer than its health check allows.
+            patient = bool(self.params["volumes"]) and plan.wait and not worked(applied, containers)
+            self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
+        except StillStarting as waiting:
+            self.directory.save_state(applied)
+            raise ServiceError(
+                f'The service "{self.name}" is still starting after {self.params["wait_timeout"]} s and was left '
+                f"running ({waiting}): the next run waits for it.",
+                logs=self.engine.diagnosis()["logs"],
+            ) from None
+        except Failed as failed:
+            found = self.engine.diagnosis()
+            reason = "; ".join(part for part in (str(failed), found["reason"]) if part)
+            failure = f'The service "{self.name}" did not become healthy: {reason}'
+            if previous is None:
+                end = "It is left as it is, with its log and its data."
+                if plan.recreate and not worked(applied, containers):
+                    self.engine.run("stop", *(container.id for container in self.engine.containers()), check=False)
+                    end = (
+                        "Nothing worked before it, so it was stopped; its container, log and data are kept to look at."
+                    )
+                self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
+                raise ServiceError(f"{failure}. {end}", logs=found["logs"]) from None
+            if previous.data and previous.data != self.engine.data_seen():
+                # There is no way back from here, and the next run must not look for one.
+                self.directory.forget_previous()
+                self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
+                raise ServiceError(
+                    f"{failure}. The version before was not put back, because the new image has opened its data, which "
+                    f'an older one may no longer read: "{self.params["definition"]["image"]}" is left as it is. Correct '
+                    "what its log says and run this again, or restore the data from a backup before going back.",
+                    logs=found["logs"],
+                ) from None
+            self._put_back(plan, previous, failure, found["logs"])
+
+    def _stop_for_data(self, previous: Previous | None, containers: list[Container]) -> Previous | None:
+        """Stop the old program before another image may open its data, and note how they look then."""
+        if not previous or not self.params["volumes"] or previous.data:
+            return previous
+        if previous.image == self.engine.image_id(self.params["definition"]["image"]):
+            return previous
+        self.engine.run("stop", *(container.id for container in containers))
+        previous = dataclasses.replace(previous, data=self.engine.data_seen())
+        self.directory.keep_previous(previous)
+        return previous
+
+    def _put_back(self, plan: Plan, previous: Previous, failure: str, logs: list[str]) -> None:
+        """Start the previous version again, from its files and its image.
+
+        :raises ServiceError: always; it says why the new one failed and what runs now.
+        """
+        new_volumes = set(self.engine.volumes())
+        for dest in self.directory.load_state().files:
+            if dest not in previous.files:
+                self.directory.remove(dest)
+        for dest, file in previous.files.items():
+            self.directory.write(dest, file)
+        compose = previous.files[COMPOSE_FILE]
+        document = pinned(compose.content, self.name, previous.image)
+        self.directory.write(COMPOSE_FILE, dataclasses.replace(compose, content=document))
+        state = dataclasses.replace(previous.state, failed=plan.configuration)
+        try:
+            self._up(["--force-recreate"])
+        except (Failed, StillStarting) as second:
+            self.directory.save_state(state)
+            raise ServiceError(
+                f"{failure}. The version before was put back and does not become healthy either: {second}.",
+                logs=logs + self.engine.diagnosis()["logs"],
+            ) from None
+        running = self.engine.containers()
+        self.directory.save_state(
+            dataclasses.replace(state, healthy=tuple(one.id for one in running), settings=settings_of(running))
+        )
+        self.directory.forget_previous()
+        kept = sorted(new_volumes - set(self._volumes_of(document)))
+        also = f" The new volumes {', '.join(kept)} are kept." if kept else ""
+        raise ServiceError(f"{failure}. The version before serves again.{also}", logs=logs)
+
+    def _volumes_of(self, document: bytes) -> list[str]:
+        return [f"{self.engine.project}_{name}" for name in json.loads(document).get("volumes", {})]
+
+    def _up(self, force: list[str], patient: bool = False) -> None:
+        """Start the service and wait until it is well.
+
+        :param patient: what is unhealthy is still starting.
+        :raises Failed: it ended, restarts or is unhealthy.
+        :raises StillStarting: the time is over.
+        """
+        counts = {container.id: container.restarts for container in self.engine.containers()}
+        words = ["--detach", "--no-build", "--remove-orphans"]
+        code, dummy, err = self.engine.compose("up", *words, *force, check=False)
+        if code:
+            raise Failed(last_line(err))
+        begin, patience = time.monotonic(), self.params["wait_timeout"]
+        while True:
+            containers = self.engine.containers()
+            if not containers:
+                raise Failed("its container is gone")
+            for container in containers:
+                judge(container, counts.get(container.id, 0), patient)
+                # Without data nothing recovers: the engine's own word is waited for.
+                if not self.params["volumes"]:
+                    patience = max(patience, container.verdict_seconds)
+            waited = time.monotonic() - begin
+            if all(one.settled and (one.health or waited > STEADY_SECONDS) for one in containers):
+                return
+            if waited > patience:
+                raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
+            time.sleep(POLL_SECONDS)
+
+    def _reload(self, state: State) -> None:
+        try:
+            reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
+        except ServiceError as error:
+            self._restore()
+            self.directory.save_state(state)
+            end = "The files are as they were before, and the service has loaded them again."
+            try:
+                reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
+            except ServiceError as second:
+                end = f"The files are as they were before, but {second}"
+            raise ServiceError(f"{error} {end}", logs=self.engine.diagnosis()["logs"]) from None
+
+
+def worked(state: State, containers: list[Container]) -> bool:
+    """Return whether these containers are a version that was once seen healthy, or is healthy now."""
+    if not containers:
+        return False
+    return {one.id for one in containers} <= set(state.healthy) or all(one.settled for one in containers)
+
+
+def is_of(previous: Previous | None, name: str, containers: list[Container]) -> bool:
+    """Return whether the kept version is the one that these containers are."""
+    if previous is None or COMPOSE_FILE not in previous.files:
+        return False
+    labels = json.loads(previous.files[COMPOSE_FILE].content)["services"][name].get("labels", {})
+    return all(container.configuration == labels.get(CONFIGURATION_LABEL) for container in containers)
+
+
+def judge(container: Container, restarts_before: int, patient: bool) -> None:
+    """Look at a container that should become well.
+
+    :raises Failed: it ended twice, has ended for good, or is unhealthy, which the engine says only after its start.
+    """
+    ended = container.restarts - restarts_before
+    if ended >= ENDED_TIMES or (container.state == "restarting" and container.restarts >= ENDED_TIMES):
+        raise Failed("it ends again and again")
+    if container.state in ("exited", "dead"):
+        raise Failed("it has ended")
+    if container.health == "unhealthy" and not patient:
+        raise Failed("it runs and does not answer its health check")

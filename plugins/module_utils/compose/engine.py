@@ -1,0 +1,265 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""The ``docker`` program, for one Compose project."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    COMPOSE_FILE,
+    CONFIGURATION_LABEL,
+    LOG_LINES,
+    PROJECT_PREFIX,
+    Container,
+    ServiceError,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import digest
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    last_line,
+    read_file,
+    write_file,
+)
+
+HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
+
+
+@contextlib.contextmanager
+def locked(path: str) -> t.Iterator[None]:
+    """Hold the lock that is this file; another run that holds it is waited for."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def container_of(found: dict[str, t.Any]) -> Container:
+    """Return what is needed of the engine's answer about a container."""
+    state, host = found.get("State") or {}, found.get("HostConfig") or {}
+    networks = sorted((found.get("NetworkSettings") or {}).get("Networks") or {})
+    check = (found.get("Config") or {}).get("Healthcheck") or {}
+    probes = check.get("Retries", 0) * (check.get("Interval", 0) + check.get("Timeout", 0))
+    return Container(
+        id=found["Id"],
+        state=state.get("Status", ""),
+        health=(state.get("Health") or {}).get("Status", ""),
+        configuration=((found.get("Config") or {}).get("Labels") or {}).get(CONFIGURATION_LABEL, ""),
+        image=found.get("Image", ""),
+        restarts=found.get("RestartCount", 0),
+        settings=digest([[host.get(name) for name in HAND_SETTINGS], networks]),
+        verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
+    )
+
+
+class Engine:
+    """The ``docker`` program, for one Compose project.
+
+    :param images_file: where the images that this collection pulled or built are noted, so that only they are removed.
+    """
+
+    def __init__(self, module: AnsibleModule, name: str, directory: str, images_file: str) -> None:
+        self.module = module
+        self.name = name
+        self.project = PROJECT_PREFIX + name
+        self.directory = directory
+        self.images_file = images_file
+        self.program = module.get_bin_path("docker")
+
+    def run(self, *words: str, data: str | None = None, check: bool = True) -> tuple[int, str, str]:
+        """Run ``docker`` with these words.
+
+        :raises ServiceError: it is not installed, or it failed and *check* is true.
+        """
+        if not self.program:
+            raise ServiceError(
+                "Docker is not installed on this server: apply the role miniweb.stack.docker before this service."
+            )
+        code, out, err = self.module.run_command([self.program, *words], data=data)
+        if code and ("is not a docker command" in err or "unknown shorthand flag: 'f'" in err):
+            raise ServiceError(
+                "Docker's Compose v2 plugin is not installed on this server: apply the role miniweb.stack.docker."
+            )
+        if code and check:
+            raise ServiceError(
+                f"`docker {' '.join(words[:6])}` failed: {last_line(err or out)}", stdout=out, stderr=err
+            )
+        return code, out, err
+
+    def compose(self, *words: str, data: str | None = None, check: bool = True) -> tuple[int, str, str]:
+        """Run ``docker compose`` for this project, on its file or on a document given as *data*."""
+        source = "-" if data is not None else os.path.join(self.directory, COMPOSE_FILE)
+        prefix = ["compose", "--ansi", "never", "--progress", "quiet", "--project-directory", self.directory]
+        return self.run(*prefix, "--file", source, *words, data=data, check=check)
+
+    def found(self) -> list[dict[str, t.Any]]:
+        """Return what the engine says of the service's containers; one-off ones are left out."""
+        if not self.program and self.module.check_mode:
+            return []
+        labels = (
+            f"com.docker.compose.project={self.project}",
+            f"com.docker.compose.service={self.name}",
+            "com.docker.compose.oneoff=False",
+        )
+        filters = [word for label in labels for word in ("--filter", f"label={label}")]
+        ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters)[1].split()
+        if not ids:
+            return []
+        # One that is gone by now is left out of the answer, which then ends with an error.
+        return json.loads(self.run("inspect", "--type", "container", *ids, check=False)[1] or "[]")
+
+    def containers(self) -> list[Container]:
+        """Return the service's containers; none when Docker is not installed in check mode."""
+        return [container_of(found) for found in self.found()]
+
+    def image_id(self, image: str) -> str:
+        """Return the id of an image on this server; empty when it is not there."""
+        return self.run("image", "inspect", "--format", "{{.Id}}", image, check=False)[1].strip()
+
+    def provide_image(self, image: str, build: dict[str, t.Any] | None) -> None:
+        """Make sure that the image is on the server, and note it when this made or pulled it.
+
+        :raises ServiceError: the image cannot be pulled or built.
+        """
+        if self.image_id(image):
+            return
+        if build:
+            # The host's network, because a build has no user-defined network and so no working resolver of its own.
+            words = [self.program, "build", "--network", "host", "--tag", image, "--file", build["dockerfile"], "-"]
+            with open(build["archive"], "rb") as stream:
+                code, out, err = self.module.run_command(words, data=stream.read(), binary_data=True)
+            if code:
+                raise ServiceError(
+                    f'The image "{image}" of the service "{self.name}" cannot be built: {last_line(err or out)}.',
+                    logs=(out + err).splitlines()[-LOG_LINES:],
+                )
+        else:
+            code, out, err = self.run("pull", "--quiet", image, check=False)
+            if code:
+                raise ServiceError(
+                    f'The image "{image}" of the service "{self.name}" cannot be pulled ({last_line(err or out)}): '
+                    "check its name and tag, and that this server reaches its registry."
+                )
+        self._note_image(image)
+
+    def _images(self) -> dict[str, dict[str, str]]:
+        return load(read_file(self.images_file)).get("images", {})
+
+    def _save_images(self, images: dict[str, dict[str, str]]) -> None:
+        # Readable for who may remove some of them; there is no secret in it.
+        write_file(self.images_file, FileState(dump({"images": images}), 0o644))
+
+    def _note_image(self, image: str) -> None:
+        identity = self.image_id(image)
+        with locked(f"{self.images_file}.lock"):
+            images = self._images()
+            images.pop(identity, None)
+            self._save_images({**images, identity: {"reference": image, "service": self.name}})
+
+    def prune(self, image: str, keep: int, built: bool) -> None:
+        """Remove all but the newest images that this collection pulled or built for the service; those in use stay.
+
+        :param image: the reference of the image that runs.
+        :param keep: how many are kept, that one included.
+        :param built: the image was built here, so all of its repository were.
+        """
+        current = self.image_id(image)
+        with locked(f"{self.images_file}.lock"):
+            images = self._images()
+            if built:
+                repository = image.rpartition(":")[0]
+                columns = "{{.ID}} {{.Repository}}:{{.Tag}}"
+                rows = self.run("image", "ls", "--no-trunc", "--format", columns, repository)[1].split()
+                found = dict(zip(rows[::2], rows[1::2]))
+                older = {
+                    one: {"reference": tag, "service": self.name} for one, tag in found.items() if one not in images
+                }
+                images = {**older, **images}
+            own = [identity for identity, item in images.items() if item["service"] == self.name]
+            for identity in [one for one in own if one != current][: max(len(own) - keep, 0)]:
+                # The engine itself refuses to remove one that a container uses.
+                code, dummy, err = self.run("image", "rm", images[identity]["reference"], check=False)
+                if code == 0 or "No such image" in err:
+                    del images[identity]
+            if images != self._images():
+                self._save_images(images)
+        self.run("builder", "prune", "--force", "--filter", "until=168h")
+
+    def make_network(self, name: str, internal: bool) -> bool:
+        """Make sure that a network exists and return whether it was created.
+
+        :raises ServiceError: it exists and is internal where it should not be, or the other way round.
+        """
+        code, out, dummy = self.run("network", "inspect", "--format", "{{.Internal}}", name, check=False)
+        if code:
+            options = ["--internal"] if internal else []
+            self.run("network", "create", *options, name)
+            return True
+        if (out.strip() == "true") != internal:
+            raise ServiceError(
+                f'The network "{name}" exists with internal={out.strip()}, but the service "{self.name}" wants '
+                f"internal={str(internal).lower()}: make both sides equal, or stop its services and remove the network."
+            )
+        return False
+
+    def one_off(self, command: list[str]) -> tuple[int, str]:
+        """Run a command in a one-off container of the service; return its exit code and output."""
+        first, *rest = command
+        code, out, err = self.compose(
+            "run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", first, self.name, *rest, check=False
+        )
+        return code, (out + err).strip()
+
+    def execute(self, container: str, command: list[str]) -> tuple[int, str]:
+        """Run a command in a running container; return its exit code and output."""
+        code, out, err = self.run("exec", container, *command, check=False)
+        return code, (out + err).strip()
+
+    def volumes(self) -> list[str]:
+        """Return the names of the project's named volumes."""
+        return self.run("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}")[
+            1
+        ].split()
+
+    def data_seen(self) -> str:
+        """Return a hash of the names, sizes and times of all files in the project's volumes.
+
+        Another one means that a program has had the data open for writing in between.
+        """
+        names = self.volumes()
+        if not names:
+            return ""
+        seen = []
+        for root in self.run("volume", "inspect", "--format", "{{.Mountpoint}}", *names)[1].splitlines():
+            for directory, _directories, files in os.walk(root):
+                for path in (os.path.join(directory, file) for file in files):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = os.lstat(path)
+                        seen.append((path, status.st_size, status.st_mtime_ns))
+        return digest(sorted(seen))
+
+    def diagnosis(self) -> dict[str, t.Any]:
+        """Return why the service is not healthy, as far as the engine knows, and its last log lines."""
+        reasons = []
+        for found in self.found():
+            state = found.get("State") or {}
+            if found.get("RestartCount"):
+                reasons.append(f"it stopped and was restarted {found['RestartCount']} times")
+            if state.get("OOMKilled"):
+                reasons.append("it ran out of memory")
+            if state.get("Status") != "running":
+                reasons.append(f"it is {state.get('Status')} with exit code {state.get('ExitCode')}")
+            if state.get("Error"):
+                reasons.append(state["Error"])
+            probes = (state.get("Health") or {}).get("Log") or []
+            if probes and probes[-1].get("ExitCode"):
+                reasons.append(f"its health check says: {probes[-1].get('Output', '').strip() or 'nothing'}")
+        out = self.compose("logs", "--no-color", "--no-log-prefix", "--tail", str(LOG_LINES), check=False)[1]
+        return {"reason": "; ".join(reasons), "logs": out.splitlines()}

@@ -1,0 +1,118 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""What a Compose service is made of: its files, its containers, and what earlier runs noted."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+PROJECT_PREFIX = "miniweb-"
+BASE_DIRECTORY = "/opt/miniweb"
+CONFIGURATION_LABEL = "miniweb.stack.configuration"
+STATE_FILE = "state.json"
+PREVIOUS_FILE = "previous.json"
+COMPOSE_FILE = "compose.yaml"
+SECRETS_DIRECTORY = "secrets"
+LOG_LINES = 30
+
+
+class ServiceError(Exception):
+    """The service cannot be brought to the wanted state; the message says why in one sentence."""
+
+    def __init__(self, message: str, **details: t.Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file below the service's directory. Content None: it is made by something else."""
+
+    dest: str
+    content: bytes | None
+    mode: int = 0o644
+    owner: int = 0
+    group: int = 0
+    reload: bool = False
+    secret: bool = False
+    sensitive: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container of the service as the engine reports it.
+
+    :param health: the engine's word: healthy, unhealthy, starting; empty without a health check.
+    :param settings: hash of what can be changed by hand: limits, restart policy, networks.
+    :param verdict_seconds: after its start the engine calls it healthy or unhealthy within so many seconds.
+    """
+
+    id: str
+    state: str
+    health: str = ""
+    configuration: str = ""
+    image: str = ""
+    restarts: int = 0
+    settings: str = ""
+    verdict_seconds: float = 0
+
+    @property
+    def settled(self) -> bool:
+        """Running, and healthy or without a health check."""
+        return self.state == "running" and self.health in ("", "healthy")
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What earlier runs applied and saw.
+
+    :param reload: hash of the files that a reload reads.
+    :param secrets: random mark that changes with any secret.
+    :param files: what this module wrote, secrets included.
+    :param healthy: ids of the containers that were last seen healthy, and their settings.
+    :param failed: hash of the configuration that was last put back.
+    """
+
+    reload: str = ""
+    secrets: str = ""
+    files: tuple[str, ...] = ()
+    healthy: tuple[str, ...] = ()
+    settings: str = ""
+    failed: str = ""
+
+
+@dataclasses.dataclass
+class Plan:
+    """The difference between what runs and what should run."""
+
+    write: list[File] = dataclasses.field(default_factory=list)
+    remove: list[str] = dataclasses.field(default_factory=list)
+    recreate: bool = False
+    force: bool = False
+    start: bool = False
+    resume: bool = False
+    wait: bool = False
+    reload: bool = False
+    by_hand: bool = False
+    secrets_mark: str = ""
+    reload_hash: str = ""
+    configuration: str = ""
+    compose: File | None = None
+
+    @property
+    def actions(self) -> list[str]:
+        """The plan in words."""
+        words = [f"write {file.dest}" for file in self.write]
+        words += [f"remove {dest}" for dest in self.remove]
+        if self.recreate:
+            word = "recreate" if self.force else "create"
+            words.append(f"{word}: it was changed by hand" if self.by_hand else word)
+        elif self.start:
+            words.append("start")
+        elif self.reload:
+            words.append("reload")
+        if self.resume and not self.recreate:
+            words.append("resume")
+        return words

@@ -1,0 +1,233 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""What should run, compared with what runs; without a look at the server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets as random_source
+import typing as t
+
+from ansible.module_utils.common.text.converters import to_text
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    COMPOSE_FILE,
+    CONFIGURATION_LABEL,
+    PREVIOUS_FILE,
+    PROJECT_PREFIX,
+    SECRETS_DIRECTORY,
+    STATE_FILE,
+    Container,
+    File,
+    Plan,
+    ServiceError,
+    State,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
+
+SERVICE_DEFAULTS: dict[str, t.Any] = {
+    "restart": "unless-stopped",
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "read_only": True,
+    "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
+}
+
+
+def literal(value: t.Any) -> t.Any:
+    """Return the value with every ``$`` escaped, so that Compose interpolates nothing."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return value
+
+
+def digest(value: t.Any) -> str:
+    """Return a short stable hash of a JSON-like value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def content_hash(content: bytes | None) -> str:
+    """Return the hash of a file's content; empty for a file that does not exist."""
+    return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+def described_files(params: dict[str, t.Any]) -> list[File]:
+    """Return the files and secrets of the module's parameters.
+
+    :raises ServiceError: a path, mode or name cannot be used.
+    """
+    files = []
+    for item in params["files"]:
+        dest = item["dest"]
+        reserved = dest in (COMPOSE_FILE, STATE_FILE, PREVIOUS_FILE) or dest.split("/")[0] == SECRETS_DIRECTORY
+        if dest.startswith("/") or os.path.normpath(dest) != dest or dest.startswith("..") or reserved:
+            raise ServiceError(
+                f'files: "{dest}" cannot be used as dest; give a plain path relative to the service\'s directory, '
+                f"other than {COMPOSE_FILE}, {STATE_FILE}, {PREVIOUS_FILE} and {SECRETS_DIRECTORY}/."
+            )
+        if not re.fullmatch(r"0?[0-7]{3}", item["mode"]):
+            raise ServiceError(f'files: mode "{item["mode"]}" of {dest} is not an octal number such as "0644".')
+        if item["reload"] and not (params["reload_command"] or params["reload_proof"]):
+            raise ServiceError(f"files: {dest} has reload: true, but neither reload_command nor reload_proof is set.")
+        content = None if item["content"] is None else item["content"].encode()
+        given = (int(item["mode"], 8), item["owner"], item["group"], item["reload"])
+        files.append(File(dest, content, *given, sensitive=item["sensitive"]))
+    for item in params["secrets"]:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", item["name"]):
+            raise ServiceError(
+                f'secrets: name "{item["name"]}" may only have letters, digits, ".", "_" and "-", and begins with '
+                "a letter or digit."
+            )
+        dest = f"{SECRETS_DIRECTORY}/{item['name']}"
+        files.append(File(dest, item["content"].encode(), 0o400, item["owner"], item["owner"], secret=True))
+    seen: set[str] = set()
+    for file in files:
+        if file.dest in seen:
+            raise ServiceError(f'files: "{file.dest}" is described twice; give every file and secret once.')
+        seen.add(file.dest)
+    return files
+
+
+def compose_document(
+    name: str,
+    definition: dict[str, t.Any],
+    networks: list[dict[str, t.Any]],
+    volumes: list[str],
+    secret_names: list[str],
+    configuration: str = "",
+) -> dict[str, t.Any]:
+    """Return the Compose file of the service.
+
+    :param configuration: hash that is put into the service's label; empty while the hash itself is computed.
+    """
+    service = {**SERVICE_DEFAULTS, **literal(definition)}
+    if networks and "networks" not in service:
+        service["networks"] = [network["name"] for network in networks]
+    if secret_names:
+        service["secrets"] = secret_names
+    if configuration:
+        labels = service.get("labels") or {}
+        if isinstance(labels, list):
+            labels = dict(label.partition("=")[::2] for label in labels)
+        service["labels"] = {**labels, CONFIGURATION_LABEL: configuration}
+    document: dict[str, t.Any] = {"name": PROJECT_PREFIX + name, "services": {name: service}}
+    if networks:
+        document["networks"] = {n["name"]: {"name": n["name"], "external": True} for n in networks}
+    if volumes:
+        document["volumes"] = {volume: {} for volume in volumes}
+    if secret_names:
+        document["secrets"] = {secret: {"file": f"./{SECRETS_DIRECTORY}/{secret}"} for secret in secret_names}
+    return document
+
+
+def pinned(document: bytes, name: str, image: str) -> bytes:
+    """Return a Compose file in which the service's image is named by its id, which no registry can change."""
+    value = json.loads(document)
+    value["services"][name]["image"] = image
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def differs(file: File, found: FileState | None) -> bool:
+    """Return whether the file on the server is not as described."""
+    if file.content is None:
+        return False
+    return found is None or found != FileState(file.content, file.mode, file.owner, file.group)
+
+
+def make_plan(
+    params: dict[str, t.Any],
+    files: list[File],
+    found: dict[str, FileState],
+    state: State,
+    containers: list[Container],
+) -> Plan:
+    """Compare what should run with what runs.
+
+    :param files: all files and secrets that are described.
+    :param found: the files that exist on the server, by their path in the service's directory.
+    :param containers: the service's containers, one-off ones excluded.
+    """
+    plan = Plan(secrets_mark=state.secrets)
+    plan.write = [file for file in files if differs(file, found.get(file.dest))]
+    described = {file.dest for file in files}
+    plan.remove = sorted(dest for dest in state.files if dest not in described and dest in found)
+    secret_names = sorted(os.path.basename(file.dest) for file in files if file.secret)
+    # The mark is random so that no label carries anything derived from a secret.
+    if secret_names and (not state.secrets or any(file.secret for file in plan.write)):
+        plan.secrets_mark = random_source.token_hex(8)
+
+    def hash_of(file: File) -> str:
+        if file.content is not None:
+            return content_hash(file.content)
+        return content_hash(found[file.dest].content if file.dest in found else None)
+
+    reloadable = {file.dest: hash_of(file) for file in files if file.reload and not file.secret}
+    fixed = {file.dest: [hash_of(file), file.mode] for file in files if not file.reload and not file.secret}
+    arguments = (params["name"], params["definition"], params["networks"], params["volumes"], secret_names)
+    plan.configuration = digest([compose_document(*arguments), fixed, plan.secrets_mark if secret_names else ""])
+    plan.reload_hash = digest(reloadable)
+
+    document = json.dumps(compose_document(*arguments, plan.configuration), indent=2) + "\n"
+    plan.compose = File(COMPOSE_FILE, document.encode(), 0o600)
+    if differs(plan.compose, found.get(COMPOSE_FILE)):
+        plan.write.append(plan.compose)
+
+    _compare_containers(plan, state, containers, bool(params["volumes"]))
+    return plan
+
+
+def settings_of(containers: list[Container]) -> str:
+    """Return one hash of the settings of all containers of a service."""
+    return digest(sorted(container.settings for container in containers))
+
+
+def _compare_containers(plan: Plan, state: State, containers: list[Container], has_data: bool) -> None:
+    """Decide what happens to the containers.
+
+    One that holds data and was never seen healthy may still be recovering: it is waited for, not replaced.
+    """
+    seen_healthy = {container.id for container in containers} <= set(state.healthy)
+    unhealthy = any(container.health == "unhealthy" for container in containers)
+    plan.by_hand = bool(containers) and seen_healthy and state.settings not in ("", settings_of(containers))
+    plan.force = plan.by_hand or (unhealthy and (seen_healthy or not has_data))
+    plan.recreate = (
+        plan.force or not containers or any(container.configuration != plan.configuration for container in containers)
+    )
+    plan.resume = any(container.state == "paused" for container in containers)
+    plan.start = not plan.recreate and any(container.state not in ("running", "paused") for container in containers)
+    plan.wait = not plan.recreate and not plan.start and not all(container.settled for container in containers)
+    plan.reload = not plan.recreate and not plan.start and plan.reload_hash != state.reload
+    if containers and plan.recreate:
+        plan.force = True
+
+
+def text_diff(plan: Plan, found: dict[str, FileState], directory: str) -> list[dict[str, str]]:
+    """Return Ansible's diff of the plan; secrets are only named."""
+
+    def readable(content: bytes) -> str:
+        return to_text(content, errors="surrogate_or_replace")
+
+    result = []
+    for file in plan.write:
+        path, before = os.path.join(directory, file.dest), found.get(file.dest)
+        if file.secret or file.sensitive:
+            old, new = ("(a secret)\n" if before else ""), "(another secret)\n"
+        else:
+            old, new = (readable(before.content) if before else ""), readable(file.content or b"")
+        if old == new and before:
+            old = f"mode {before.mode:04o}, owner {before.owner}, group {before.group}\n"
+            new = f"mode {file.mode:04o}, owner {file.owner}, group {file.group}\n"
+        result.append({"before_header": path, "after_header": path, "before": old, "after": new})
+    for dest in plan.remove:
+        path = os.path.join(directory, dest)
+        secret = dest.startswith(SECRETS_DIRECTORY + "/")
+        before = "(a secret)\n" if secret else readable(found[dest].content)
+        result.append({"before_header": path, "after_header": path, "before": before, "after": ""})
+    return result

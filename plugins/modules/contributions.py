@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Leave files for services that read contributions."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: contributions
+short_description: Leave files for services that read contributions
+version_added: 1.1.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Does for what is no container, such as a program under systemd, what O(miniweb.stack.compose_service#module:contributions)
+    does for a Compose service.
+options:
+  name:
+    description: Who owns the files. Their names begin with it.
+    type: str
+    required: true
+  state:
+    description: V(absent) removes all that the owner has left.
+    type: str
+    choices: [present, absent]
+    default: present
+  contributions:
+    description:
+      - What is left, as files C(<contributions_directory>/<reader>/<name>.<ext>). Those of an earlier run that are no longer
+        listed go away.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      reader:
+        description: Name of the service that reads it.
+        type: str
+        required: true
+      ext:
+        description: End of the file's name. What ends with C(password) is hidden in diffs.
+        type: str
+        required: true
+      content:
+        description: Content of the file.
+        type: str
+      secret:
+        description: Content of the file when it is a secret.
+        type: str
+      source:
+        description: A file relative to C(/opt/miniweb/<name>) whose content it is.
+        type: str
+      shared:
+        description: First part of the file's name, instead of O(name), for a file that several bring.
+        type: str
+  contributions_directory:
+    description: Where all contributions of the server are.
+    type: path
+    default: /opt/miniweb/contributions
+attributes:
+  check_mode:
+    support: full
+    description: Predicts every change without making one.
+  diff_mode:
+    support: full
+    description: Shows the files that change. For passwords it says only that they change.
+  idempotent:
+    support: full
+    description: A second run with the same input changes nothing.
+"""
+
+EXAMPLES = r"""
+- name: Let Prometheus ask the responder
+  miniweb.stack.contributions:
+    name: alert_responder
+    contributions:
+      - reader: prometheus
+        ext: jobs.yml
+        content: |
+          scrape_configs:
+            - job_name: alert_responder
+              static_configs:
+                - targets: [host.docker.internal:9095]
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, in words and in order.
+  returned: always
+  type: list
+  elements: str
+  sample: ["contribute prometheus/alert_responder.jobs.yml", "reload prometheus"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "contributions": CONTRIBUTION_SPEC,
+            "contributions_directory": {"type": "path", "default": "/opt/miniweb/contributions"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = Service(module).contribute_only()
+    except ServiceError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

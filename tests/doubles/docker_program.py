@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""A double of the `docker` program: it keeps one service's container in a file, and fails as its image is told to.
+
+Beside it lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in
+`behaviour` by the image's id: healthy, restarts, unhealthy, starting, exits, plain (no health check), taken (no port for it);
+"healthy once" is healthy for the first container, and restarts for later ones.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LABEL = "miniweb.stack.configuration"
+HEALTHCHECK = {"StartPeriod": 0, "Interval": 0, "Timeout": 0, "Retries": 3}
+
+
+def container(engine, document, name):
+    service = document["services"][name]
+    image = engine["images"].get(service["image"], service["image"])
+    engine["count"] += 1
+    behaviour = engine["behaviour"].get(image, "healthy")
+    state, health, restarts = {
+        "healthy": ("running", "healthy", 0),
+        "restarts": ("restarting", "starting", 2),
+        "unhealthy": ("running", "unhealthy", 0),
+        "starting": ("running", "starting", 0),
+        "exits": ("exited", "starting", 0),
+        "plain": ("running", "", 0),
+    }[behaviour]
+    if image in engine["opens_data"]:
+        (Path(engine["volume"]) / "opened").write_text(image)
+    return {
+        "Id": f"{engine['count']:012d}",
+        "Image": image,
+        "RestartCount": restarts,
+        "State": {
+            "Status": state,
+            "ExitCode": 3 if restarts else 0,
+            **({"Health": {"Status": health}} if health else {}),
+        },
+        "Config": {"Labels": service.get("labels", {}), "Healthcheck": HEALTHCHECK},
+        "HostConfig": {"Memory": service.get("mem_limit", 0)},
+        "NetworkSettings": {"Networks": {name: {} for name in service.get("networks", [])}},
+    }
+
+
+def up(engine, words, path):
+    document = json.loads(Path(path).read_text())
+    (name,) = document["services"]
+    found = engine["containers"]
+    label = document["services"][name]["labels"][LABEL]
+    image = engine["images"].get(document["services"][name]["image"], document["services"][name]["image"])
+    if engine["behaviour"].get(image) == "taken":
+        engine["containers"] = []
+        return 1, "", "Bind for 0.0.0.0:80 failed: port is already allocated"
+    if not found or "--force-recreate" in words or found[0]["Config"]["Labels"].get(LABEL) != label:
+        engine["containers"] = [container(engine, document, name)]
+    elif found[0]["State"]["Status"] not in ("running", "restarting"):
+        engine["containers"] = [{**container(engine, document, name), "Id": found[0]["Id"]}]
+    return 0, "", ""
+
+
+def answer(engine, words):
+    text = " ".join(words)
+    if words[0] == "ps":
+        return 0, "\n".join(one["Id"] for one in engine["containers"]), ""
+    if words[:2] == ["image", "inspect"]:
+        image = words[-1]
+        known = image in engine["images"] or image in engine["images"].values()
+        return (0, engine["images"].get(image, image), "") if known else (1, "", "No such image")
+    if words[:2] == ["image", "ls"]:
+        rows = [f"{identity} {tag}" for tag, identity in engine["images"].items() if tag.startswith(words[-1] + ":")]
+        return 0, "\n".join(rows), ""
+    if words[:2] == ["image", "rm"]:
+        engine["images"].pop(words[-1], None)
+        return 0, "", ""
+    if words[0] == "inspect":
+        return 0, json.dumps([one for one in engine["containers"] if one["Id"] in words]), ""
+    if words[0] == "pull":
+        if words[-1] not in engine["pullable"]:
+            return 1, "", "manifest unknown."
+        engine["images"][words[-1]] = engine["pullable"][words[-1]]
+        return 0, "", ""
+    if words[0] == "build":
+        engine["images"][words[words.index("--tag") + 1]] = f"sha256:built-{len(engine['images'])}"
+        return 0, "", ""
+    if words[0] == "volume":
+        if words[1] == "ls":
+            return 0, "miniweb-web_data" if engine["volume"] else "", ""
+        return 0, engine["volume"] if words[1] == "inspect" else "", ""
+    if words[0] in ("stop", "unpause"):
+        for one in engine["containers"]:
+            one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
+        return 0, "", ""
+    if words[0] == "rm":
+        engine["containers"] = []
+        return 0, "", ""
+    if words[0] == "exec":
+        return engine["exec_code"], engine["exec_output"], ""
+    if words[0] == "compose":
+        path = words[words.index("--file") + 1]
+        if "up" in words:
+            return up(engine, words, path)
+        if "run" in words:
+            return engine["run_code"], engine["run_output"], ""
+        if "logs" in words:
+            return 0, "the last words", ""
+        if "config" in words:
+            json.load(sys.stdin)
+            return 0, "", ""
+    return 0, "", "" if words[0] in ("network", "builder") else f"unexpected: {text}"
+
+
+def main():
+    words = sys.argv[1:]
+    with (HERE / "told").open("a") as told:
+        print(*words, file=told)
+    state = HERE / "engine.json"
+    engine = json.loads(state.read_text())
+    code, out, err = answer(engine, words)
+    state.write_text(json.dumps(engine))
+    print(out)
+    print(err, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
