@@ -6,52 +6,64 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
+import role_rules
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLE = ROOT / "roles/prometheus"
-RUNBOOKS = sorted((ROOT / "docs/runbooks").glob("*.md"))
+ROLES = role_rules.roles()
+RUNBOOKS = sorted((ROOT / "roles").glob("*/runbooks/*.md"))
 SECTIONS = ["What it means", "How to look", "What to do"]
+each_runbook = pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
 
 
-def rules(**given: str) -> list[dict[str, Any]]:
-    environment = jinja2.Environment(
-        variable_start_string="<<", variable_end_string=">>", undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = environment.from_string((ROLE / "templates/rules.yml.j2").read_text())
-    text = template.render(yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | given)
-    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
-
-
-def alerts(**given: str) -> dict[str, dict[str, Any]]:
-    return {rule["alert"]: rule for rule in rules(**given) if "alert" in rule}
+def alerts() -> list[tuple[Path, str, dict[str, Any]]]:
+    """Role, name and rule of every alert."""
+    return [(role, name, rule) for role in ROLES for name, rule in role_rules.alerts(role).items()]
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    assert {runbook.stem for runbook in RUNBOOKS} == set(alerts())
+    assert set(RUNBOOKS) == {role / f"runbooks/{name}.md" for role, name, _ in alerts()}
 
 
-def test_alerts_lead_to_their_runbook() -> None:
-    for name, alert in alerts(prometheus_runbook_url="https://docs.example.com/").items():
-        assert alert["annotations"]["runbook_url"] == f"https://docs.example.com/{name}.md"
+def test_no_two_roles_have_an_alert_of_the_same_name() -> None:
+    names = [name for _, name, _ in alerts()]
+    assert len(set(names)) == len(names)
 
 
-def test_runbooks_are_looked_for_where_the_collection_is() -> None:
+def test_alerts_lead_to_the_runbook_where_the_collection_is() -> None:
     repository = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
-    for alert in alerts().values():
-        assert alert["annotations"]["runbook_url"].startswith(f"{repository}/docs/runbooks/")
+    for role, name, alert in alerts():
+        assert alert["annotations"]["runbook_url"] == f"{repository}/roles/{role.name}/runbooks/{name}.md"
 
 
 def test_alerts_say_what_is_wrong_and_how_bad_it_is() -> None:
-    for name, alert in alerts().items():
+    for _, name, alert in alerts():
         assert alert["labels"]["severity"] in {"critical", "warning", "none"}, name
         assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}, name
         assert len(alert["annotations"]["summary"]) <= 120, name
 
 
-@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
+def test_alerts_say_what_they_explain() -> None:
+    labels = {name: alert["labels"] for _, name, alert in alerts()}
+    assert {name for name, own in labels.items() if own.get("explains", "cause") not in {"instance", "cause"}} == set()
+    explained = {own.get("cause") for own in labels.values() if own.get("explains") == "cause"}
+    assert {own["cause"] for own in labels.values() if "cause" in own} == explained, "an alert explains each cause"
+
+
+def test_rules_ask_for_their_own_job_only() -> None:
+    asked = {role.name: set(re.findall(r'job(?:=|!=|=~|!~)"(.*?)"', role_rules.text(role))) for role in ROLES}
+    jobs = {
+        role.name: {
+            job["name"].replace("{{ flask_app_name }}", "app")
+            for job in yaml.safe_load((role / "meta/service.yml").read_text())["jobs"]
+        }
+        for role in ROLES
+    }
+    assert asked == jobs
+
+
+@each_runbook
 def test_runbooks_say_what_it_means_how_to_look_and_what_to_do(runbook: Path) -> None:
     text = runbook.read_text()
     assert text.startswith(f"# {runbook.stem}\n")
@@ -61,22 +73,17 @@ def test_runbooks_say_what_it_means_how_to_look_and_what_to_do(runbook: Path) ->
     assert "```promql\n" in text
 
 
-@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
+@each_runbook
 def test_links_of_runbooks_lead_somewhere(runbook: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", runbook.read_text()):
         assert (runbook.parent / link).is_file(), link
 
 
-@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
+@each_runbook
 def test_variables_in_runbooks_exist(runbook: Path) -> None:
-    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
-    known = {name for role in roles for name in yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text())}
+    known = {
+        name for path in (ROOT / "roles").glob("*/defaults/main.yml") for name in role_rules.defaults(path.parents[1])
+    }
+    roles = {path.name for path in (ROOT / "roles").iterdir()}
     named = set(re.findall(r"`([a-z_]+)`", runbook.read_text()))
     assert {name for name in named if name.startswith(tuple(f"{role}_" for role in roles))} - known == set()
-
-
-def test_the_documentation_lists_every_alert_and_recording_rule() -> None:
-    text = (ROOT / "docs/monitoring.md").read_text()
-    listed = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", text, flags=re.MULTILINE)
-    assert dict(listed) == {name: alert["labels"]["severity"] for name, alert in alerts().items()}
-    assert [rule["record"] for rule in rules() if "record" in rule and f"`{rule['record']}`" not in text] == []

@@ -1,0 +1,51 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Jinja test: is this a duration as Prometheus writes it?"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: duration
+short_description: Is this a duration as Prometheus writes it
+version_added: 1.0.0
+author: miniweb.stack maintainers (@miniweb)
+description:
+  - Says whether Prometheus and Alertmanager can read a duration, which is one or more whole numbers, each with a unit,
+    from the largest unit to the smallest.
+options:
+  _input:
+    description: The duration. Units are C(y), C(w), C(d), C(h), C(m), C(s) and C(ms).
+    type: raw
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Check the duration
+  ansible.builtin.assert:
+    that: prometheus_scrape_interval is miniweb.stack.duration
+"""
+
+RETURN = r"""
+_value:
+  description: True for C(15s), C(1h30m) or C(15d); false for a number without a unit, C(1.5h) or an empty text.
+  type: bool
+"""
+
+import re
+import typing as t
+
+DURATION = re.compile(r"(?=.)(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?", re.ASCII)
+
+
+def duration(value: t.Any) -> bool:
+    """Return whether the value is a duration."""
+    return isinstance(value, str) and DURATION.fullmatch(value) is not None
+
+
+class TestModule:
+    """The tests of this file."""
+
+    def tests(self) -> dict[str, t.Callable[..., bool]]:
+        """Return them by name."""
+        return {"duration": duration}

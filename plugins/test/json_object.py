@@ -1,0 +1,55 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Jinja test: is this a JSON object?"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: json_object
+short_description: Is this a JSON object
+version_added: 1.1.0
+author: miniweb.stack maintainers (@miniweb)
+description:
+  - Says whether a text is an object in JSON. A dictionary is one, too, since Ansible before 2.19 makes one of such a
+    text.
+options:
+  _input:
+    description: The text, or a dictionary.
+    type: raw
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Check the dashboard
+  ansible.builtin.assert:
+    that: grafana_dashboard is miniweb.stack.json_object
+"""
+
+RETURN = r"""
+_value:
+  description: True for an object. False for anything else, JSON or not.
+  type: bool
+"""
+
+import json
+import typing as t
+from collections.abc import Mapping
+
+
+def json_object(value: t.Any) -> bool:
+    """Return whether the value is a dictionary or the JSON text of one."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
+    return isinstance(value, Mapping)
+
+
+class TestModule:
+    """The tests of this file."""
+
+    def tests(self) -> dict[str, t.Callable[..., bool]]:
+        """Return them by name."""
+        return {"json_object": json_object}

@@ -1,0 +1,82 @@
+"""The part of docs/monitoring.md about each service, made of what its role brings: jobs, alerts and recording rules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import role_rules
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/monitoring.md"
+MARKER = "<!-- services -->\n"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def meaning(runbook: str) -> str:
+    """The first sentence of a runbook's section What it means."""
+    section = runbook.split("## What it means\n", 1)[1].split("\n## ", 1)[0]
+    words = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(section.split()))
+    return re.split(r"(?<=[.!?]) (?=[A-Z`])", words)[0].rstrip(".")
+
+
+def jobs(role: Path) -> list[str]:
+    """What Prometheus measures of the role's services, as its meta/service.yml says."""
+    path = role / "meta/service.yml"
+    found = yaml.safe_load(path.read_text()).get("jobs", []) if path.is_file() else []
+    return [
+        f"Job `{jinja2.Template(job['name']).render(role_rules.defaults(role))}`: {job['what']}. Metrics: {job['metrics']}."
+        for job in found
+    ]
+
+
+def alerts(role: Path) -> list[str]:
+    """The alerts of the role as a Markdown table."""
+    rows = ["| alert | severity | meaning | thresholds |", "| --- | --- | --- | --- |"]
+    values, thresholds = role_rules.defaults(role), role_rules.thresholds(role)
+    for name, alert in role_rules.alerts(role).items():
+        link = f"[{name}](../roles/{role.name}/runbooks/{name}.md)"
+        said = cell(meaning((role / f"runbooks/{name}.md").read_text()))
+        variables = ", ".join(cell(f"`{variable}: {values[variable]}`") for variable in thresholds[name])
+        rows.append(f"| {link} | {alert['labels']['severity']} | {said} | {variables} |")
+    return rows if len(rows) > 2 else []
+
+
+def recordings(role: Path) -> list[str]:
+    """The recording rules of the role as a Markdown table."""
+    meanings = role_rules.meanings(role)
+    names = [rule["record"] for rule in role_rules.rules(role) if "record" in rule]
+    rows = [f"| `{name}` | {cell(meanings[name])} |" for name in names]
+    return ["| recording rule | meaning |", "| --- | --- |", *rows] if rows else []
+
+
+def section(role: Path) -> str:
+    """What the page says about a role; empty if Prometheus has nothing of it."""
+    has_rules = (role / role_rules.TEMPLATE).is_file()
+    parts: list[list[str]] = [[job] for job in jobs(role)]
+    if has_rules:
+        parts += [alerts(role), recordings(role)]
+    parts = [part for part in parts if part]
+    if not parts:
+        return ""
+    title = f"### [{role.name}](../roles/{role.name}/README.md)"
+    return "\n\n".join([title, *("\n".join(part) for part in parts)]) + "\n"
+
+
+def rendered() -> str:
+    """The page with today's tables; what follows the marker is replaced."""
+    head, marker, dummy = PAGE.read_text().partition(MARKER)
+    if not marker:
+        raise SystemExit(f"{PAGE} has no line {MARKER.strip()}: add it where the services shall stand.")
+    sections: list[Any] = [section(role) for role in sorted((ROOT / "roles").iterdir()) if role.is_dir()]
+    return "\n".join([f"{head}{MARKER}", *filter(None, sections)])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered())
