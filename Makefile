@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test test-role lint unit bench dashboards screenshots clean-cache
+.PHONY: help setup up down status test test-role lint unit bench bench-monitoring dashboards docs screenshots clean-cache
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -38,8 +38,12 @@ unit: .venv/ready  ## Run the unit tests alone
 bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python tools/bench.py --source $(IMAGES)
 
-dashboards: .venv/ready  ## Write Grafana's dashboards from tools/dashboards
+dashboards: .venv/ready  ## Write Grafana's dashboards from roles/*/dashboards
 	@PYTHONPATH=tools $(BIN)/python -m dashboards
+
+docs: dashboards  ## Write what is generated: dashboards, tables of variables, roles and alerts
+	@$(BIN)/python tools/role_docs.py
+	@PYTHONPATH=tools $(BIN)/python tools/monitoring_docs.py
 
 bench-monitoring: .venv/ready  ## Say what monitoring costs in the running sandbox (about 5 minutes)
 	@$(BIN)/python tools/bench_monitoring.py

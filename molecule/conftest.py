@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, default_of
+from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, default_of, eventually
 from testinfra.host import Host
 
 
@@ -40,29 +40,52 @@ def receiver(host: Host) -> Iterator[Receiver]:
 
 def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook against the scenario's server; later variables win over the scenario's."""
+    with started_playbook(playbook, variables, *words) as process:
+        out, err = process.communicate()
+    print(out[-6000:], err[-2000:])
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def started_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
     command += ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
     command += ["--extra-vars", f"@{TEST_VARS}", "--extra-vars", json.dumps(variables), *words]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
     environment.pop("ANSIBLE_FORCE_COLOR", None)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-    print(done.stdout[-6000:], done.stderr[-2000:])
-    return done
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+
+
+def converge_playbook() -> Path:
+    """The playbook that brought the scenario's server to where it is."""
+    own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "converge.yml"
+    return own if own.exists() else ROOT / ".config" / "molecule" / "converge.yml"
 
 
 @pytest.fixture
 def converge() -> Iterator[Converge]:
     """Run the scenario's converge playbook again with other variables, and as it was when the test is over."""
-    scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-    own = scenario / "converge.yml"
-    playbook = own if own.exists() else ROOT / ".config" / "molecule" / "converge.yml"
     deviated = False
 
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
         nonlocal deviated
         deviated = bool(variables)
-        return run_playbook(playbook, variables, *words)
+        return run_playbook(converge_playbook(), variables, *words)
 
     yield run
     if deviated:
-        assert run_playbook(playbook, {}).returncode == 0, "the scenario's own state could not be restored"
+        assert run_playbook(converge_playbook(), {}).returncode == 0, "the scenario's own state could not be restored"
+
+
+@pytest.fixture
+def interrupted(host: Host) -> Callable[[dict[str, Any], Callable[[], bool]], None]:
+    """Run the scenario's converge playbook with other variables and kill it, here and on the server, in mid-run."""
+
+    def run(variables: dict[str, Any], when: Callable[[], bool]) -> None:
+        with started_playbook(converge_playbook(), variables) as process:
+            assert eventually(when), process.communicate()
+            process.kill()
+            host.run("pkill -KILL -f AnsiballZ_")
+
+    return run

@@ -1,4 +1,4 @@
-"""The table of variables in every role's README.md, made of its argument specification."""
+"""The table of variables in every role's README.md, and the list of roles in the project's, made of what the roles say."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKER = "<!-- variables -->\n"
+ROLES_BEGIN, ROLES_END = "<!-- roles -->\n", "<!-- end of roles -->\n"
 
 
 def words(description: str | list[str]) -> str:
@@ -52,6 +53,20 @@ def roles() -> list[Path]:
     return sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 
 
+def rendered_list() -> str:
+    """The project's README with today's list of roles."""
+    head, begin, rest = (ROOT / "README.md").read_text().partition(ROLES_BEGIN)
+    dummy, end, tail = rest.partition(ROLES_END)
+    if not (begin and end):
+        raise SystemExit(f"README.md has no lines {ROLES_BEGIN.strip()} and {ROLES_END.strip()}: add them.")
+    rows = ["| role | what it is |", "| --- | --- |"]
+    for role in roles():
+        about = yaml.safe_load((role / "meta" / "main.yml").read_text())["galaxy_info"]["description"]
+        rows.append(f"| [{role.name}](roles/{role.name}/README.md) | {about} |")
+    return head + begin + "\n".join(rows) + "\n" + end + tail
+
+
 if __name__ == "__main__":
+    (ROOT / "README.md").write_text(rendered_list())
     for role in roles():
         (role / "README.md").write_text(rendered(role))

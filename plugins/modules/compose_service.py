@@ -134,7 +134,7 @@ options:
     elements: str
   reload_proof:
     description:
-      - Proves that a reload took effect. It is repeated for up to 30 seconds; when the proof does not come, the files are
+      - Proves that a reload took effect. It is repeated until it does; when the proof does not come in time, the files are
         put back and loaded again, and the module fails.
     type: dict
     suboptions:
@@ -151,6 +151,10 @@ options:
         description: Whether its output must also differ from the one before the reload.
         type: bool
         default: false
+      timeout:
+        description: Seconds within which the proof must come.
+        type: int
+        default: 30
   contributions:
     description:
       - What this service leaves for others, such as its scrape job for Prometheus, as files
@@ -350,6 +354,7 @@ def main() -> None:
                     "command": {"type": "list", "elements": "str", "required": True},
                     "on_server": {"type": "bool", "default": False},
                     "differs": {"type": "bool", "default": False},
+                    "timeout": {"type": "int", "default": 30},
                 },
             },
             "contributions": CONTRIBUTION_SPEC,

@@ -8,29 +8,36 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_check
-short_description: Check that a server has what a service needs, before anything is changed
+short_description: Check that a server has what services need, before anything is changed
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Fails with one sentence when a TCP port is held by something that is not the service itself, or when the disk is
-    too small. It never changes anything.
+  - Says which TCP ports are held by something that is not the service itself, and where the disk is too small. It never
+    changes anything and fails for none of this; M(miniweb.stack.check_input) reports what it found.
 options:
-  service:
-    description: Name of the service, as given to M(miniweb.stack.compose_service). Its own ports do not count as taken.
-    type: str
+  checks:
+    description: What each service needs.
+    type: list
+    elements: dict
     required: true
-  ports:
-    description: TCP ports the service needs, by the name of the variable that sets them.
-    type: dict
-    default: {}
-  disk_path:
-    description: Directory whose file system must have room. It need not exist yet.
-    type: path
-  disk_free_mb:
-    description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
-    type: dict
-    default: {}
+    suboptions:
+      service:
+        description:
+          - Name of the service, as given to M(miniweb.stack.compose_service). Its own ports do not count as taken.
+        type: str
+        required: true
+      ports:
+        description: TCP ports the service needs, by the name of the variable that sets them.
+        type: dict
+        default: {}
+      disk_path:
+        description: Directory whose file system must have room. It need not exist yet.
+        type: path
+      disk_free_mb:
+        description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
+        type: dict
+        default: {}
 attributes:
   check_mode:
     support: full
@@ -41,35 +48,52 @@ attributes:
   idempotent:
     support: full
     description: It only reads.
+seealso:
+  - module: miniweb.stack.check_input
 """
 
 EXAMPLES = r"""
-- name: Check the ports
+- name: Ask the server
   miniweb.stack.server_check:
-    service: nginx
-    ports:
-      nginx_https_port: 443
-    disk_path: /var/lib/docker
-    disk_free_mb:
-      docker_min_free_disk_mb: 2000
+    checks:
+      - service: nginx
+        ports:
+          nginx_https_port: 443
+      - service: docker
+        disk_path: /var/lib/docker
+        disk_free_mb:
+          docker_min_free_disk_mb: 2000
 """
 
 RETURN = r"""
-free_mb:
-  description: Megabytes that are free below O(disk_path).
-  returned: when O(disk_path) is given
-  type: int
-  sample: 15023
+problems:
+  description: What is missing, a sentence each; empty when everything is there.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - 'nginx_https_port: port 443 of this server is already taken by "apache2" (process 812); stop it, or choose another port.'
 """
 
 import glob
 import os
 import re
+import typing as t
+from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
 
 PROJECT_PREFIX = "miniweb-"
 LISTEN = "0A"
+
+
+class Container(t.NamedTuple):
+    """A running container."""
+
+    identifier: str
+    name: str
+    project: str
+    ports: set[int]
 
 
 def listening(table: str) -> dict[int, str]:
@@ -82,6 +106,14 @@ def listening(table: str) -> dict[int, str]:
     return found
 
 
+def published(ports: str) -> set[int]:
+    """Return the TCP ports of the server in a list like that of ``docker ps``, where neighbours stand as a range."""
+    found: set[int] = set()
+    for first, last in re.findall(r":(\d+)(?:-(\d+))?->[\d-]+/tcp", ports):
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
 def read(path: str) -> str:
     """Return a file's text; empty when it is gone or not readable."""
     try:
@@ -89,18 +121,6 @@ def read(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
-
-
-def holder(inode: str) -> tuple[int, str]:
-    """Return the process that holds a socket, its id and name; (0, "") when none is found."""
-    for link in glob.glob("/proc/[0-9]*/fd/*"):
-        try:
-            if os.readlink(link) == f"socket:[{inode}]":
-                process = int(link.split("/")[2])
-                return process, read(f"/proc/{process}/comm").strip()
-        except OSError:
-            continue
-    return 0, ""
 
 
 def free_megabytes(path: str) -> int:
@@ -111,76 +131,102 @@ def free_megabytes(path: str) -> int:
     return status.f_bavail * status.f_frsize // 1_000_000
 
 
-class Containers:
-    """What the Docker engine says of published ports."""
+class Server:
+    """What runs on this server; each thing is asked for once, and only when it is needed."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.program = module.get_bin_path("docker")
 
-    def list(self, condition: str, columns: str) -> list[str]:
-        """Return one line for each container; none without an engine."""
-        if not self.program:
+    @cached_property
+    def sockets(self) -> dict[int, str]:
+        """The sockets that listen: inode by port."""
+        return {**listening(read("/proc/net/tcp6")), **listening(read("/proc/net/tcp"))}
+
+    @cached_property
+    def processes(self) -> dict[str, int]:
+        """The processes that hold a socket, by its inode."""
+        found = {}
+        for link in glob.glob("/proc/[0-9]*/fd/*"):
+            try:
+                target = os.readlink(link)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found[target[8:-1]] = int(link.split("/")[2])
+        return found
+
+    @cached_property
+    def containers(self) -> list[Container]:
+        """The running containers; none without an engine."""
+        program = self.module.get_bin_path("docker")
+        if not program:
             return []
-        words = [self.program, "ps", "--no-trunc", "--filter", condition, "--format", columns]
-        code, out, dummy = self.module.run_command(words)
-        return out.splitlines() if code == 0 else []
+        columns = r'{{.ID}}\t{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}'
+        code, out, dummy = self.module.run_command([program, "ps", "--no-trunc", "--format", columns])
+        lines = [line.split("\t") for line in out.splitlines()] if code == 0 else []
+        return [Container(line[0], line[1], line[2], published(line[3])) for line in lines if len(line) == 4]
 
-    def own(self, service: str, port: int, process: int) -> bool:
-        """Return whether the service itself holds the port: published, or by a process of its container."""
-        label = f"label=com.docker.compose.project={PROJECT_PREFIX}{service}"
+    def holder(self, service: str, port: int) -> str:
+        """Return who holds a port; empty when nobody or the service itself does."""
+        project = f"{PROJECT_PREFIX}{service}"
+        publishers = [container for container in self.containers if port in container.ports]
+        if any(container.project == project for container in publishers):
+            return ""
+        if publishers:
+            return f'the container "{publishers[0].name}"'
+        if port not in self.sockets:
+            return ""
+        process = self.processes.get(self.sockets[port])
+        if not process:
+            return "another program"
         groups = read(f"/proc/{process}/cgroup")
-        for line in self.list(label, "{{.ID}} {{.Ports}}"):
-            identifier, dummy, ports = line.partition(" ")
-            if identifier in groups or re.search(rf":{port}->", ports):
-                return True
-        return False
+        if any(container.project == project and container.identifier in groups for container in self.containers):
+            return ""
+        return f'"{read(f"/proc/{process}/comm").strip()}" (process {process})'
 
-    def publisher(self, port: int) -> str:
-        """Return the container that publishes a port; empty when there is none."""
-        names = self.list(f"publish={port}", "{{.Names}}")
-        return names[0] if names else ""
+    def problems(self, check: dict[str, t.Any]) -> list[str]:
+        """Return what a service needs and this server lacks, a sentence each."""
+        found = []
+        for variable, port in check["ports"].items():
+            who = self.holder(check["service"], int(port))
+            if who:
+                found.append(
+                    f"{variable}: port {port} of this server is already taken by {who}; stop it, or choose another port."
+                )
+        path = check["disk_path"]
+        if not path:
+            return found
+        free = free_megabytes(path)
+        for variable, wanted in check["disk_free_mb"].items():
+            if free < int(wanted):
+                found.append(
+                    f"{variable}: {wanted} MB must be free for {path} on this server, but {free} MB are; make room "
+                    "there, or use a larger disk."
+                )
+        return found
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
         argument_spec={
-            "service": {"type": "str", "required": True},
-            "ports": {"type": "dict", "default": {}},
-            "disk_path": {"type": "path"},
-            "disk_free_mb": {"type": "dict", "default": {}},
+            "checks": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "service": {"type": "str", "required": True},
+                    "ports": {"type": "dict", "default": {}},
+                    "disk_path": {"type": "path"},
+                    "disk_free_mb": {"type": "dict", "default": {}},
+                },
+            },
         },
         supports_check_mode=True,
     )
-    service, result = module.params["service"], {}
-    sockets = {**listening(read("/proc/net/tcp6")), **listening(read("/proc/net/tcp"))}
-    containers = Containers(module)
-    for variable, value in module.params["ports"].items():
-        port = int(value)
-        if port not in sockets:
-            continue
-        process, program = holder(sockets[port])
-        if containers.own(service, port, process):
-            continue
-        container = containers.publisher(port)
-        if container:
-            who = f'the container "{container}"'
-        else:
-            who = f'"{program}" (process {process})' if process else "another program"
-        module.fail_json(
-            msg=f"{variable}: port {port} of this server is already taken by {who}; stop it, or choose another port."
-        )
-    if module.params["disk_path"]:
-        path = module.params["disk_path"]
-        result["free_mb"] = free_megabytes(path)
-        for variable, wanted in module.params["disk_free_mb"].items():
-            if result["free_mb"] < int(wanted):
-                module.fail_json(
-                    msg=f"{variable}: {wanted} MB must be free for {path} on this server, but {result['free_mb']} MB "
-                    "are; make room there, or use a larger disk."
-                )
-    module.exit_json(changed=False, **result)
+    server = Server(module)
+    problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
+    module.exit_json(changed=False, problems=problems)
 
 
 if __name__ == "__main__":

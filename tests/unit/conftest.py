@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
+from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,35 +22,26 @@ _AnsibleCollectionFinder(paths=[str(COLLECTIONS)])._install()
 
 RunModule = Callable[..., dict[str, Any]]
 
-RUNNER = """\
-import sys
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
-_AnsibleCollectionFinder(paths=[sys.argv[1]])._install()
-from ansible.module_utils.testing import patch_module_args
-import importlib, json
-module = importlib.import_module("ansible_collections.miniweb.stack.plugins.modules." + sys.argv[2])
-with patch_module_args(json.load(sys.stdin)):
-    module.main()
-"""
-
 
 @pytest.fixture
-def run_module() -> RunModule:
-    """Run a module of the collection in a process of its own, with these arguments; return its result."""
+def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
+    """Run a module of the collection with these arguments; return its result."""
 
     def run(module: str, /, programs: Path | None = None, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}" if programs else os.environ["PATH"]
-        done = subprocess.run(
-            [sys.executable, "-c", RUNNER, str(COLLECTIONS), module],
-            input=json.dumps({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
-        result = json.loads(done.stdout)
-        assert bool(result.get("failed")) == (done.returncode != 0)
+        found = importlib.import_module(f"ansible_collections.miniweb.stack.plugins.modules.{module}")
+        # What a module has warned of is kept for the whole process.
+        warnings._global_warnings.clear()
+        printed = io.StringIO()
+        with (
+            monkeypatch.context() as patch,
+            patch_module_args({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
+        ):
+            if programs:
+                patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+            with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:
+                found.main()
+        result = json.loads(printed.getvalue())
+        assert bool(result.get("failed")) == bool(ended.value.code)
         return result
 
     return run

@@ -34,17 +34,13 @@ BOTH = ("--actions", PRUNE, RESTART)
 
 
 class Engine(DockerEngine):
-    """Restarts its containers and prunes its images."""
+    """Restarts its containers and removes images."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.restarted: list[str] = []
-        self.pruned: list[dict[str, str]] = []
-        self.deleted: list[dict[str, str]] | None = [
-            {"Untagged": "old:1"},
-            {"Deleted": "sha256:1"},
-            {"Deleted": "sha256:2"},
-        ]
+        self.images: list[dict[str, Any]] = []
+        self.noted = path.with_name("images.json")
 
     def add(self, name: str = APP, health: str | None = "unhealthy", **changes: Any) -> None:
         state = {"Running": True, **({"Health": {"Status": health}} if health else {})}
@@ -52,16 +48,44 @@ class Engine(DockerEngine):
             "Id": identifier(name),
             "Name": f"/{name}",
             "State": state,
+            "Image": "",
             "Config": {"Labels": {"com.docker.compose.project": "miniweb-app"}},
         }
         self.containers.append({**described, **changes})
 
+    def add_image(self, *names: str, hours: float = 100, noted: bool = True) -> str:
+        """An image of this age; a noted one was pulled or built by compose_service."""
+        image = f"sha256:{identifier(f'{len(self.images)} {names}')}"
+        self.images.append({"Id": image, "RepoTags": list(names), "Created": int(time.time() - hours * 3600)})
+        if noted:
+            before = json.loads(self.noted.read_text())["images"] if self.noted.exists() else {}
+            self.noted.write_text(json.dumps({"images": {**before, image: {"reference": names[:1], "service": "app"}}}))
+        return image
+
+    def remove_image(self, reference: str) -> Reply:
+        found = [image for image in self.images if reference in (image["Id"], *image["RepoTags"])]
+        if not found:
+            return 404, json.dumps({"message": f"No such image: {reference}"})
+        if reference == found[0]["Id"] and len(found[0]["RepoTags"]) > 1:
+            return 409, json.dumps({"message": "image is referenced in multiple repositories"})
+        found[0]["RepoTags"] = [name for name in found[0]["RepoTags"] if reference not in (name, found[0]["Id"])]
+        if not found[0]["RepoTags"]:
+            self.images.remove(found[0])
+        return 200, json.dumps([{"Deleted": found[0]["Id"]}])
+
+    def names(self) -> set[str]:
+        """The names of the images that are there."""
+        return {name for image in self.images for name in image["RepoTags"]}
+
     def reply_otherwise(self, method: str, words: list[str], query: dict[str, str]) -> Reply:
         if (method, words) == ("GET", ["info"]):
             return 200, json.dumps({"DockerRootDir": "/var/lib/docker"})
-        if (method, words) == ("POST", ["images", "prune"]):
-            self.pruned.append(query)
-            return 200, json.dumps({"ImagesDeleted": self.deleted, "SpaceReclaimed": 4096})
+        if (method, words, query) == ("GET", ["containers", "json"], {"all": "true"}):
+            return 200, json.dumps([{"Id": one["Id"], "ImageID": one["Image"]} for one in self.containers])
+        if (method, words, query) == ("GET", ["images", "json"], {}):
+            return 200, json.dumps(self.images)
+        if (method, words[0], query) == ("DELETE", "images", {}):
+            return self.remove_image("/".join(words[1:]))
         assert (method, words[0], words[2], query) == ("POST", "containers", "restart", {})
         self.restarted.append(words[1])
         return 204, ""
@@ -156,6 +180,7 @@ def command(engine: Engine, history: Path, tmp_path: Path) -> list[str]:
     program = install("alert_responder", "alert_responder.py", tmp_path)
     words = [sys.executable, "-Es", str(program), "--instance", "www", "--username", "alertmanager"]
     words += ["--password-file", str(password), "--history", str(history), "--socket", str(engine.path)]
+    words += ["--images", str(engine.noted)]
     return [*words, "--timeout", "5", "--prune-older-than-hours", "36", "--limit", "2", "--limit-window-minutes", "60"]
 
 
@@ -306,27 +331,56 @@ def test_an_unhealthy_container_is_restarted(engine: Engine, responder: Responde
     assert responder.counted() == {(RESTART, "done"): 1}
 
 
-def test_old_unused_images_are_pruned_and_nothing_else(engine: Engine, responder: Responder) -> None:
+def test_old_unused_images_of_this_collection_are_pruned_and_nothing_else(engine: Engine, responder: Responder) -> None:
+    engine.add_image("registry:5000/miniweb/old:1", "old:latest", hours=37)
+    nameless = engine.add_image()
+    engine.add_image("young:1", hours=35)
+    engine.add_image("theirs:1", noted=False)
+    engine.add(Image=engine.add_image("used:1"))
     (found,) = responder.notify(disk())
     assert found == {
         "alert": "LowDiskSpace",
         "action": PRUNE,
         "mountpoint": "/",
         "result": "done",
-        "deleted": 2,
-        "reclaimed_bytes": 4096,
+        "images": ["registry:5000/miniweb/old:1, old:latest", nameless],
     }
-    assert [json.loads(query.pop("filters")) for query in engine.pruned] == [{"dangling": ["false"], "until": ["36h"]}]
-    assert engine.pruned == [{}]
-    assert [path for path in engine.asked if path.startswith("POST")] == [
-        path for path in engine.asked if "/images/prune?" in path
-    ]
+    assert engine.names() == {"young:1", "theirs:1", "used:1"}
+    assert len(engine.images) == 3
     assert responder.counted() == {(PRUNE, "done"): 1}
 
 
-def test_nothing_to_prune(engine: Engine, responder: Responder) -> None:
-    engine.deleted = None
-    assert responder.notify(disk("/var"))[0]["deleted"] == 0
+@pytest.mark.parametrize("noted", [None, '{"images": {}}'])
+def test_nothing_to_prune(engine: Engine, responder: Responder, noted: str | None) -> None:
+    engine.add_image("theirs:1", noted=False)
+    if noted:
+        engine.noted.write_text(noted)
+    (found,) = responder.notify(disk("/var"))
+    assert found["result"] == "refused"
+    assert found["reason"] == "every image of this collection is used or younger than 36 h, and others are not touched"
+    assert engine.names() == {"theirs:1"}
+
+
+@pytest.mark.parametrize("noted", ["{", "[]", "{}", '{"images": 1}'])
+def test_a_list_of_images_that_is_none(engine: Engine, responder: Responder, noted: str) -> None:
+    engine.add_image("old:1")
+    engine.noted.write_text(noted)
+    (found,) = responder.notify(disk())
+    assert found["result"] == "failed"
+    assert found["reason"].startswith(f"{engine.noted} cannot be read (")
+    assert engine.names() == {"old:1"}
+
+
+def test_an_image_that_the_engine_keeps_stops_no_other(engine: Engine, responder: Responder) -> None:
+    engine.add_image("kept:1")
+    engine.fails["/images/kept:1"] = (409, "a container is using it")
+    kept = "The Docker engine answers /images/kept:1 with 409 (a container is using it): look at its log."
+    (found,) = responder.notify(disk())
+    assert (found["result"], found["reason"]) == ("failed", kept)
+    engine.add_image("old:1")
+    (found,) = responder.notify(disk())
+    assert (found["result"], found["images"], found["kept"]) == ("done", ["old:1"], [kept])
+    assert engine.names() == {"kept:1"}
 
 
 def test_every_series_is_there_from_the_start(responder: Responder) -> None:
@@ -397,12 +451,14 @@ def test_an_id_is_no_name(engine: Engine, responder: Responder) -> None:
 
 @pytest.mark.parametrize("mountpoint", ["/srv", "/var/lib/docker/overlay2/x", "/var/lib/dock", "", "var"])
 def test_a_disk_that_holds_no_images(engine: Engine, responder: Responder, mountpoint: str) -> None:
+    engine.add_image("old:1")
     assert responder.result(disk(mountpoint)) == "refused"
-    assert not engine.pruned
+    assert engine.names() == {"old:1"}
 
 
 @pytest.mark.parametrize("mountpoint", ["/", "/var", "/var/lib/docker"])
-def test_a_disk_that_holds_the_images(responder: Responder, mountpoint: str) -> None:
+def test_a_disk_that_holds_the_images(engine: Engine, responder: Responder, mountpoint: str) -> None:
+    engine.add_image("old:1")
     assert responder.result(disk(mountpoint)) == "done"
 
 
@@ -417,6 +473,7 @@ def test_alerts_of_another_server(engine: Engine, responder: Responder) -> None:
 @pytest.mark.parametrize(("switched_on", "results"), [(PRUNE, ["refused", "done"]), (RESTART, ["done", "refused"])])
 def test_an_action_that_is_switched_off(engine: Engine, start: Start, switched_on: str, results: list[str]) -> None:
     engine.add()
+    engine.add_image("old:1")
     with start("--actions", switched_on) as responder:
         found = responder.notify(unhealthy(), disk())
     assert [entry["result"] for entry in found] == results
@@ -425,13 +482,16 @@ def test_an_action_that_is_switched_off(engine: Engine, start: Start, switched_o
 
 def test_a_dry_run_says_counts_and_does_nothing(engine: Engine, start: Start) -> None:
     engine.add()
+    engine.add_image("old:1")
     with start(*BOTH, "--dry-run") as responder:
-        assert [entry["result"] for entry in responder.notify(unhealthy(), disk())] == ["dry_run", "dry_run"]
+        found = responder.notify(unhealthy(), disk())
+        assert [entry["result"] for entry in found] == ["dry_run", "dry_run"]
+        assert found[1]["images"] == ["old:1"]
         assert responder.counted() == {(RESTART, "dry_run"): 1, (PRUNE, "dry_run"): 1}
         assert responder.metrics()[LAST, RESTART] == 0
         assert [responder.result(unhealthy()) for dummy in range(2)] == ["dry_run", "limited"]
         assert responder.result(unhealthy("another")) == "refused"
-    assert not [path for path in engine.asked if path.startswith("POST")]
+    assert not [path for path in engine.asked if path.startswith(("POST", "DELETE"))]
 
 
 # -- the limit --------------------------------------------------------------------------------------------------------
@@ -443,9 +503,10 @@ def test_the_limit_is_one_of_each_action_and_container(engine: Engine, responder
     assert [responder.result(unhealthy()) for dummy in range(3)] == ["done", "done", "limited"]
     assert responder.notify(unhealthy())[0]["reason"] == "2 times within 60 minutes"
     assert responder.result(unhealthy("miniweb-mysql-mysql-1")) == "done"
-    found = responder.notify(disk(), disk("/var"), disk("/var/lib/docker"))
-    assert [entry["result"] for entry in found] == ["done", "done", "limited"]
-    assert (len(engine.restarted), len(engine.pruned)) == (3, 2)
+    for mountpoint, result in (("/", "done"), ("/var", "done"), ("/var/lib/docker", "limited")):
+        engine.add_image(f"old:{len(mountpoint)}")
+        assert responder.result(disk(mountpoint)) == result
+    assert (len(engine.restarted), len(engine.images)) == (3, 1)
     assert responder.counted() == {
         (RESTART, "done"): 3,
         (RESTART, "limited"): 2,

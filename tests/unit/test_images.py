@@ -1,4 +1,4 @@
-"""The pure parts of tools/images.py."""
+"""The pure parts of tools/images.py, and what tools/sandbox.py makes of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import images
 import pytest
+import sandbox
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,12 +122,17 @@ def test_host_vars_of_own_images() -> None:
         "nginx_image: registry:5000/miniweb/nginx:1-a",
         "docker_insecure_registries:",
         "  - registry:5000",
-        "grafana_enabled: false",
     ]
 
 
+def test_host_vars_say_what_is_left_out() -> None:
+    rendered = images.render_host_vars({"a_image": "miniweb/a:1"}, ["shop", "till"])
+    assert rendered.splitlines()[-2:] == ["shop_state: absent", "till_state: absent"]
+    assert images.left_out_of(yaml.safe_load(rendered)) == ["shop", "till"]
+
+
 def test_host_vars_of_official_images() -> None:
-    assert images.render_host_vars({}).splitlines()[2:] == ["grafana_enabled: true"]
+    assert yaml.safe_load(images.render_host_vars({})) is None
 
 
 def test_write_if_changed(tmp_path: Path) -> None:
@@ -171,13 +178,121 @@ def test_restored_throws_a_damaged_archive_away(tmp_path: Path) -> None:
     assert not archive.exists()
 
 
+# -- what the roles say of their images -------------------------------------------------------------------------------
+
+IMAGE = {"variable": "shop_image", "recipe": "shop", "package": "shop-server"}
+
+
+class Collection:
+    """Roles and recipes of a collection."""
+
+    def __init__(self, path: Path) -> None:
+        self.roles, self.recipes = path / "roles", path / "images"
+
+    def add_role(self, name: str, defaults: dict[str, str], services: list[str], **more: object) -> None:
+        for part, content in (("defaults/main", defaults), ("meta/service", {"services": services, **more})):
+            file = self.roles / name / f"{part}.yml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(yaml.safe_dump(content))
+
+    def add_recipe(self, name: str) -> None:
+        (self.recipes / name).mkdir(parents=True)
+        (self.recipes / name / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n")
+
+    def services(self) -> list[images.Service]:
+        return images.services(self.roles, self.recipes)
+
+    def left_out(self) -> list[str]:
+        return images.left_out(self.services(), self.roles)
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    made = Collection(tmp_path)
+    (made.roles / "cloud" / "meta").mkdir(parents=True)
+    made.add_role("engine", {"engine_source": "debian"}, [])
+    return made
+
+
+def test_a_role_and_a_recipe_are_all_that_an_image_needs(collection: Collection) -> None:
+    assert collection.services() == []
+    collection.add_recipe("shop")
+    collection.add_recipe("shop-exporter")
+    defaults = {"shop_image": "shop:1.2", "shop_exporter_image": "shop/exporter:v3"}
+    exporter = {"variable": "shop_exporter_image", "recipe": "shop-exporter", "package": "exporter", "suite": "sid"}
+    collection.add_role("shop", defaults, ["shop", "shop_exporter"], images=[IMAGE, exporter])
+    assert collection.services() == [
+        images.Service("shop", "trixie", "shop-server", "shop_image"),
+        images.Service("shop-exporter", "sid", "exporter", "shop_exporter_image"),
+    ]
+    assert collection.left_out() == []
+
+
+def test_what_has_no_recipe_is_left_out(collection: Collection) -> None:
+    collection.add_recipe("shop")
+    collection.add_role(
+        "shop", {"shop_image": "shop:1.2", "shop_exporter_image": "e:1"}, ["shop", "shop_exporter"], images=[IMAGE]
+    )
+    collection.add_role("till", {"till_image": "till:2"}, ["till"])
+    collection.add_role("app", {"app_name": "app", "app_image": ""}, ["{{ app_name }}"])
+    assert collection.left_out() == ["shop_exporter", "till"]
+
+
 @pytest.mark.parametrize(
-    "service", [*images.SERVICES, images.REGISTRY, images.SERVER], ids=lambda service: service.name
+    ("image", "sentence"),
+    [
+        ({**IMAGE, "recipe": "none"}, "the recipe none has no .*/none/Dockerfile"),
+        ({**IMAGE, "suit": "sid"}, "give it variable, recipe, package, and suite"),
+        ({"recipe": "shop"}, "give it variable, recipe, package, and suite"),
+    ],
 )
-def test_every_service_has_a_recipe(service: images.Service) -> None:
+def test_an_image_that_cannot_be_built_is_named(collection: Collection, image: dict[str, str], sentence: str) -> None:
+    collection.add_recipe("shop")
+    collection.add_role("shop", {"shop_image": "shop:1.2"}, ["shop"], images=[image])
+    with pytest.raises(images.Failure, match=f"roles/shop/meta/service.yml: .*{sentence}"):
+        collection.services()
+
+
+BUILT = [*images.services(), images.REGISTRY, images.SERVER]
+
+
+@pytest.mark.parametrize("service", BUILT, ids=lambda service: service.name)
+def test_every_recipe_takes_its_base(service: images.Service) -> None:
     assert (images.RECIPES / service.name / "Dockerfile").read_text().count("FROM ${BASE}") == 1
 
 
-def test_every_recipe_has_a_service() -> None:
-    names = {service.name for service in (*images.SERVICES, images.REGISTRY, images.SERVER)}
-    assert {path.parent.name for path in images.RECIPES.glob("*/Dockerfile")} == names
+def test_every_recipe_is_of_a_service() -> None:
+    assert {path.parent.name for path in images.RECIPES.glob("*/Dockerfile")} == {service.name for service in BUILT}
+
+
+def test_every_variable_has_an_official_image() -> None:
+    for service in images.services():
+        (role,) = (role for role in images.ROLES.iterdir() if service.variable.startswith(f"{role.name}_"))
+        assert images.default_of(service.variable, (role / "defaults" / "main.yml").read_text())
+
+
+# -- what a prepared server depends on --------------------------------------------------------------------------------
+
+
+def test_a_server_depends_on_all_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {
+        "roles/engine/tasks/main.yml": "- miniweb.stack.check_input:\n- miniweb.stack.daemon:\n    options: {}\n",
+        "roles/engine/README.md": "See miniweb.stack.other.\n",
+        "plugins/action/check_input.py": 'from ..plugin_utils.words import joined\nMODULE = "miniweb.stack.server"\n',
+        "plugins/modules/check_input.py": "",
+        "plugins/modules/server.py": "# See M(miniweb.stack.other).\n",
+        "plugins/modules/other.py": "",
+        "plugins/modules/daemon.py": "from ansible_collections.miniweb.stack.plugins.module_utils.deep.one import (\n    x,\n)\n",
+        "plugins/plugin_utils/words.py": "from ansible_collections.miniweb.stack.plugins.module_utils import plain\n",
+        "plugins/module_utils/plain.py": "",
+        "plugins/module_utils/unused.py": "",
+        "plugins/module_utils/deep/one.py": "",
+        "plugins/module_utils/deep/two.py": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(sandbox, "ROOT", tmp_path)
+    found = sandbox.made_of(tmp_path / "roles" / "engine") - {images.HOST_VARS}
+    unused = {"roles/engine/README.md", "plugins/modules/other.py", "plugins/module_utils/unused.py"}
+    assert {str(path.relative_to(tmp_path)) for path in found} == texts.keys() - unused

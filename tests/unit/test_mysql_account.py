@@ -61,8 +61,13 @@ DOCKER = """\
 here=$(dirname "$0")
 case "$*" in
   "ps "*) cat "$here/container" ;;
-  *--host=127.0.0.1*) cat > "$here/login"; exit "$(cat "$here/login_code")" ;;
+  *--host=127.0.0.1*)
+    cat > "$here/login"
+    while IFS= read -r password; do ! grep -qF "$password" "$here/login" || exit 0; done < "$here/passwords"
+    cat "$here/login_error" >&2
+    exit 1 ;;
   *)
+    if [ -s "$here/root_error" ]; then cat > /dev/null; cat "$here/root_error" >&2; exit 1; fi
     cat > "$here/statement"
     cat "$here/statement" >> "$here/statements"
     if grep -q "SHOW GRANTS" "$here/statement"; then cat "$here/grants"
@@ -70,6 +75,9 @@ case "$*" in
     fi ;;
 esac
 """
+DENIED = "ERROR 1045 (28000): Access denied for user 'app'@'127.0.0.1' (using password: YES)\n"
+# As MySQL's option files write the one in ARGUMENTS
+WRITTEN = r"p'w\\d-123456"
 
 
 @pytest.fixture
@@ -77,9 +85,11 @@ def server(tmp_path: Path) -> Path:
     """A docker program that answers as MySQL does when everything is as it should be."""
     for name, content in {
         "docker": DOCKER,
-        "container": "4c01db0b339c\n",
-        "login_code": "0",
-        "facts": "database\naccount\n",
+        "container": "4c01db0b339c Up 5 minutes (healthy)\n",
+        "passwords": f"{WRITTEN}\n",
+        "login_error": DENIED,
+        "root_error": "",
+        "facts": "database\naccount\npassword\n",
         "grants": "GRANT USAGE ON *.* TO `app`@`%`\nGRANT SELECT, INSERT ON `my\\_app`.* TO `app`@`%`\n",
     }.items():
         (tmp_path / name).write_text(content)
@@ -92,7 +102,7 @@ def test_nothing_to_do(run_module, server: Path) -> None:
     assert (result["changed"], result["actions"]) == (False, [])
     login = (server / "login").read_text()
     assert 'user="app"' in login
-    assert r"p'w\\d-123456" in login
+    assert WRITTEN in login
     assert "r00t" not in login
 
 
@@ -108,11 +118,107 @@ def test_new_database_and_account(run_module, server: Path) -> None:
     assert ARGUMENTS["password"] not in str(result)
 
 
-def test_changed_password(run_module, server: Path) -> None:
-    (server / "login_code").write_text("1")
-    result = run_module("mysql_account", programs=server, **ARGUMENTS)
-    assert result["actions"] == ["set the password of app@%"]
-    assert "ALTER USER 'app'@'%'" in (server / "statements").read_text()
+NEW = "'p''w\\\\d-123456'"
+SET_AND_KEEP = f"ALTER USER 'app'@'%' IDENTIFIED BY {NEW} RETAIN CURRENT PASSWORD;"
+SET = f"ALTER USER 'app'@'%' IDENTIFIED BY {NEW};"
+DISCARD = "ALTER USER 'app'@'%' DISCARD OLD PASSWORD;"
+
+
+@pytest.mark.parametrize(
+    ("facts", "login_error", "discard", "actions", "statements", "old_valid"),
+    [
+        ("password", "", False, [], [], False),
+        ("password|old password", "", False, [], [], True),
+        ("password", "", True, [], [], False),
+        ("password|old password", "", True, ["discard the old password of app@%"], [SET, DISCARD], False),
+        (
+            "password",
+            DENIED,
+            False,
+            ["set the password of app@%; the old one stays valid beside it"],
+            [SET_AND_KEEP],
+            True,
+        ),
+        ("password", DENIED, True, ["set the password of app@%"], [SET], False),
+        (
+            "password|old password",
+            DENIED,
+            True,
+            ["set the password of app@%", "discard the old password of app@%"],
+            [SET, DISCARD],
+            False,
+        ),
+        # MySQL keeps no empty one.
+        ("", DENIED, False, ["set the password of app@%"], [SET], False),
+        (
+            "password|old password",
+            "Please use --connect-expired-password option or invoke mysql in interactive mode.\n",
+            False,
+            ["set the password of app@%"],
+            [SET],
+            True,
+        ),
+        ("password|old password", "ERROR 1040 (HY000): Too many connections\n", False, [], [], True),
+    ],
+    ids=[
+        "right",
+        "right, and the old one still valid",
+        "right, nothing to discard",
+        "right, the old one goes",
+        "another one",
+        "another one at once",
+        "another one at once, and the old one goes",
+        "none before",
+        "expired",
+        "cannot be tried",
+    ],
+)
+def test_password(
+    run_module,
+    server: Path,
+    facts: str,
+    login_error: str,
+    discard: bool,
+    actions: list[str],
+    statements: list[str],
+    old_valid: bool,
+) -> None:
+    (server / "facts").write_text("database\naccount\n" + facts.replace("|", "\n") + "\n")
+    (server / "login_error").write_text(login_error)
+    if login_error:
+        (server / "passwords").write_text("")
+    result = run_module("mysql_account", programs=server, discard_old_password=discard, **ARGUMENTS)
+    assert (result["actions"], result["changed"]) == (actions, bool(actions))
+    assert [line for line in (server / "statements").read_text().splitlines() if "ALTER" in line] == statements
+    assert result["old_password_valid"] == old_valid
+    assert "d-123456" not in str(result)
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("in use 123456", "'in use 123456'"),
+        ("not accepted any more", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_second_change_keeps_the_password_that_is_in_use(
+    run_module, server: Path, content: str | None, kept: str | None
+) -> None:
+    (server / "facts").write_text("database\naccount\npassword\nold password\n")
+    (server / "passwords").write_text("in use 123456\nset last 123456\n")
+    file = server / "password"
+    if content is not None:
+        file.write_text(content)
+    result = run_module("mysql_account", programs=server, previous_password_file=str(file), **ARGUMENTS)
+    first = [f"ALTER USER 'app'@'%' IDENTIFIED BY {kept};"] if kept else []
+    statements = (server / "statements").read_text().splitlines()
+    assert [line for line in statements if "ALTER" in line] == [*first, SET_AND_KEEP]
+    (warning,) = result["warnings"]
+    assert "The password of app@% changes again" in str(warning)
+    assert (f"{file} has" if kept else "was set before it") in str(warning)
+    assert "in use" not in str(result)
 
 
 def test_rights_that_are_too_many_are_taken_back(run_module, server: Path) -> None:
@@ -132,7 +238,51 @@ def test_stopped_service(run_module, server: Path) -> None:
     result = run_module("mysql_account", programs=server, **ARGUMENTS)
     assert result["failed"]
     assert result["msg"] == 'The service "mysql" does not run on this server; start it first.'
-    assert not run_module("mysql_account", programs=server, missing_ok=True, **ARGUMENTS)["changed"]
+    result = run_module("mysql_account", programs=server, missing_ok=True, **ARGUMENTS)
+    assert (result["changed"], result["answered"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("container", "root_error", "facts", "sentence"),
+    [
+        (
+            "Restarting (1) 3 seconds ago",
+            "Error response from daemon: Container 4c01 is restarting, wait until the container is running\n",
+            "",
+            "does not answer: Error response from daemon: Container 4c01 is restarting, wait until the container is running.",
+        ),
+        (
+            "Up 3 seconds (health: starting)",
+            "ERROR 2002 (HY000): Can't connect to local MySQL server through socket '/var/run/mysqld/mysqld.sock' (2)\n",
+            "",
+            "does not answer: ERROR 2002 (HY000): Can't connect to local MySQL server",
+        ),
+        (
+            "Up 3 seconds (health: starting)",
+            "ERROR 1045 (28000): Access denied for user 'root'@'localhost'\n",
+            "",
+            "does not answer: ERROR 1045 (28000): Access denied",
+        ),
+        ("Up 3 seconds (health: starting)", "", "initialising\n", "still initialises its data; run this again later."),
+    ],
+    ids=["restarting", "starting", "without root's password", "without network"],
+)
+def test_a_service_that_cannot_answer_yet(
+    run_module, server: Path, container: str, root_error: str, facts: str, sentence: str
+) -> None:
+    (server / "container").write_text(f"4c01db0b339c {container}\n")
+    (server / "root_error").write_text(root_error)
+    (server / "facts").write_text(facts)
+    assert sentence in run_module("mysql_account", programs=server, **ARGUMENTS)["msg"]
+    result = run_module("mysql_account", programs=server, missing_ok=True, **ARGUMENTS)
+    assert (result["actions"], result["answered"]) == ([], False)
+    assert not any("ALTER" in path.read_text() for path in server.glob("statements"))
+
+
+def test_another_root_password_is_refused(run_module, server: Path) -> None:
+    (server / "root_error").write_text("ERROR 1045 (28000): Access denied for user 'root'@'localhost'\n")
+    result = run_module("mysql_account", programs=server, missing_ok=True, **ARGUMENTS)
+    assert "does not accept this root password" in result["msg"]
 
 
 EXPORTER = {
@@ -151,7 +301,7 @@ def test_rights_on_the_server_need_no_database(run_module, server: Path) -> None
     statements = (server / "statements").read_text()
     assert "GRANT PROCESS, REPLICATION CLIENT ON *.* TO 'exporter'@'%';" in statements
     assert "CREATE DATABASE" not in statements
-    (server / "facts").write_text("account\n")
+    (server / "facts").write_text("account\npassword\n")
     (server / "grants").write_text("GRANT PROCESS, REPLICATION CLIENT ON *.* TO `exporter`@`%`\n")
     assert not run_module("mysql_account", programs=server, **EXPORTER)["changed"]
 

@@ -12,7 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("role", role_docs.roles(), ids=lambda role: role.name)
 def test_readme_is_current(role: Path) -> None:
-    assert (role / "README.md").read_text() == role_docs.rendered(role), "run: python tools/role_docs.py"
+    assert (role / "README.md").read_text() == role_docs.rendered(role), "run: make docs"
+
+
+def test_the_list_of_roles_is_current() -> None:
+    assert (ROOT / "README.md").read_text() == role_docs.rendered_list(), "run: make docs"
 
 
 def test_table() -> None:

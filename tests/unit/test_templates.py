@@ -77,8 +77,7 @@ def test_docker_packages_of_each_distribution(distribution: str, version: str, s
 
 def test_nginx_main_site() -> None:
     text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000")
-    health, plain, main = servers(text)
-    assert "return 204;" in health
+    plain, main = servers(text)
     assert "return 301 https://$host$request_uri;" in plain
     assert "listen 443 ssl default_server;" in main
     assert "server_name www 127.0.0.1 localhost 127.0.0.1;" in main
@@ -88,6 +87,31 @@ def test_nginx_main_site() -> None:
     assert "Strict-Transport-Security" not in text
     assert "deny all;" not in text
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize(
+    ("given", "state"),
+    [
+        ({}, "absent"),
+        ({"miniweb_monitoring": True}, "present"),
+        ({"nginx_exporter_state": "present"}, "present"),
+        ({"nginx_exporter_state": "present", "nginx_state": "absent"}, "absent"),
+    ],
+)
+def test_nginx_shows_its_state_where_its_exporter_is(given: dict[str, Any], state: str) -> None:
+    assert templar("nginx", given).template(trust_as_template("{{ __nginx_exporter_state }}")) == state
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", **given)
+    assert ("stub_status" in text) is (state == "present")
+
+
+def test_nginx_says_which_configuration_and_certificate_it_has_loaded() -> None:
+    def loaded(configuration: str, certificate: str) -> str:
+        given = {"__nginx_configuration": configuration, "__nginx_certificate": {"certificate": certificate}}
+        (answer,) = re.findall(r"return 200 (\w+);", render("nginx", "health.conf.j2", **given))
+        return answer
+
+    assert len({loaded("a", "1"), loaded("a", "2"), loaded("b", "1")}) == 3
+    assert loaded("a", "1") == loaded("a", "1")
 
 
 def test_nginx_upstream_with_tls_and_without_kept_connections() -> None:
@@ -166,6 +190,35 @@ def test_wait_for_ends_when_everything_answers_or_time_is_up() -> None:
         exec(compile(render("flask_app", "wait_for.py.j2", **given), "wait_for.py", "exec"), {})
 
 
+def test_the_application_is_measured_where_it_says() -> None:
+    given = {"flask_app_name": "shop", "flask_app_port": 9000, "flask_app_metrics_path": "/internal/metrics"}
+    job = templar("flask_app", given).template(trust_as_template("{{ __flask_app_job }}"))
+    assert job == {
+        "job_name": "shop",
+        "metrics_path": "/internal/metrics",
+        "static_configs": [{"targets": ["shop:9000"], "labels": {"instance": "www"}}],
+    }
+
+
+def test_what_prometheus_lets_blackbox_exporter_ask() -> None:
+    targets = [
+        {"url": "https://host.docker.internal:443/healthz", "instance": "https://www.example.com"},
+        {"url": "http://other:80/", "module": "plain"},
+    ]
+    text = render("blackbox_exporter", "jobs.yml.j2", blackbox_exporter_targets=targets)
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    assert (job["job_name"], job["metrics_path"]) == ("blackbox", "/probe")
+    assert job["static_configs"] == [
+        {
+            "targets": ["https://host.docker.internal:443/healthz"],
+            "labels": {"instance": "https://www.example.com", "__param_module": "http_2xx"},
+        },
+        {"targets": ["http://other:80/"], "labels": {"instance": "http://other:80/", "__param_module": "plain"}},
+    ]
+    assert job["relabel_configs"][-1] == {"target_label": "__address__", "replacement": "blackbox_exporter:9115"}
+    assert yaml.safe_load(render("blackbox_exporter", "jobs.yml.j2"))["scrape_configs"][0]["static_configs"] == []
+
+
 @pytest.mark.parametrize("requirements", [True, False])
 def test_dockerfile(requirements: bool) -> None:
     text = render("flask_app", "Dockerfile.j2", __flask_app_has_requirements=requirements)
@@ -222,6 +275,43 @@ def test_containers_are_measured_where_there_is_systemd(
     given = {"ansible_facts": {"service_mgr": service_manager}, "node_exporter_containers_enabled": enabled}
     found = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_containers }}"))
     assert found is measured
+    gone = templar("node_exporter", {**given, "node_exporter_state": "absent"})
+    assert gone.template(trust_as_template("{{ __node_exporter_containers }}")) is False
+
+
+def job(role: str, **given: Any) -> dict[str, Any]:
+    """The scrape job that a role contributes, or in Prometheus's case has."""
+    name = "self" if role == "prometheus" else "job"
+    found = templar(role, given).template(trust_as_template(f"{{{{ __{role}_{name} }}}}"))
+    assert found["static_configs"][0]["labels"]["instance"] == "www"
+    return dict(found)
+
+
+def test_the_server_is_asked_with_password_and_certificate_whatever_they_are_called() -> None:
+    given = {"node_exporter_listen_address": "10.0.0.5:9200", "node_exporter_username": "somebody"}
+    found = job("node_exporter", **given, node_exporter_certificate_names=["server.example", "localhost"])
+    assert found["job_name"] == "node"
+    assert found["static_configs"][0]["targets"] == ["host.docker.internal:9200"]
+    assert found["basic_auth"]["username"] == "somebody"
+    assert found["tls_config"]["server_name"] == "server.example"
+    assert "monitoring" not in found["static_configs"][0]["labels"]
+
+
+@pytest.mark.parametrize("role", ["alertmanager", "prometheus"])
+def test_what_runs_beside_prometheus_says_nothing_about_the_server(role: str) -> None:
+    assert job(role)["job_name"] == role
+    assert job(role)["static_configs"][0]["labels"]["monitoring"] == "true"
+
+
+@pytest.mark.parametrize("role", ["alertmanager", "prometheus"])
+def test_alerts_are_taken_from_every_service_and_none_is_named(role: str) -> None:
+    services = {path.parts[-3] for path in ROOT.glob("roles/*/meta/service.yml")}
+    others = services - {"alertmanager", "docker", "prometheus"}
+    named = re.compile(rf"\b({'|'.join(sorted(others))})", re.IGNORECASE)
+    for path in sorted((ROOT / "roles" / role).rglob("*")):
+        # Cases of rules need some services to be about.
+        if path.is_file() and path.parent.name != "tests":
+            assert named.findall(path.read_text()) == [], path
 
 
 def test_the_containers_service_writes_nothing_but_its_file() -> None:
@@ -259,19 +349,24 @@ def test_the_responder_does_nothing_until_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "address"),
+    ("given", "address", "asked"),
     [
-        ({"__alert_responder_bridge": BRIDGE}, "10.9.0.1"),
-        ({"__alert_responder_bridge": {"skipped": True}, "alert_responder_listen_address": "192.0.2.7"}, "192.0.2.7"),
+        ({"__alert_responder_bridge": BRIDGE}, "10.9.0.1", "host.docker.internal"),
+        (
+            {"__alert_responder_bridge": {"skipped": True}, "alert_responder_listen_address": "192.0.2.7"},
+            "192.0.2.7",
+            "192.0.2.7",
+        ),
     ],
 )
-def test_where_the_responder_listens(given: dict[str, Any], address: str) -> None:
+def test_where_the_responder_listens(given: dict[str, Any], address: str, asked: str) -> None:
     assert f"ListenStream={address}:9095\n" in responder(**given)[1]
+    assert job("alert_responder", **given)["static_configs"][0]["targets"] == [f"{asked}:9095"]
 
 
 def test_the_responder_is_compared_with_what_was_started() -> None:
     def started(content: str = "", **given: Any) -> str:
-        given["__alert_responder_files"] = [{"dest": "program", "content": content}]
+        given = {"alert_responder_password": "", **given, "__alert_responder_files": [{"content": content}]}
         found = templar("alert_responder", given).template(trust_as_template("{{ __alert_responder_started }}"))
         return str(found)
 

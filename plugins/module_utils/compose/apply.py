@@ -257,11 +257,13 @@ class Applier:
                 raise Failed("its container is gone")
             for container in containers:
                 judge(container, counts.get(container.id, 0), patient)
+                if not container.health:
+                    patience = max(patience, STEADY_SECONDS + POLL_SECONDS)
                 # Without data nothing recovers: the engine's own word is waited for.
-                if not self.params["volumes"]:
+                elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
             waited = time.monotonic() - begin
-            if all(one.settled and (one.health or waited > STEADY_SECONDS) for one in containers):
+            if all(one.settled and (one.health or waited >= STEADY_SECONDS) for one in containers):
                 return
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))

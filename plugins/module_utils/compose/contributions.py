@@ -27,7 +27,6 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     write_file,
 )
 
-PROOF_SECONDS = 30
 PROOF_PAUSE_SECONDS = 0.3
 HIDDEN = (".password",)
 
@@ -240,7 +239,7 @@ class Store:
 
 def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) -> tuple[bool, str]:
     """Ask until the reload has taken effect, or the time is over; return whether it has, and the last answer."""
-    deadline = time.monotonic() + PROOF_SECONDS
+    deadline = time.monotonic() + proof["timeout"]
     while True:
         code, output = ask(engine, container, proof)
         if code == 0 and not (proof["differs"] and output == before):
@@ -277,7 +276,7 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
             if not taken:
                 raise ServiceError(
                     f'reload_proof: the service "{engine.name}" has not taken its new files within '
-                    f"{PROOF_SECONDS} s: {last_line(output)}."
+                    f"{proof['timeout']} s: {last_line(output)}."
                 )
 
 

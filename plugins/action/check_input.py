@@ -1,0 +1,296 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Action: check the input of roles and report everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.errors import ElementError
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts what it loads.
+
+    def trust_as_template(value: str) -> str:  # type: ignore[no-redef]
+        """Return the text as it is."""
+        return value
+
+
+COLLECTION = "miniweb.stack"
+# The role that wires the whole system together, and whose play checks all roles before it changes anything.
+SITE = "site"
+ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
+
+SECRET = re.compile(r"(password|passphrase|secret|key)$")
+# What is shorter stands in too many words to be replaced everywhere, and is no secret.
+SHORTEST_SECRET = 4
+
+
+def selected(role: str, run_tags: t.Iterable[str], skip_tags: t.Iterable[str]) -> bool:
+    """Return whether the tags of the run select a role, which has its own name as its tag."""
+    run, skip = set(run_tags), set(skip_tags)
+    tags = {role, "always"} if role == SITE else {role}
+    if run and run.isdisjoint({*tags, "all", "tagged"}) and "always" not in tags:
+        return False
+    if "all" in skip and ("always" not in tags or "always" in skip):
+        return False
+    return tags.isdisjoint(skip) and "tagged" not in skip
+
+
+def listed(value: t.Any) -> list[t.Any]:
+    """Return a value that may be one or a list of them as a list; nothing is an empty one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def is_secret(name: str, spec: dict[str, t.Any]) -> bool:
+    """Return whether the values of an option must not be shown."""
+    return bool(spec.get("no_log", SECRET.search(name)))
+
+
+def secrets_in(value: t.Any, name: str, spec: dict[str, t.Any], hidden: bool = False) -> t.Iterator[str]:
+    """Yield the texts within an option's value that must not be shown."""
+    hidden = hidden or is_secret(name, spec)
+    if isinstance(value, dict):
+        options = spec.get("options") or {}
+        for key, item in value.items():
+            yield from secrets_in(item, str(key), options.get(key) or {}, hidden)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from secrets_in(item, "", {"options": spec.get("options")}, hidden)
+    elif hidden and len(str(value)) >= SHORTEST_SECRET:
+        yield str(value)
+
+
+def shown(name: str, value: t.Any, spec: dict[str, t.Any]) -> str:
+    """Return what was found in an option, as far as it may be shown."""
+    if isinstance(value, (list, tuple)):
+        return "is a list"
+    if isinstance(value, dict):
+        return "is a dictionary"
+    return "has a value that is not shown here" if is_secret(name, spec) else f'is "{value}"'
+
+
+def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[str]:
+    """Return what a value lacks to be what the specification of its option says, a sentence each."""
+    plain = {key: item for key, item in spec.items() if key in ("type", "choices", "required")}
+    if ArgumentSpecValidator({name: plain}).validate({name: value}).error_messages:
+        choices = " or ".join(map(str, spec.get("choices") or []))
+        wanted = choices or f"a value of the type {spec.get('type', 'str')}"
+        return [f"{name} {shown(name, value, spec)}: set it to {wanted}."]
+    if not spec.get("options") and not spec.get("elements"):
+        return []
+    errors = ArgumentSpecValidator({name: spec}).validate({name: value}).errors.errors
+    # An element of the wrong type is no element with the wrong content, too.
+    errors = [error for error in errors if isinstance(error, ElementError)] or errors
+    return [f"{name}: {error.msg.rstrip('.')}; correct it." for error in errors]
+
+
+class Role:
+    """The input of one role, and what is wrong with it."""
+
+    def __init__(self, path: str, variables: dict[str, t.Any], loader: t.Any) -> None:
+        self.name = os.path.basename(path)
+        self.loader = loader
+        self.variables = {
+            **variables,
+            "ansible_role_name": self.name,
+            "role_name": self.name,
+            "role_path": path,
+            "ansible_search_path": [path, *variables.get("ansible_search_path", [])],
+        }
+        # One for all questions, as making one takes longer than most of them.
+        self.templar = Templar(loader=loader, variables=self.variables)
+        specs = self._load(os.path.join(path, "meta", "argument_specs.yml"), yaml_load)
+        self.options: dict[str, dict[str, t.Any]] = specs.get("argument_specs", {}).get("main", {}).get("options") or {}
+        self.rules = self._load(os.path.join(path, "meta", "checks.yml"), self._load_templates)
+        self.problems: list[str] = []
+        self.wrong: set[str] = set()
+        self.secrets: set[str] = set()
+        self.absent = False
+
+    @staticmethod
+    def _load(path: str, parse: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
+        """Return the content of a YAML file; empty when there is none."""
+        if not os.path.isfile(path):
+            return {}
+        with open(path, encoding="utf-8") as stream:
+            return parse(stream.read()) or {}
+
+    def _load_templates(self, text: str) -> t.Any:
+        return self.loader.load(trust_as_template(text))
+
+    def check(self) -> None:
+        """Find everything that the controller can find."""
+        self._check_names()
+        state = f"{self.name}_state"
+        if state in self.options:
+            self._check_option(state)
+            self.absent = state not in self.wrong and self._template(self.variables.get(state)) == "absent"
+        if not self.absent:
+            for name in self.options:
+                if name != state:
+                    self._check_option(name)
+        for check in self._active("checks"):
+            self._check_condition(check)
+
+    def server(self) -> list[dict[str, t.Any]]:
+        """Return what the server has to be asked, for the module server_check."""
+        questions = []
+        for entry in [] if self.absent else self._active("server"):
+            try:
+                if not self._all(listed(entry.get("when")), self.variables):
+                    continue
+                question = self._template({key: value for key, value in entry.items() if key != "when"})
+            except Exception as error:
+                self._failed(f"What the role {self.name} asks the server", error)
+                continue
+            for key in ("ports", "disk_free_mb"):
+                question[key] = {name: n for name, n in (question.get(key) or {}).items() if not self._touched(name)}
+            questions.append(question)
+        return questions
+
+    def _active(self, key: str) -> list[dict[str, t.Any]]:
+        return [entry for entry in self.rules.get(key) or [] if not self.absent or entry.get("always")]
+
+    def _check_names(self) -> None:
+        for old, new in (self.rules.get("renamed") or {}).items():
+            if old in self.variables:
+                self._say(f"{old} is now called {new}: rename it.")
+
+    def _check_option(self, name: str) -> None:
+        spec = self.options[name]
+        if name not in self.variables:
+            if spec.get("required"):
+                self._wrong(name, f"{name} is not set, and the role {self.name} needs it: set it.")
+            return
+        raw = self.variables[name]
+        self.secrets.update(secrets_in(raw, name, spec))
+        try:
+            value = self._template(raw)
+        except Exception as error:
+            self._wrong(name, f"{name} cannot be evaluated ({self._reason(error)}): correct it, or what it refers to.")
+            return
+        self.secrets.update(secrets_in(value, name, spec))
+        for problem in problems_of_value(name, value, spec):
+            self._wrong(name, problem)
+
+    def _check_condition(self, check: dict[str, t.Any]) -> None:
+        if self._touched(check):
+            return
+        variables = {**self.variables, **(check.get("vars") or {})}
+        if "each" not in check:
+            self._check_once(check, variables)
+            return
+        for name in listed(self._template(check["each"])):
+            if name in self.variables and name not in self.wrong:
+                self._check_once(check, {**variables, "name": name, "value": self.variables[name]})
+
+    def _check_once(self, check: dict[str, t.Any], variables: dict[str, t.Any]) -> None:
+        conditions = listed(check["that"])
+        try:
+            if self._all(listed(check.get("when")), variables) and not self._all(conditions, variables):
+                self._say(self._template(check["message"], variables))
+        except Exception as error:
+            about = f" for {variables['name']}" if "each" in check else ""
+            self._failed(f'The check "{" and ".join(map(str, conditions))}" of the role {self.name}{about}', error)
+
+    def _touched(self, value: t.Any) -> bool:
+        """Return whether something names a variable that is known to be wrong, so that it says nothing new."""
+        return bool(self.wrong) and bool(re.search(rf"\b({'|'.join(map(re.escape, self.wrong))})\b", str(value)))
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Report something that cannot be evaluated, unless a wrong variable may be why."""
+        if not self.wrong:
+            self._say(f"{what} cannot be evaluated ({self._reason(error)}): correct the variables that it names.")
+
+    def _wrong(self, name: str, problem: str) -> None:
+        self.wrong.add(name)
+        self._say(self._redacted(problem))
+
+    def _reason(self, error: Exception) -> str:
+        return self._redacted(" ".join(str(error).split()).rstrip("."))
+
+    def _redacted(self, text: str) -> str:
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def _say(self, problem: str) -> None:
+        self.problems.append(" ".join(str(problem).split()))
+
+    def _template(self, value: t.Any, variables: dict[str, t.Any] | None = None) -> t.Any:
+        self.templar.available_variables = variables or self.variables
+        return self.templar.template(value)
+
+    def _all(self, conditions: list[t.Any], variables: dict[str, t.Any]) -> bool:
+        """Return whether all conditions hold; they are evaluated as those of a task."""
+        if hasattr(self.templar, "evaluate_conditional"):
+            self.templar.available_variables = variables
+            return all(self.templar.evaluate_conditional(condition) for condition in conditions)
+        # Not at the top, as it has nothing of this from ansible-core 2.19 on.
+        from ansible.playbook.conditional import Conditional
+
+        conditional = Conditional(loader=self.loader)
+        conditional.when = conditions
+        return conditional.evaluate_conditional(self.templar, variables)
+
+
+class ActionModule(ActionBase):
+    """The action of this file."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Check the roles and fail with all problems, or change nothing."""
+        result = {**super().run(tmp, task_vars), "changed": False}
+        variables = task_vars or {}
+        dummy, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
+        roles = [Role(path, variables, self._loader) for path in self._paths(arguments["roles"], variables)]
+        questions = []
+        for role in roles:
+            role.check()
+            questions += role.server()
+        problems = [problem for role in roles for problem in role.problems]
+        if questions:
+            answer = self._execute_module(f"{COLLECTION}.server_check", {"checks": questions}, task_vars=variables)
+            if answer.get("failed") or answer.get("unreachable"):
+                if not problems:
+                    return {**result, **answer}
+                problems.append(f"What the server lacks could not be asked: {answer.get('msg', answer)}")
+            problems += answer.get("problems", [])
+        if problems:
+            # Two roles may find the same.
+            return {**result, "failed": True, "msg": "\n".join(dict.fromkeys(problems))}
+        return result
+
+    def _paths(self, names: list[str] | None, variables: dict[str, t.Any]) -> list[str]:
+        """Return the directories of the roles to check, each once, in their order."""
+        tags = (variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", []))
+        if names is None:
+            return self._own_path(variables, *tags)
+        shorts = (name.removeprefix(f"{COLLECTION}.") for name in names)
+        known = (name for name in dict.fromkeys(shorts) if os.path.isdir(os.path.join(ROLES, name, "meta")))
+        return [os.path.join(ROLES, name) for name in known if selected(name, *tags)]
+
+    def _own_path(self, variables: dict[str, t.Any], run_tags: list[str], skip_tags: list[str]) -> list[str]:
+        """Return the directory of the task's own role; none where the play's first task has checked it."""
+        role = self._task._role
+        if role is None:
+            raise AnsibleActionFail(
+                "check_input stands outside a role: give it roles, for example ansible_play_role_names."
+            )
+        path = role.get_role_path()
+        short = role.get_name(include_role_fqcn=False)
+        site = role.get_name().removesuffix(short) + SITE
+        play = [*variables.get("ansible_play_role_names", []), *variables.get("ansible_role_names", [])]
+        checked = site in play and "always" not in skip_tags and selected(os.path.basename(path), run_tags, skip_tags)
+        return [] if checked else [path]

@@ -1,0 +1,96 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""The controller's part of the module stray_services: which services are known, and what to say of the others."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import typing as t
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 takes every text for a template
+
+    def trust_as_template(value: t.Any) -> t.Any:
+        return value
+
+
+MODULE = "miniweb.stack.stray_services"
+REMOVER = "miniweb.stack.compose_service"
+
+
+def removal(host: str, stray: dict[str, t.Any]) -> str:
+    """Return the command that removes a stray service, for a shell."""
+    arguments = f"name={stray['name']} state=absent"
+    # What the server says of a directory goes into no command unless it is a plain path.
+    if stray["directory"] != f"{BASE_DIRECTORY}/{stray['name']}" and re.fullmatch(r"/[\w./-]+", stray["directory"]):
+        arguments += f" directory={stray['directory']}"
+    return f'ansible {host} -b -m {REMOVER} -a "{arguments}"'
+
+
+def sentence(host: str, stray: dict[str, t.Any]) -> str:
+    """Return the warning of a stray service."""
+    what = ", ".join(stray["containers"]) or stray["directory"]
+    return (
+        f'The service "{stray["name"]}" is left on {host} ({what}) and no role of this play knows it: remove it with '
+        f"`{stray['remove']}`, or take its role into the play."
+    )
+
+
+class ActionModule(ActionBase):
+    """The action of this file."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Ask the server what is there, and warn of what is not known."""
+        variables = task_vars or {}
+        result = super().run(tmp, variables)
+        texts = {"type": "list", "elements": "str", "default": []}
+        dummy, arguments = self.validate_argument_spec(
+            {"roles": texts, "known": texts, "directory": {"type": "path", "default": BASE_DIRECTORY}}
+        )
+        known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
+        module_args = {"known": sorted(known), "directory": arguments["directory"]}
+        result.update(self._execute_module(module_name=MODULE, module_args=module_args, task_vars=variables))
+        host = variables["inventory_hostname"]
+        for stray in result.get("strays", []):
+            stray["remove"] = removal(host, stray)
+            result.setdefault("warnings", []).append(sentence(host, stray))
+        return result
+
+    def _services(self, role: str) -> list[str]:
+        """Return the names of a role's services."""
+        for directory in self._directories(role):
+            path = os.path.join(directory, "meta", "service.yml")
+            if not os.path.exists(path):
+                continue
+            services = (self._loader.load_from_file(path) or {}).get("services")
+            if not isinstance(services, list):
+                raise AnsibleActionFail(
+                    f"{path}: services is {services!r}: list the names of the role's services, or []."
+                )
+            try:
+                return [str(self._templar.template(trust_as_template(str(name)))) for name in services]
+            except AnsibleError as error:
+                raise AnsibleActionFail(
+                    f"{path}: services cannot be told without their variables ({error})."
+                ) from error
+        return []
+
+    def _directories(self, role: str) -> list[str]:
+        """Return where a role may lie."""
+        words = role.split(".")
+        if len(words) >= 3:
+            collection = importlib.import_module(f"ansible_collections.{words[0]}.{words[1]}")
+            return [os.path.join(path, "roles", *words[2:]) for path in collection.__path__]
+        playbook = self._loader.get_basedir()
+        return [os.path.join(path, role) for path in (f"{playbook}/roles", *constants.DEFAULT_ROLES_PATH, playbook)]

@@ -1,0 +1,102 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Lookup: a secret of a host, made when it is asked for the first time."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: secret
+short_description: A secret of a host, made when it is asked for the first time
+version_added: 1.0.0
+author: miniweb.stack maintainers (@miniweb)
+description:
+  - Returns the content of a file on the controller, and makes it of random letters and digits when it is not there, readable
+    only by its owner, as P(ansible.builtin.password#lookup) does.
+  - The files of a host lie in O(directory). Without it, that is C(secrets/<host>) beside the inventory that names the host;
+    an inventory that is a directory, or a file in a directory called C(inventory), has it beside this directory, because
+    Ansible would read it as an inventory there. For a host without an inventory (C(-i host,)) it is beside what Ansible runs
+    in, the current working directory.
+options:
+  _terms:
+    description: Names of the secrets, which are those of their files.
+    type: list
+    elements: str
+    required: true
+  length:
+    description: Characters of a secret that is made.
+    type: int
+    default: 32
+  directory:
+    description: Where the files are. A relative path begins where C(secrets) would be.
+    type: str
+    vars:
+      - name: miniweb_secrets_dir
+seealso:
+  - plugin: ansible.builtin.password
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+# roles/mysql/defaults/main.yml
+mysql_password: "{{ lookup('miniweb.stack.secret', 'mysql_password') }}"
+flask_secret_key: "{{ lookup('miniweb.stack.secret', 'flask_secret_key', length=64) }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: The secrets.
+  type: list
+  elements: str
+"""
+
+import os
+import re
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.loader import lookup_loader
+from ansible.plugins.lookup import LookupBase
+
+
+def beside_inventory(inventory_dir: str | None, sources: list[str]) -> str:
+    """Return the directory that holds what belongs to an inventory but must not be read as one."""
+    # Of a host that no file names, Ansible says None, as a text, too.
+    if not os.path.isabs(inventory_dir or ""):
+        return os.getcwd()
+    inside = os.path.normpath(inventory_dir)
+    if os.path.basename(inside) == "inventory":
+        return os.path.dirname(inside)
+    for source in sources:
+        directory = os.path.abspath(source)
+        if os.path.isdir(directory) and f"{inside}{os.sep}".startswith(f"{directory}{os.sep}"):
+            return os.path.dirname(directory)
+    return inside
+
+
+class LookupModule(LookupBase):
+    """The lookup of this file."""
+
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
+        """Return the secrets of the host."""
+        variables = variables or {}
+        self.set_options(var_options=variables, direct=kwargs)
+        for name in terms:
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+                raise AnsibleLookupError(
+                    f'The secret "{name}" cannot be a file: use letters, digits, "_", "." and "-".'
+                )
+        directory = self._directory(variables)
+        password = lookup_loader.get("ansible.builtin.password", loader=self._loader, templar=self._templar)
+        paths = [os.path.join(directory, name) for name in terms]
+        options = {"length": self.get_option("length"), "chars": ["ascii_letters", "digits"]}
+        return password.run(paths, variables, **options)
+
+    def _directory(self, variables: dict[str, t.Any]) -> str:
+        """Return where the host's secrets are, an absolute path."""
+        # Variables come as they were written, templates perhaps.
+        given = self._templar.template(self.get_option("directory")) or os.path.join(
+            "secrets", self._templar.template(variables["inventory_hostname"])
+        )
+        base = beside_inventory(variables.get("inventory_dir"), variables.get("ansible_inventory_sources") or [])
+        return os.path.join(base, os.path.expanduser(given))

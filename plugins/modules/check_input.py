@@ -1,0 +1,70 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Documentation of the action check_input."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: check_input
+short_description: Check the input of roles and report everything that is wrong with it at once
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Compares the variables of roles with their C(meta/argument_specs.yml) (C(main)), evaluates the conditions of their
+    C(meta/checks.yml) on the controller, and asks the server what these want to know of it, all roles in one call.
+  - Fails with every problem of every role, a sentence in a line each. It never changes anything, and never shows the value
+    of an option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
+  - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones; one that is still set is a problem.
+  - Each entry of C(checks) has C(that), one or more conditions, and C(message), the sentence about them. It may have C(when),
+    one or more conditions, C(vars), and C(each), names of variables to evaluate it for, one after the other, as C(name) and
+    C(value).
+  - Each entry of C(server) has the options of an entry of C(checks) of M(miniweb.stack.server_check), and C(when).
+  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are looked at.
+options:
+  roles:
+    description:
+      - Names of the roles to check, short or with C(miniweb.stack) in front. Those that the tags of the run do not select,
+        that are not of this collection, or that say nothing about their input, are left out. The tag of a role is its name.
+      - Without it, the role of the task is checked, unless the play is that of the whole system (it has the role
+        C(miniweb.stack.site)), which has checked it already.
+    type: list
+    elements: str
+attributes:
+  action:
+    support: full
+    description: It runs on the controller; what only the server can answer, M(miniweb.stack.server_check) asks there.
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It only reads.
+  idempotent:
+    support: full
+    description: It only reads.
+seealso:
+  - module: miniweb.stack.server_check
+"""
+
+EXAMPLES = r"""
+# First task of a role
+- name: Check the input
+  miniweb.stack.check_input:
+
+# First task of a play with several roles
+- name: Check the input of every role
+  miniweb.stack.check_input:
+    roles: "{{ ansible_play_role_names }}"
+  become: true
+"""
+
+RETURN = r"""
+msg:
+  description: All problems, a sentence in a line each.
+  returned: failure
+  type: str
+  sample: "mysql_root_password: the password has 3 characters; give one of at least 12."
+"""

@@ -1,0 +1,431 @@
+"""check_input: what it finds in small roles, which roles it looks at, and what the real roles' checks are made of."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.task import Task
+from ansible.template import Templar, trust_as_template
+from ansible_collections.miniweb.stack.plugins.action import check_input
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+# The role ec2 has several entry points, each with a check of its own.
+CHECKED = [role for role in ROLES if role != "ec2"]
+
+Run = Callable[..., list[str]]
+
+
+class OwnRole:
+    """What the task knows of the role that it stands in."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+
+    def get_role_path(self) -> str:
+        return str(self.path)
+
+    def get_name(self, include_role_fqcn: bool = True) -> str:
+        return self.name if include_role_fqcn else self.name.rpartition(".")[2]
+
+
+@pytest.fixture
+def make_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make a role with these options and checks among those of the collection."""
+    monkeypatch.setattr(check_input, "ROLES", str(tmp_path))
+
+    def make(name: str, options: dict[str, Any], checks: str = "") -> None:
+        meta = tmp_path / name / "meta"
+        meta.mkdir(parents=True)
+        specs = {"argument_specs": {"main": {"options": options}}}
+        (meta / "argument_specs.yml").write_text(yaml.safe_dump(specs))
+        if checks:
+            (meta / "checks.yml").write_text(checks)
+
+    return make
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module) -> Run:
+    """Run the action with the real module behind it; return its problems and remember the module's calls."""
+    calls: list[list[dict[str, Any]]] = []
+
+    def execute(self: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        calls.append(module_args["checks"])
+        return run_module(module_name.rpartition(".")[2], check_mode=True, **module_args)
+
+    monkeypatch.setattr(check_input.ActionModule, "_execute_module", execute)
+
+    def run(roles: list[str] | None = None, role: str = "", **variables: Any) -> list[str]:
+        loader = DataLoader()
+        given = loader.load(trust_as_template(yaml.safe_dump(variables)))
+        known = {"ansible_run_tags": ["all"], "ansible_skip_tags": [], "inventory_hostname": "web", **given}
+        task = Task()
+        task.args = {} if roles is None else {"roles": roles}
+        if role:
+            task._role = OwnRole(tmp_path / role.rpartition(".")[2], role)
+        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/not/used"))
+        action = check_input.ActionModule(task, connection, None, loader, Templar(loader, known), None)
+        result = action.run(task_vars=known)
+        assert not result["changed"]
+        assert bool(result.get("failed")) == ("msg" in result)
+        return result["msg"].splitlines() if "msg" in result else []
+
+    run.calls = calls  # type: ignore[attr-defined]
+    return run
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "shop_state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "shop_port": {"type": "int", "required": True},
+    "shop_names": {"type": "list", "elements": "str"},
+    "shop_sites": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "port": {"type": "int"},
+            "token": {"type": "int", "no_log": True},
+        },
+    },
+    "shop_password": {"type": "str", "choices": ["long enough", "longer"]},
+    "shop_window": {"type": "str", "default": "{{ shop_interval }}"},
+    "shop_for": {"type": "str"},
+}
+GIVEN = {"shop_state": "present", "shop_port": 80}
+CHECKS = """
+renamed:
+  shop_enabled: shop_state (present or absent)
+checks:
+  - that:
+      - shop_port | int > 0
+      - shop_port | int < 1000
+    message: >-
+      shop_port is {{ shop_port }}: set it to
+      a port from 1 to 999.
+  - that: value is match('^[0-9]+s$')
+    each: [shop_window, shop_for]
+    message: '{{ name }} is "{{ value }}": set it to seconds, such as 5s.'
+  - that: shop_names | length > __least
+    when: shop_names is defined
+    vars:
+      __least: "{{ shop_least }}"
+    message: "shop_names has {{ shop_names | length }} names: give more than {{ __least }}."
+  - that: shop_state == 'absent'
+    when: shop_remove | default(false)
+    always: true
+    message: "shop_remove is set while shop_state is {{ shop_state }}."
+  - that: not shop_gone | default(false)
+    always: true
+    message: "shop_gone: unset it."
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ({}, []),
+        ({"shop_port": "443"}, []),
+        ({"shop_port": 1000}, ["shop_port is 1000: set it to a port from 1 to 999."]),
+        # What is of the wrong type is said once, not by the conditions about it, too.
+        ({"shop_port": "http"}, ['shop_port is "http": set it to a value of the type int.']),
+        ({"shop_port": [80]}, ["shop_port is a list: set it to a value of the type int."]),
+        ({"shop_state": "off"}, ['shop_state is "off": set it to present or absent.']),
+        (
+            {"shop_port": "{{ shop_prot }}"},
+            ["shop_port cannot be evaluated ('shop_prot' is undefined): correct it, or what it refers to."],
+        ),
+        # Variables without a default need not be set, and a default is what the role's own file says.
+        ({"shop_for": "5m"}, ['shop_for is "5m": set it to seconds, such as 5s.']),
+        (
+            {"shop_for": "{{ shop_window }}", "shop_window": "{{ 1 + 1 }}m"},
+            ['shop_window is "2m": set it to seconds, such as 5s.', 'shop_for is "2m": set it to seconds, such as 5s.'],
+        ),
+        ({"shop_names": ["a"], "shop_least": 1}, ["shop_names has 1 names: give more than 1."]),
+        ({"shop_names": ["a"], "shop_least": 0}, []),
+        (
+            {"shop_names": ["a"]},
+            [
+                'The check "shop_names | length > __least" of the role shop cannot be evaluated (Error while evaluating '
+                "conditional: 'shop_least' is undefined): correct the variables that it names."
+            ],
+        ),
+        # All of them
+        (
+            {"shop_enabled": False, "shop_port": 0, "shop_for": "5m", "shop_remove": True},
+            [
+                "shop_enabled is now called shop_state (present or absent): rename it.",
+                "shop_port is 0: set it to a port from 1 to 999.",
+                'shop_for is "5m": set it to seconds, such as 5s.',
+                "shop_remove is set while shop_state is present.",
+            ],
+        ),
+        # What is absent needs no input.
+        ({"shop_state": "absent", "shop_port": "http", "shop_for": "5m", "shop_remove": True}, []),
+        (
+            {"shop_state": "absent", "shop_enabled": False, "shop_gone": True},
+            ["shop_enabled is now called shop_state (present or absent): rename it.", "shop_gone: unset it."],
+        ),
+    ],
+)
+def test_problems(make_role, check: Run, given: dict[str, Any], problems: list[str]) -> None:
+    make_role("shop", OPTIONS, CHECKS)
+    assert check(role="shop", **{**GIVEN, **given}) == problems
+
+
+def test_what_is_required_is_not_set(make_role, check: Run) -> None:
+    make_role("shop", OPTIONS)
+    assert check(role="shop") == ["shop_port is not set, and the role shop needs it: set it."]
+
+
+@pytest.mark.parametrize(
+    ("sites", "said"),
+    [
+        ([{"port": 80}], "missing required arguments: name"),
+        ([{"name": "a", "port": "http"}], "unable to convert to int"),
+        ([{"name": "a", "prot": 80}], "prot"),
+        (["a"], "unable to convert to dict"),
+    ],
+)
+def test_what_is_within_a_value(make_role, check: Run, sites: list[Any], said: str) -> None:
+    make_role("shop", OPTIONS)
+    [problem] = check(role="shop", shop_sites=sites, **GIVEN)
+    assert problem.startswith("shop_sites: ")
+    assert said in problem
+    assert problem.endswith("; correct it.")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"shop_password": "hunter2!"},
+        {"shop_password": "{{ ['hunter2!'][0] }}"},
+        {"shop_password": "{{ 'hunter2!' | nothing }}"},
+        {"shop_sites": [{"name": "a", "token": "hunter2!"}]},
+        {"shop_password": "hunter2!", "shop_for": "{{ 'hunter2!' | int(base='hunter2!') }}"},
+    ],
+)
+def test_secrets_are_not_shown(make_role, check: Run, given: dict[str, Any]) -> None:
+    make_role("shop", OPTIONS)
+    problems = check(role="shop", **GIVEN, **given)
+    assert problems
+    assert "hunter2!" not in "\n".join(problems)
+    assert problems[0].startswith(next(iter(given)))
+
+
+def test_an_error_of_a_condition_hides_secrets(make_role, check: Run) -> None:
+    make_role(
+        "shop",
+        {"shop_password": {"type": "str"}},
+        'checks: [{that: "shop_password | int > [] ~ shop_password", message: never}]',
+    )
+    [problem] = check(role="shop", shop_password="{{ 'hunter2!' }}")
+    assert problem.startswith(
+        'The check "shop_password | int > [] ~ shop_password" of the role shop cannot be evaluated'
+    )
+    assert "hunter2!" not in problem
+
+
+def test_what_is_found_is_never_a_template(make_role, check: Run, tmp_path: Path) -> None:
+    make_role("shop", OPTIONS, CHECKS)
+    (tmp_path / "word").write_text("{{ 1 + 1 }}s")
+    word = f"{{{{ lookup('ansible.builtin.file', '{tmp_path}/word') }}}}"
+    assert check(role="shop", shop_for=word, **GIVEN) == ['shop_for is "{{ 1 + 1 }}s": set it to seconds, such as 5s.']
+
+
+def test_conditions_see_the_files_of_their_role(make_role, check: Run, tmp_path: Path) -> None:
+    for role in ("shop", "store"):
+        checks = f"checks: [{{that: \"lookup('ansible.builtin.file', 'name') == 'the {role}'\", message: never.}}]"
+        make_role(role, {}, checks)
+        (tmp_path / role / "files").mkdir()
+        (tmp_path / role / "files" / "name").write_text(f"the {role}")
+    assert check(["shop", "store"]) == []
+
+
+SERVER = """
+server:
+  - service: {role}
+    ports: "{{{{ {{'{role}_port': {role}_port}} }}}}"
+    disk_path: /
+    disk_free_mb:
+      {role}_free_mb: "{{{{ {role}_free_mb }}}}"
+  - service: more
+    when: {role}_more
+"""
+
+
+def test_the_server_is_asked_once_for_all_roles(make_role, check: Run) -> None:
+    for role in ("shop", "store", "gone", "wrong"):
+        options = {
+            f"{role}_state": {"type": "str"},
+            f"{role}_port": {"type": "int"},
+            f"{role}_free_mb": {"type": "int"},
+        }
+        make_role(role, options, SERVER.format(role=role))
+    given: dict[str, Any] = {"gone_state": "absent", "wrong_port": "http", "store_more": True}
+    for role in ("shop", "store", "gone", "wrong"):
+        given = {f"{role}_port": 1, f"{role}_free_mb": 1, f"{role}_more": False, **given}
+    problems = check(["shop", "store", "gone", "wrong"], **{**given, "store_free_mb": 10**12})
+    assert [problem.split(" ")[0] for problem in problems] == ["wrong_port", "store_free_mb:"]
+    [asked] = check.calls  # type: ignore[attr-defined]
+    assert [(question["service"], list(question["ports"])) for question in asked] == [
+        ("shop", ["shop_port"]),
+        ("store", ["store_port"]),
+        ("more", []),
+        ("wrong", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run_tags", "skip_tags", "roles"),
+    [
+        (["all"], [], ["site", "shop", "store"]),
+        (["tagged"], [], ["site", "shop", "store"]),
+        (["shop"], [], ["site", "shop"]),
+        (["shop", "store"], ["store"], ["site", "shop"]),
+        (["always"], [], ["site"]),
+        (["untagged"], [], ["site"]),
+        (["other"], [], ["site"]),
+        (["all"], ["shop"], ["site", "store"]),
+        (["all"], ["always"], ["shop", "store"]),
+        (["all"], ["tagged"], []),
+        (["shop"], ["all"], ["site"]),
+    ],
+)
+def test_roles_that_the_tags_select(
+    make_role, check: Run, run_tags: list[str], skip_tags: list[str], roles: list[str]
+) -> None:
+    for role in ("site", "shop", "store"):
+        make_role(role, {f"{role}_port": {"type": "int", "required": True}})
+    play = ["miniweb.stack.site", "miniweb.stack.shop", "store", "miniweb.stack.shop", "elsewhere.stack.shop", "none"]
+    problems = check(play, ansible_run_tags=run_tags, ansible_skip_tags=skip_tags)
+    assert problems == [f"{role}_port is not set, and the role {role} needs it: set it." for role in roles]
+
+
+@pytest.mark.parametrize(
+    ("role", "play", "tags", "checked"),
+    [
+        ("miniweb.stack.shop", ["miniweb.stack.shop"], {}, True),
+        ("miniweb.stack.shop", ["miniweb.stack.site", "miniweb.stack.shop"], {}, False),
+        ("shop", ["site", "shop"], {}, False),
+        # Somebody else's role of that name has checked nothing.
+        ("miniweb.stack.shop", ["site", "miniweb.stack.shop"], {}, True),
+        # Nor has the play, where the role runs by another tag than its own, or its first task was skipped.
+        ("shop", ["site", "shop"], {"ansible_run_tags": ["web"]}, True),
+        ("shop", ["site", "shop"], {"ansible_skip_tags": ["always"]}, True),
+    ],
+)
+def test_a_role_is_checked_once(
+    make_role, check: Run, role: str, play: list[str], tags: dict[str, Any], checked: bool
+) -> None:
+    make_role("shop", {"shop_port": {"type": "int", "required": True}})
+    problems = check(role=role, ansible_play_role_names=play, **tags)
+    assert problems == (["shop_port is not set, and the role shop needs it: set it."] if checked else [])
+
+
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: site, rolespec_validate: false}
+      tags: always
+    - miniweb.stack.check_input:
+        roles: "{{ ansible_play_role_names | difference(['site']) }}"
+      tags: always
+    - ansible.builtin.import_role: {name: alertmanager, rolespec_validate: false}
+      tags: alertmanager
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-e", "alertmanager_group_wait=soon"], 'alertmanager_group_wait is "soon": set it to a duration'),
+        (["-e", "alertmanager_enabled=false"], "alertmanager_enabled is now called alertmanager_state"),
+        (["-e", "alertmanager_group_wait=soon", "--tags", "other"], ""),
+        (["--check"], ""),
+    ],
+)
+def test_a_play_with_a_real_role(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "play.yml").write_text(PLAY)
+    for role in ("site", "alertmanager"):
+        (tmp_path / "roles" / role / "tasks").mkdir(parents=True)
+    for name in ("defaults", "vars", "meta"):
+        (tmp_path / "roles" / "alertmanager" / name).symlink_to(ROOT / "roles" / "alertmanager" / name)
+    (tmp_path / "roles" / "site" / "tasks" / "main.yml").write_text("[]\n")
+    own = "- miniweb.stack.check_input:\n"
+    (tmp_path / "roles" / "alertmanager" / "tasks" / "main.yml").write_text(own)
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "web,",
+        "-c",
+        "local",
+        "play.yml",
+        *arguments,
+    ]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(said), done.stdout + done.stderr
+    assert said in done.stdout
+
+
+def load(role: str, name: str) -> dict[str, Any]:
+    path = ROOT / "roles" / role / name
+    return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+
+
+def options(role: str) -> dict[str, Any]:
+    return load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
+@pytest.mark.parametrize("role", CHECKED)
+def test_checks_are_complete(role: str) -> None:
+    rules = load(role, "meta/checks.yml")
+    assert set(rules) <= {"renamed", "checks", "server"}
+    for entry in rules.get("checks") or []:
+        assert set(entry) >= {"that", "message"}
+        assert set(entry) <= {"that", "message", "each", "when", "vars", "always"}, entry
+        assert re.search(r"[.]('? *}})?$", entry["message"]), entry["message"]
+    for entry in rules.get("server") or []:
+        assert "service" in entry
+        assert set(entry) <= {"service", "ports", "disk_path", "disk_free_mb", "when"}, entry
+
+
+@pytest.mark.parametrize("role", CHECKED)
+def test_checks_name_options_of_their_role(role: str) -> None:
+    rules = load(role, "meta/checks.yml")
+    each = {name for entry in rules.get("checks") or [] for name in entry.get("each", [])}
+    assert each - set(options(role)) == set()
+
+
+def test_old_names_are_no_options() -> None:
+    known = {name for role in ROLES for name in options(role)}
+    for role in CHECKED:
+        renamed = load(role, "meta/checks.yml").get("renamed") or {}
+        assert set(renamed) & known == set(), role
+
+
+@pytest.mark.parametrize("role", CHECKED)
+def test_the_first_task_checks_the_input(role: str) -> None:
+    if "main" not in load(role, "meta/argument_specs.yml").get("argument_specs", {}):
+        return
+    first = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text())[0]
+    assert first == {"name": "Check the input", "miniweb.stack.check_input": None}
+
+
+@pytest.mark.parametrize("role", CHECKED)
+def test_conditions_stand_in_the_checks(role: str) -> None:
+    assert not (ROOT / "roles" / role / "tasks" / "check.yml").exists()
+    for path in (ROOT / "roles" / role / "tasks").glob("**/*.yml"):
+        assert not re.search(r"^\s*(- )?(ansible\.builtin\.)?assert:", path.read_text(), re.MULTILINE), path

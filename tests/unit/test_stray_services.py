@@ -1,0 +1,194 @@
+"""stray_services: in a playbook on this machine, with a docker program that answers as the engine does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.miniweb.stack.plugins.action.stray_services import removal, sentence
+from ansible_collections.miniweb.stack.plugins.modules.stray_services import made
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = """\
+#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >> "$here/told"
+cat "$here/containers"
+exec sh "$here/end"
+"""
+PLAYBOOK = """\
+- hosts: www
+  gather_facts: false
+  tasks:
+{imports}
+    - miniweb.stack.stray_services:
+        roles: "{{{{ ansible_play_role_names + ['miniweb.stack.grafana'] }}}}"
+        known: {known}
+        directory: {directory}
+      register: found
+    - ansible.builtin.copy:
+        content: "{{{{ found.strays | to_json }}}}"
+        dest: {result}
+        mode: "0600"
+      check_mode: false
+"""
+
+
+def container(name: str, project: str, directory: str) -> str:
+    return f"{name}\t{project}\t{directory}\n"
+
+
+def stray(name: str, *containers: str, directory: str = "") -> dict[str, Any]:
+    return {"name": name, "containers": list(containers), "directory": directory or f"/opt/miniweb/{name}"}
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
+
+
+def test_made() -> None:
+    listing = container("miniweb-shop-shop-1", "miniweb-shop", "/opt/miniweb/shop")
+    listing += container("miniweb-shop-shop-run-1", "miniweb-shop", "/opt/miniweb/shop")
+    listing += container("other", "other", "/srv") + container("loose", "", "") + container("x", "miniweb-$(x)", "/")
+    assert made(listing, ["shop", "till", "$(x)"], "/opt/miniweb") == {
+        "shop": stray("shop", "miniweb-shop-shop-1", "miniweb-shop-shop-run-1"),
+        "till": stray("till"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("directory", "more"),
+    [("", ""), ("/srv/shop", " directory=/srv/shop"), ("/srv/$(x)", ""), ("/srv/a b", ""), ("/srv/x\n", "")],
+)
+def test_removal(directory: str, more: str) -> None:
+    command = f'ansible www -b -m miniweb.stack.compose_service -a "name=shop state=absent{more}"'
+    assert removal("www", stray("shop", directory=directory)) == command
+
+
+@pytest.mark.parametrize(
+    ("containers", "what"), [(["a-1", "a-2"], "a-1, a-2"), ([], "/opt/miniweb/shop")], ids=["containers", "directory"]
+)
+def test_sentence(containers: list[str], what: str) -> None:
+    assert sentence("www", {**stray("shop", *containers), "remove": "a command"}) == (
+        f'The service "shop" is left on www ({what}) and no role of this play knows it: remove it with `a command`, or '
+        "take its role into the play."
+    )
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
+
+
+class Project:
+    """A playbook with roles of its own, for a server that is this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.bin, self.services = path, path / "bin", path / "miniweb"
+        self.bin.mkdir()
+        (self.bin / "docker").write_text(DOCKER)
+        (self.bin / "docker").chmod(0o755)
+        self.answer("")
+        self.roles: list[str] = []
+
+    def answer(self, containers: str, end: str = "exit 0") -> None:
+        (self.bin / "containers").write_text(containers)
+        (self.bin / "end").write_text(end)
+
+    def add_role(self, name: str, services: str | None, defaults: str = "{}") -> None:
+        for part, text in (("defaults/main", defaults), ("meta/service", services)):
+            if text is not None:
+                file = self.path / "roles" / name / f"{part}.yml"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+        self.roles.append(name)
+
+    def add_directory(self, name: str, *files: str) -> None:
+        (self.services / name).mkdir(parents=True)
+        for file in files:
+            (self.services / name / file).write_text("{}")
+
+    def play(self, *words: str, known: str = "[]") -> subprocess.CompletedProcess[str]:
+        playbook, inventory, result = (self.path / name for name in ("play.yml", "inventory", "result"))
+        inventory.write_text(f"www ansible_connection=local ansible_python_interpreter={sys.executable}\n")
+        imports = "\n".join(f"    - ansible.builtin.import_role: {{name: {role}}}" for role in self.roles)
+        values = {"imports": imports, "known": known, "directory": self.services, "result": result}
+        playbook.write_text(PLAYBOOK.format(**values))
+        environment = {
+            **os.environ,
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "ANSIBLE_NOCOLOR": "1",
+            "COLUMNS": "1000",
+        }
+        environment |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_ROLES_PATH": str(self.path / "elsewhere")}
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook), *words]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    def strays(self, *words: str, known: str = "[]") -> list[dict[str, Any]]:
+        done = self.play(*words, known=known)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads((self.path / "result").read_text())
+        warned = [line for line in done.stderr.splitlines() if "is left on" in line]
+        for one, line in zip(found, warned, strict=True):
+            assert f'The service "{one["name"]}" is left on www' in line
+            assert one["remove"] in line
+        return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_what_no_role_is_about_is_named(project: Project) -> None:
+    project.add_role("app", 'services: ["{{ app_name }}", app_exporter]', "app_name: till")
+    project.add_role("engine", "services: []")
+    project.add_role("plain", None)
+    project.add_directory("till", "state.json")
+    project.add_directory("responder", "password")
+    project.add_directory("forgotten", "state.json")
+    project.add_directory("contributions", "prometheus.pem")
+    listing = container("miniweb-till-till-1", "miniweb-till", "/opt/miniweb/till")
+    listing += container("miniweb-app_exporter-1", "miniweb-app_exporter", "/opt/miniweb/app_exporter")
+    listing += container("miniweb-grafana-grafana-1", "miniweb-grafana", "/opt/miniweb/grafana")
+    project.answer(listing + container("miniweb-app-app-1", "miniweb-app", "/opt/miniweb/app"))
+    remove = 'ansible www -b -m miniweb.stack.compose_service -a "name={}"'
+    lying = stray("forgotten", directory=str(project.services / "forgotten"))
+    expected = [
+        {**stray("app", "miniweb-app-app-1"), "remove": remove.format("app state=absent")},
+        {**lying, "remove": remove.format(f"forgotten state=absent directory={lying['directory']}")},
+    ]
+    for words in ((), ("--check",)):
+        assert project.strays(*words) == expected
+        told = (project.bin / "told").read_text().splitlines()
+        assert told[-1].startswith("ps --all --filter label=miniweb.stack.configuration --format {{.Names}}\t")
+    assert project.strays(known="[app, forgotten]") == []
+
+
+@pytest.mark.parametrize(
+    ("services", "sentence"),
+    [
+        (
+            "services: app",
+            "roles/app/meta/service.yml: services is 'app': list the names of the role's services, or [].",
+        ),
+        (
+            'services: ["{{ app_nam }}"]',
+            "roles/app/meta/service.yml: services cannot be told without their variables (",
+        ),
+    ],
+)
+def test_a_role_that_does_not_say_its_services(project: Project, services: str, sentence: str) -> None:
+    project.add_role("app", services)
+    done = project.play()
+    assert done.returncode == 2
+    assert sentence in done.stderr + done.stdout
+
+
+def test_an_engine_that_does_not_answer(project: Project) -> None:
+    project.answer("", end="echo Cannot connect. >&2; exit 1")
+    done = project.play()
+    assert done.returncode == 2
+    assert "cannot be listed (Cannot connect): look at systemctl status docker." in done.stderr + done.stdout
