@@ -18,14 +18,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "files" / "images"
+ROLES = ROOT / "roles"
 HOST_VARS = ROOT / "inventory" / "host_vars" / "sandbox" / "images.yml"
-PROBE_DEFAULTS = ROOT / "roles" / "node_exporter" / "defaults" / "main.yml"
+PROBE_DEFAULTS = ROLES / "node_exporter" / "defaults" / "main.yml"
 OFFICIAL_BASE = "debian:trixie-slim"
 NETWORK = "miniweb-sandbox"
 REGISTRY_CONTAINER = "miniweb-registry"
@@ -54,17 +58,6 @@ class Service:
     variable: str = ""
 
 
-SERVICES = (
-    Service("mysql", "sid", "mysql-server-core", "mysql_image"),
-    Service("nginx", "sid", package="nginx", variable="nginx_image"),
-    Service("prometheus", "sid", package="prometheus", variable="prometheus_image"),
-    Service("node-exporter", package="prometheus-node-exporter", variable="node_exporter_image"),
-    Service("alertmanager", "sid", package="prometheus-alertmanager", variable="alertmanager_image"),
-    Service("blackbox-exporter", "sid", package="prometheus-blackbox-exporter", variable="blackbox_exporter_image"),
-    Service("mysqld-exporter", "sid", package="prometheus-mysqld-exporter", variable="mysql_exporter_image"),
-    Service("nginx-exporter", "sid", package="prometheus-nginx-exporter", variable="nginx_exporter_image"),
-    Service("python", package="python3", variable="flask_app_base_image"),
-)
 REGISTRY = Service("registry", package="docker-registry")
 SERVER = Service("server")
 
@@ -127,6 +120,34 @@ def default_of(variable: str, defaults: str) -> str:
     return match[1]
 
 
+def services(roles: Path = ROLES, recipes: Path = RECIPES) -> list[Service]:
+    """What the roles' meta/service.yml say can be built from Debian's packages."""
+    found = []
+    for path in sorted(roles.glob("*/meta/service.yml")):
+        for image in yaml.safe_load(path.read_text()).get("images", []):
+            surplus = image.keys() - {"variable", "recipe", "package", "suite"}
+            if surplus or not {"variable", "recipe", "package"} <= image.keys():
+                raise Failure(
+                    f"{path}: {image} is no image: give it variable, recipe, package, and suite if not trixie."
+                )
+            if not (recipes / image["recipe"] / "Dockerfile").is_file():
+                raise Failure(f"{path}: the recipe {image['recipe']} has no {recipes / image['recipe']}/Dockerfile.")
+            found.append(Service(image["recipe"], image.get("suite", "trixie"), image["package"], image["variable"]))
+    return found
+
+
+def left_out(built: Iterable[Service], roles: Path = ROLES) -> list[str]:
+    """The services that have an image and no recipe for it: absent where none can be pulled."""
+    variables = {service.variable for service in built}
+    found = []
+    for path in sorted(roles.glob("*/meta/service.yml")):
+        defaults = yaml.safe_load((path.parents[1] / "defaults" / "main.yml").read_text())
+        for name in yaml.safe_load(path.read_text())["services"]:
+            if f"{name}_image" in defaults and f"{name}_image" not in variables:
+                found.append(name)
+    return found
+
+
 def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
     """Source and reason; `probe` pulls an official image and returns what was in the way, or None."""
     if requested == "packages":
@@ -137,14 +158,24 @@ def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
     return ("packages", obstacle) if obstacle else ("official", "they can be pulled")
 
 
-def render_host_vars(images: dict[str, str]) -> str:
-    """images.yml: which images the sandbox's roles use; without any of our own, the roles' defaults."""
+def render_host_vars(images: dict[str, str], absent: Iterable[str] = ()) -> str:
+    """images.yml: which images the sandbox's roles use, and what is left out; without any of our own, the roles' defaults."""
     lines = ["---", "# Written by tools/images.py; a change here lasts until its next run."]
     lines += [f"{variable}: {REGISTRY_PULL}/{tag}" for variable, tag in sorted(images.items())]
     if images:
         lines += ["docker_insecure_registries:", f"  - {REGISTRY_PULL}"]
-    lines += [f"grafana_enabled: {'false' if images else 'true'}"]
+    lines += [f"{name}_state: absent" for name in absent]
     return "\n".join(lines) + "\n"
+
+
+def host_vars() -> dict[str, Any]:
+    """What `ensure` wrote."""
+    return yaml.safe_load(HOST_VARS.read_text()) or {}
+
+
+def left_out_of(variables: dict[str, Any]) -> list[str]:
+    """The services that images.yml leaves out."""
+    return [name.removesuffix("_state") for name, value in variables.items() if value == "absent"]
 
 
 def write_if_changed(path: Path, content: str) -> bool:
@@ -431,17 +462,20 @@ def chosen_source(requested: str) -> str:
 
 def ensure(requested: str) -> None:
     images: dict[str, str] = {}
+    absent: list[str] = []
     if chosen_source(requested) == "packages":
         with opened_cache() as cache:
             registry = ensure_image(REGISTRY, cache)
             with step(f"registry: {REGISTRY_PUSH}, in the sandbox {REGISTRY_PULL}"):
                 ensure_registry(registry)
-            for service in SERVICES:
+            built = services()
+            absent = left_out(built)
+            for service in built:
                 images[service.variable] = ensure_image(service, cache)
                 push(images[service.variable])
     else:
         ensure_network()
-    if write_if_changed(HOST_VARS, render_host_vars(images)):
+    if write_if_changed(HOST_VARS, render_host_vars(images, absent)):
         say(f"wrote {HOST_VARS.relative_to(ROOT)}")
 
 
@@ -465,7 +499,7 @@ def remove() -> None:
             docker("volume", "rm", REGISTRY_CONTAINER)
         if exists("network", NETWORK):
             docker("network", "rm", NETWORK)
-        names = [service.name for service in (*SERVICES, REGISTRY, SERVER)] + ["base"]
+        names = [service.name for service in (*services(), REGISTRY, SERVER)] + ["base"]
         tags = [
             tag for name in names for tag in tags_of(f"miniweb/{name}") + tags_of(f"{REGISTRY_PUSH}/miniweb/{name}")
         ]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,7 @@ SCENARIO = "miniweb/scenario"
 BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
 # Their tests look at pages in Debian's Chromium.
 SEEN_BY_A_BROWSER = ("default",)
-DOUBLE = ROOT / "tests" / "doubles" / "grafana"
+DOUBLES = ROOT / "tests" / "doubles"
 TEST_VARS = STATE / "test_vars.yml"
 TEST_ADDRESS = "127.0.80.2"
 ENGINE_SECONDS = 60
@@ -181,15 +182,35 @@ def content_hash(paths: Iterable[Path]) -> str:
     return total.hexdigest()[:12]
 
 
+def made_of(role: Path) -> set[Path]:
+    """What a server depends on that this role has made: its files, the plugins they name, and what those import."""
+    plugins = ROOT / "plugins"
+    found = {path for path in role.rglob("*") if path.is_file() and path.suffix != ".md"}
+    unread = list(found)
+    while unread:
+        text = unread.pop().read_text()
+        # M(...) in a plugin's documentation only speaks of another.
+        named = {
+            path
+            for name in re.findall(r"(?<!M\()\bminiweb\.stack\.(\w+)", text)
+            for path in plugins.glob(f"*/{name}.py")
+        }
+        for words in re.findall(r"^from (\S*\.(?:module|plugin)_utils.*)", text, re.MULTILINE):
+            for name in re.findall(r"\w+", words):
+                named |= {*plugins.glob(f"*_utils/{name}.py"), *plugins.glob(f"*_utils/{name}/*.py")}
+        unread += named - found
+        found |= named
+    return {*found, HOST_VARS}
+
+
 def prepare(source: str, scenario: str) -> None:
     """Everything a scenario needs: engine, images, key, and a server on which the role docker has already run."""
     ensure_engine()
     ensure_controller()
     images.ensure(source)
     images.server(source)
-    made_of = [ROOT / "roles" / "docker", ROOT / "plugins" / "modules" / "server_check.py", HOST_VARS]
     bare = docker("image", "inspect", "--format", "{{.Id}}", BARE)
-    tag = f"{PREPARED}:{images.digest(bare.encode(), content_hash(made_of).encode())}"
+    tag = f"{PREPARED}:{images.digest(bare.encode(), content_hash(made_of(images.ROLES / 'docker')).encode())}"
     if not exists("image", tag):
         name = "miniweb-preparation"
         remove_container(name)
@@ -197,10 +218,9 @@ def prepare(source: str, scenario: str) -> None:
             docker("run", "--detach", *server_options(name, "127.0.80.3"), BARE)
             try:
                 wait_for_ssh("127.0.80.3")
-                variables = {"ansible_host": "127.0.80.3"}
-                code, dummy = playbook(
-                    "-i", "inventory/sandbox.yml", "playbooks/docker.yml", "-e", json.dumps(variables)
-                )
+                variables = json.dumps({"ansible_host": "127.0.80.3", "scenario_role": "miniweb.stack.docker"})
+                words = ("-i", "inventory/sandbox.yml", ".config/molecule/converge.yml")
+                code, dummy = playbook(*words, "-e", variables)
                 if code:
                     raise Failure("The role docker failed on the server, see above.")
                 docker("exec", name, "sh", "-c", "apt-get clean; rm -f /etc/ssh/ssh_host_* /home/admin/.ssh/*")
@@ -221,16 +241,19 @@ def prepare(source: str, scenario: str) -> None:
 
 
 def test_variables() -> str:
-    """The variables of every scenario: the sandbox's images, and the double where Grafana's image cannot be pulled."""
-    variables = yaml.safe_load(HOST_VARS.read_text())
-    if not variables["grafana_enabled"]:
-        base = variables["flask_app_base_image"].removeprefix(f"{images.REGISTRY_PULL}/")
-        tag = f"miniweb/grafana-double:{images.recipe_hash(DOUBLE, base)}"
-        if not exists("image", tag):
-            with step(f"{tag}: built"):
-                docker("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(DOUBLE))
-        images.push(tag)
-        variables.update(grafana_enabled=True, grafana_image=f"{images.REGISTRY_PULL}/{tag}")
+    """The variables of every scenario: the sandbox's images, and the doubles of those that cannot be had here."""
+    variables = images.host_vars()
+    for name in images.left_out_of(variables):
+        double = DOUBLES / name
+        if (double / "Dockerfile").exists():
+            base = variables["flask_app_base_image"].removeprefix(f"{images.REGISTRY_PULL}/")
+            tag = f"miniweb/{name}-double:{images.recipe_hash(double, base)}"
+            if not exists("image", tag):
+                with step(f"{tag}: built"):
+                    docker("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(double))
+            images.push(tag)
+            del variables[f"{name}_state"]
+            variables[f"{name}_image"] = f"{images.REGISTRY_PULL}/{tag}"
     return "---\n" + yaml.safe_dump(variables)
 
 
@@ -274,7 +297,8 @@ def up(source: str) -> None:
 
 
 def summary(at: str, unchanged: bool, seconds: float) -> None:
-    facts = yaml.safe_load(HOST_VARS.read_text())
+    variables = images.host_vars()
+    absent = images.left_out_of(variables)
     say("")
     if unchanged:
         say("Nothing changed: everything was already as it should be.")
@@ -283,15 +307,16 @@ def summary(at: str, unchanged: bool, seconds: float) -> None:
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
     say(f"  Alertmanager  https://{at}:9093/       administrators' addresses only")
     say(f"  Overview      https://{at}:9090/consoles/overview.html")
-    if facts["grafana_enabled"]:
+    if "grafana" not in absent:
         say(f"  Grafana       https://{at}:3000/       user admin, password in grafana_admin_password below")
     say(f"  SSH           ssh -i .sandbox/ssh_key -p 2222 admin@{at}")
     say(f"  Passwords     {SECRETS.relative_to(ROOT)}/   one file each, readable only by you")
-    if "mysql_image" in facts:
+    if variables:
         say(
             "  Images        built from Debian packages, because the official ones cannot be pulled here or were not asked"
         )
-        say("  Left out      Grafana: Debian does not package it. Where a registry is reached, it is there.")
+    if absent:
+        say(f"  Left out      {', '.join(absent)}: not packaged by Debian. Where a registry is reached, it is there.")
     say("  Next          make status, make test, make down")
 
 
@@ -323,7 +348,7 @@ def down() -> None:
     if answers():
         for name in (NAME, "miniweb-test", "miniweb-preparation"):
             remove_container(name)
-        prepared = [tag for name in (SCENARIO, PREPARED, "miniweb/grafana-double") for tag in images.tags_of(name)]
+        prepared = [tag for name in (SCENARIO, PREPARED, "miniweb/*-double") for tag in images.tags_of(name)]
         if prepared:
             docker("rmi", *prepared)
         images.remove()

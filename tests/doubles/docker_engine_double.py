@@ -84,7 +84,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body.encode())
 
-    do_POST = do_GET
+    do_POST = do_DELETE = do_GET
 
     def address_string(self) -> str:
         return "unix"

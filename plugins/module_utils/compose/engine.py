@@ -119,6 +119,11 @@ class Engine:
         """Return the service's containers; none when Docker is not installed in check mode."""
         return [container_of(found) for found in self.found()]
 
+    def project_containers(self) -> list[str]:
+        """Return the ids of all containers of the project, one-off ones that an interrupted run has left included."""
+        label = f"label=com.docker.compose.project={self.project}"
+        return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", label)[1].split()
+
     def image_id(self, image: str) -> str:
         """Return the id of an image on this server; empty when it is not there."""
         return self.run("image", "inspect", "--format", "{{.Id}}", image, check=False)[1].strip()

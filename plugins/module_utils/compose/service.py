@@ -127,14 +127,13 @@ class Service:
 
     def absent(self) -> dict[str, t.Any]:
         """Remove the service and what it left for others; return the module's result."""
-        containers = self.engine.containers() if self.engine.program else []
+        ids = self.engine.project_containers() if self.engine.program else []
         exists = os.path.isdir(self.directory.path)
-        actions = (["remove containers"] if containers else []) + ([f"remove {self.directory.path}"] if exists else [])
+        actions = (["remove containers"] if ids else []) + ([f"remove {self.directory.path}"] if exists else [])
         volumes = self.engine.volumes() if self.params["remove_volumes"] and self.engine.program else []
         actions += [f"remove volume {volume}" for volume in volumes]
         result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions, "container_id": ""}
         if not self.module.check_mode:
-            ids = [container.id for container in containers]
             if ids:
                 # Stopped by its signal and in its time, as its data stay.
                 self.engine.run("stop", *ids)

@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -70,6 +70,7 @@ class Settings:
 
     instance: str
     actions: frozenset[str]
+    images: Path
     prune_older_than_hours: int
     limit: int
     limit_window_seconds: int
@@ -78,30 +79,73 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An action that is allowed and needed: on which container, if any, and how; what it returns goes to the log."""
+    """An action that is allowed and needed: on which container, if any, and how.
+
+    :param take: does it; what it returns goes to the log.
+    :param planned: what a dry run says in its place.
+    """
 
     target: str
     take: Callable[[], dict[str, Any]]
+    planned: dict[str, Any]
 
 
 Action = Callable[[Engine, Settings, Mapping[str, str]], Step]
 
 
 def prune_images(engine: Engine, settings: Settings, labels: Mapping[str, str]) -> Step:
-    """Remove the images that no container uses and that are old enough."""
+    """Remove the images that this collection pulled or built, that no container uses and that are old enough."""
     root = PurePosixPath(engine.call("GET", "/info")["DockerRootDir"])
     mountpoint = labels.get("mountpoint", "")
     if PurePosixPath(mountpoint) not in (root, *root.parents):
         raise Refused(f'the file system "{mountpoint}" does not hold the images, which are in {root}')
-    # All that are unused, not only those without a name
-    filters = {"dangling": ["false"], "until": [f"{settings.prune_older_than_hours}h"]}
+    used = {container["ImageID"] for container in engine.call("GET", "/containers/json", all="true")}
+    ours = noted(settings.images) - used
+    before = time.time() - settings.prune_older_than_hours * 3600
+    # The names of each image, by its id.
+    found = {
+        image["Id"]: image["RepoTags"] or []
+        for image in engine.call("GET", "/images/json")
+        if image["Id"] in ours and image["Created"] < before
+    }
+    if not found:
+        hours = settings.prune_older_than_hours
+        raise Refused(f"every image of this collection is used or younger than {hours} h, and others are not touched")
 
     def take() -> dict[str, Any]:
-        pruned = engine.call("POST", "/images/prune", filters=json.dumps(filters))
-        deleted = [entry["Deleted"] for entry in pruned["ImagesDeleted"] or [] if "Deleted" in entry]
-        return {"deleted": len(deleted), "reclaimed_bytes": pruned["SpaceReclaimed"]}
+        removed, kept = [], []
+        for identifier, names in found.items():
+            try:
+                # The engine refuses an id with several names; with the last name the image itself goes.
+                for reference in [*names, identifier]:
+                    with suppress(Gone):
+                        engine.call("DELETE", f"/images/{reference}")
+                removed.append(called(identifier, names))
+            except EngineError as error:
+                kept.append(str(error))
+        if not removed:
+            raise EngineError(kept[0])
+        return {"images": removed, **({"kept": kept} if kept else {})}
 
-    return Step("", take)
+    return Step("", take, {"images": [called(identifier, names) for identifier, names in found.items()]})
+
+
+def noted(path: Path) -> set[str]:
+    """Return the ids of the images that compose_service pulled or built.
+
+    :raises ResponderError: the file cannot be understood.
+    """
+    try:
+        return set(json.loads(path.read_text(encoding="utf-8"))["images"]) if path.exists() else set()
+    except (OSError, *UNREADABLE) as error:
+        raise ResponderError(
+            f"{path} cannot be read ({error}): remove it; the images in it are then left alone."
+        ) from error
+
+
+def called(identifier: str, names: list[str]) -> str:
+    """Return how an image is called in the log."""
+    return ", ".join(names) or identifier
 
 
 def restart_container(engine: Engine, settings: Settings, labels: Mapping[str, str]) -> Step:
@@ -130,7 +174,7 @@ def restart_container(engine: Engine, settings: Settings, labels: Mapping[str, s
         engine.call("POST", f"/containers/{container['Id']}/restart")
         return {}
 
-    return Step(name, take)
+    return Step(name, take, {})
 
 
 # All that can ever be done: an alert's name, and its action.
@@ -219,7 +263,7 @@ class Responder:
             # Remembered before it is done: an action that ends this program counts as well.
             self.history.add(key, now, window)
             if settings.dry_run:
-                return {"result": "dry_run"}
+                return {"result": "dry_run", **step.planned}
             found = step.take()
         self.last[name] = time.time()
         return {"result": "done", **found}
@@ -430,6 +474,7 @@ def main() -> None:
     parser.add_argument("--password-file", type=Path, required=True, help="file with the password that must be given")
     parser.add_argument("--history", type=Path, required=True, help="file of the actions of late")
     parser.add_argument("--actions", nargs="*", choices=NAMES, default=[], help="actions that may be taken")
+    parser.add_argument("--images", type=Path, required=True, help="file of the images that may be pruned")
     parser.add_argument("--prune-older-than-hours", type=int, required=True, help="age from which an image is pruned")
     parser.add_argument("--limit", type=int, required=True, help="most times an action is taken on one container")
     parser.add_argument("--limit-window-minutes", type=int, required=True, help="minutes for which the limit holds")
@@ -440,6 +485,7 @@ def main() -> None:
     settings = Settings(
         instance=arguments.instance,
         actions=frozenset(arguments.actions),
+        images=arguments.images,
         prune_older_than_hours=arguments.prune_older_than_hours,
         limit=arguments.limit,
         limit_window_seconds=arguments.limit_window_minutes * 60,

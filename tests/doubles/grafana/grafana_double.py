@@ -2,7 +2,7 @@
 
 It keeps what the role relies on: the environment variables, the provisioning files, the persistent data and the HTTP
 API. It is stricter where Grafana only writes a line to its log (a dashboard it leaves out, a uid used twice, a key it
-does not know): it refuses to start, so that a test sees the mistake.
+does not know): it refuses to start, so that a test sees the mistake. While it runs it does as Grafana does.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ import re
 import secrets
 import signal
 import sys
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -134,45 +138,144 @@ def read_home() -> dict[str, Any] | None:
         raise Refused(f"Failed to load home dashboard {path}: {error}") from error
 
 
-def read_dashboards(provisioning: Path, sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    dashboards: dict[str, dict[str, Any]] = {}
-    providers: set[str] = set()
+def read_providers(provisioning: Path) -> list[dict[str, Any]]:
+    providers: list[dict[str, Any]] = []
     for provider in entries(provisioning / "dashboards", "providers", PROVIDER_KEYS):
         path = provider.get("options", {}).get("path")
-        if provider["name"] in providers or provider.get("type", "file") != "file":
+        if provider["name"] in {other["name"] for other in providers} or provider.get("type", "file") != "file":
             raise Refused(f"dashboard provider {provider['name']!r} is used twice or has an unknown type")
         if not isinstance(path, str) or not Path(path).is_dir():
             raise Refused(f"dashboard provider {provider['name']!r}: cannot read directory {path!r}")
-        providers.add(provider["name"])
-        for file in sorted(Path(path).rglob("*.json")):
-            try:
-                dashboard = json.loads(file.read_text())
-            except (OSError, ValueError) as error:
-                raise Refused(f"failed to load dashboard from {file}: {error}") from error
-            if not isinstance(dashboard, dict) or not dashboard.get("title"):
-                raise Refused(f"failed to load dashboard from {file}: dashboard title cannot be empty")
-            uid = str(dashboard.get("uid", ""))
-            if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid):
-                raise Refused(f"failed to load dashboard from {file}: uid {uid!r} is invalid")
-            if uid in dashboards:
-                raise Refused(f"the same uid is used more than once: {uid} ({file})")
-            for source in datasource_uids(dashboard):
-                if source not in sources and source not in BUILT_IN_UIDS and not source.startswith("$"):
-                    raise Refused(f"failed to load dashboard from {file}: datasource {source!r} was not found")
-            for panel in panels(dashboard):
-                if panel.get("type") not in PANEL_TYPES:
-                    raise Refused(f"failed to load dashboard from {file}: unknown panel type {panel.get('type')!r}")
-            if dashboard["title"] in {other["dashboard"]["title"] for other in dashboards.values()}:
-                raise Refused(f"dashboard title is not unique in folder: {dashboard['title']!r} ({file})")
-            slug = re.sub(r"[^a-z0-9]+", "-", dashboard["title"].lower()).strip("-")
-            dashboards[uid] = {
-                "meta": {
-                    "type": "db", "slug": slug, "url": f"/d/{uid}/{slug}", "isFolder": False, "canSave": False,
-                    "provisioned": True, "provisionedExternalId": str(file.relative_to(path)),
-                },
-                "dashboard": dashboard,
-            }  # fmt: skip
-    return dashboards
+        if any(Path(path) in (other, *other.parents) or other in Path(path).parents for other in paths(providers)):
+            raise Refused(f"dashboard provider {provider['name']!r}: another one reads directory {path!r}, too")
+        providers.append(provider)
+    return providers
+
+
+def paths(providers: list[dict[str, Any]]) -> list[Path]:
+    return [Path(provider["options"]["path"]) for provider in providers]
+
+
+def read_dashboard(file: Path, sources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    try:
+        dashboard = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise Refused(f"failed to load dashboard from {file}: {error}") from error
+    if not isinstance(dashboard, dict) or not dashboard.get("title"):
+        raise Refused(f"failed to load dashboard from {file}: dashboard title cannot be empty")
+    uid = str(dashboard.get("uid", ""))
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid):
+        raise Refused(f"failed to load dashboard from {file}: uid {uid!r} is invalid")
+    for source in datasource_uids(dashboard):
+        if source not in sources and source not in BUILT_IN_UIDS and not source.startswith("$"):
+            raise Refused(f"failed to load dashboard from {file}: datasource {source!r} was not found")
+    for panel in panels(dashboard):
+        if panel.get("type") not in PANEL_TYPES:
+            raise Refused(f"failed to load dashboard from {file}: unknown panel type {panel.get('type')!r}")
+    return dashboard
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Dashboards:
+    """What all providers have brought, by uid. Their directories are read again and again, and when somebody asks."""
+
+    def __init__(self, provisioning: Path, sources: dict[str, dict[str, Any]]) -> None:
+        self.provisioning = provisioning
+        self.sources = sources
+        self.lock = threading.Lock()
+        self.count = 0
+        self.by_uid: dict[str, dict[str, Any]] = {}
+        self.providers = read_providers(provisioning)
+        if problems := self.provision():
+            raise Refused(problems[0])
+
+    def reload(self) -> None:
+        """Reads the files of the providers, too."""
+        self.providers = read_providers(self.provisioning)
+        self.provision_and_log()
+
+    def poll(self) -> None:
+        """Goes on until the program ends."""
+        while True:
+            time.sleep(min(provider.get("updateIntervalSeconds") or 10 for provider in self.providers))
+            self.provision_and_log()
+
+    def provision_and_log(self) -> None:
+        for problem in self.provision():
+            log(f"level=warn msg={problem!r}")
+
+    def provision(self) -> list[str]:
+        """Takes what lies in the directories; returns what is wrong, about which Grafana only writes to its log.
+
+        The dashboard of a file that is gone goes, too; of one that is broken the last good one stays. A provider with a
+        uid or a title that is used twice writes nothing any more.
+        """
+        with self.lock:
+            return self._provision()
+
+    def _provision(self) -> list[str]:
+        problems: list[str] = []
+        read: list[tuple[str, Path, Path, dict[str, Any]]] = []
+        there: set[Path] = set()
+        for provider, directory in zip(self.providers, paths(self.providers), strict=True):
+            for file in sorted(directory.rglob("*.json")):
+                there.add(file)
+                try:
+                    read.append((provider["name"], directory, file, read_dashboard(file, self.sources)))
+                except Refused as error:
+                    problems.append(str(error))
+        uids = Counter(dashboard["uid"] for *dummy, dashboard in read)
+        titles = Counter(dashboard["title"] for *dummy, dashboard in read)
+        restricted = set()
+        for name, _directory, file, dashboard in read:
+            if uids[dashboard["uid"]] > 1:
+                problems.append(f"the same UID is used more than once: {dashboard['uid']} ({file})")
+            if titles[dashboard["title"]] > 1:
+                problems.append(f"dashboard title is not unique in folder: {dashboard['title']!r} ({file})")
+            if uids[dashboard["uid"]] > 1 or titles[dashboard["title"]] > 1:
+                restricted.add(name)
+        problems += [
+            f"dashboards provisioning provider has no database write permissions because of duplicates: {name}"
+            for name in sorted(restricted)
+        ]
+        # Those of a provider that is gone stay until the next start.
+        names = {provider["name"] for provider in self.providers}
+        self.by_uid = {
+            uid: found for uid, found in self.by_uid.items() if found["file"] in there or found["provider"] not in names
+        }
+        for name, directory, file, dashboard in read:
+            if name not in restricted:
+                self._save(name, directory, file, dashboard)
+        return problems
+
+    def _save(self, provider: str, directory: Path, file: Path, dashboard: dict[str, Any]) -> None:
+        uid = dashboard["uid"]
+        before = next((found for found in self.by_uid.values() if found["file"] == file), None)
+        if before and before["content"] == dashboard:
+            return
+        if before:
+            del self.by_uid[before["content"]["uid"]]
+        self.count += 0 if before else 1
+        number = before["dashboard"]["id"] if before else self.count
+        version = before["dashboard"]["version"] + 1 if before else 1
+        slug = re.sub(r"[^a-z0-9]+", "-", dashboard["title"].lower()).strip("-")
+        self.by_uid[uid] = {
+            "provider": provider,
+            "file": file,
+            "content": dashboard,
+            "meta": {
+                "type": "db", "canSave": True, "canEdit": True, "canAdmin": True, "canStar": True, "canDelete": True,
+                "slug": slug, "url": f"/d/{uid}/{slug}", "expires": "0001-01-01T00:00:00Z",
+                "created": before["meta"]["created"] if before else now(), "updated": now(), "updatedBy": "Anonymous",
+                "createdBy": "Anonymous", "version": version, "hasAcl": False, "isFolder": False, "folderId": 0,
+                "folderUid": "", "folderTitle": "General", "folderUrl": "", "provisioned": True,
+                "provisionedExternalId": str(file.relative_to(directory)),
+            },
+            "dashboard": dashboard | {"id": number, "version": version},
+        }  # fmt: skip
 
 
 class Account:
@@ -209,7 +312,7 @@ class Double(ThreadingHTTPServer):
         self.provisioning = Path(setting("GF_PATHS_PROVISIONING", "/etc/grafana/provisioning"))
         self.account = Account(Path(setting("GF_PATHS_DATA", "/var/lib/grafana")))
         self.sources = read_datasources(self.provisioning)
-        self.dashboards = read_dashboards(self.provisioning, self.sources)
+        self.dashboards = Dashboards(self.provisioning, self.sources)
         read_home()
         self.metrics = enabled("GF_METRICS_ENABLED", "true")
         self.metrics_account = tuple(setting(f"GF_METRICS_BASIC_AUTH_{part}", "") for part in ("USERNAME", "PASSWORD"))
@@ -217,13 +320,7 @@ class Double(ThreadingHTTPServer):
         self.secure = "; Secure" if enabled("GF_SECURITY_COOKIE_SECURE", "false") else ""
         self.sessions: set[str] = set()
         super().__init__(("", int(setting("GF_SERVER_HTTP_PORT", "3000"))), Handler)
-
-    def refresh(self) -> None:
-        """Takes changed dashboards without a restart; what is broken is logged and the last good one stays."""
-        try:
-            self.dashboards = read_dashboards(self.provisioning, self.sources)
-        except Refused as error:
-            log(f"level=error msg={str(error)!r}")
+        threading.Thread(target=self.dashboards.poll, daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -275,10 +372,11 @@ class Handler(BaseHTTPRequestHandler):
             )
         if not user:
             return self.answer(401, {"message": "Unauthorized", "statusCode": 401})
-        self.server.refresh()
         return self.api(user, url)
 
     def do_POST(self) -> None:
+        if self.path == "/api/admin/provisioning/dashboards/reload":
+            return self.reload()
         if self.path != "/login":
             return self.answer(404, {"message": "Not found"})
         try:
@@ -293,8 +391,22 @@ class Handler(BaseHTTPRequestHandler):
         cookie = f"grafana_session={session}; Path=/; HttpOnly; SameSite=Lax{self.server.secure}"
         return self.answer(200, {"message": "Logged in", "redirectUrl": "/"}, Set_Cookie=cookie)
 
+    def reload(self) -> None:
+        """Of the dashboards; what is wrong with one of them is in the log alone."""
+        user = self.user()
+        if not user:
+            return self.answer(401, {"message": "Unauthorized", "statusCode": 401})
+        if user != self.server.account.stored["user"]:
+            return self.answer(403, {"message": "You'll need additional permissions to perform this action."})
+        try:
+            self.server.dashboards.reload()
+        except Refused as error:
+            log(f"level=error msg={str(error)!r}")
+            return self.answer(500, {"message": ""})
+        return self.answer(200, {"message": "Dashboards config reloaded"})
+
     def api(self, user: str, url: urllib.parse.SplitResult) -> None:
-        sources, dashboards = self.server.sources, self.server.dashboards
+        sources, dashboards = self.server.sources, dict(self.server.dashboards.by_uid)
         match url.path.split("/")[2:]:
             case ["org"]:
                 self.answer(200, {"id": 1, "name": "Main Org."})
@@ -323,7 +435,7 @@ class Handler(BaseHTTPRequestHandler):
                 home = read_home() or {"title": "Home", "panels": []}
                 self.answer(200, {"meta": {"isHome": True, "canSave": False}, "dashboard": home})
             case ["dashboards", "uid", uid] if uid in dashboards:
-                self.answer(200, dashboards[uid])
+                self.answer(200, {key: dashboards[uid][key] for key in ("meta", "dashboard")})
             case ["dashboards", "uid", _]:
                 self.answer(404, {"message": "Dashboard not found"})
             case ["datasources", *_]:

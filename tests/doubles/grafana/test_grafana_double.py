@@ -2,111 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from grafana_instance import PASSWORD, SOURCE, Instance
 
-HERE = Path(__file__).parent
-DASHBOARDS = HERE.parents[2] / "roles/grafana/files/dashboards"
-DASHBOARD = DASHBOARDS / "servers.json"
-SOURCE = {"name": "Prometheus", "uid": "prometheus", "type": "prometheus", "url": "http://127.0.0.1:1"}
-PASSWORD = "a password of the test"
-
-
-class Instance:
-    """One run of the double with its own provisioning and data."""
-
-    def __init__(self, directory: Path) -> None:
-        self.datasources, self.dashboards = directory / "p/datasources", directory / "p/dashboards"
-        self.data = directory / "data"
-        for path in (self.datasources, self.dashboards, self.data):
-            path.mkdir(parents=True)
-        self.sources([SOURCE])
-        self.providers([{"name": "test", "type": "file", "options": {"path": str(self.dashboards)}}])
-        (self.dashboards / "servers.json").write_text(DASHBOARD.read_text())
-        self.secret = directory / "password"
-        self.secret.write_text(PASSWORD)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.process: subprocess.Popen[str] | None = None
-
-    def sources(self, sources: list[dict[str, Any]]) -> None:
-        (self.datasources / "test.yml").write_text(yaml.safe_dump({"apiVersion": 1, "datasources": sources}))
-
-    def providers(self, providers: list[dict[str, Any]]) -> None:
-        (self.dashboards / "test.yml").write_text(yaml.safe_dump({"apiVersion": 1, "providers": providers}))
-
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "grafana_double.py")],
-            env={
-                **os.environ,
-                "GF_PATHS_PROVISIONING": str(self.datasources.parent),
-                "GF_PATHS_DATA": str(self.data),
-                "GF_SERVER_HTTP_PORT": str(self.port),
-                "GF_SECURITY_ADMIN_PASSWORD__FILE": str(self.secret),
-                **environment,
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        return self.process
-
-    def run(self, **environment: str) -> None:
-        process = self.start(**environment)
-        while process.poll() is None:
-            try:
-                self.get("/api/health")
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(process.communicate()[1])
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.communicate()
-
-    def refusal(self, **environment: str) -> str:
-        process = self.start(**environment)
-        dummy, log = process.communicate(timeout=30)
-        assert process.returncode != 0
-        return log
-
-    def get(self, path: str, password: str | None = None) -> tuple[int, Any]:
-        status, body = self.ask(path, password)
-        return status, json.loads(body)
-
-    def status(self, path: str, password: str | None = None) -> int:
-        return self.ask(path, password)[0]
-
-    def ask(self, path: str, password: str | None) -> tuple[int, bytes]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
-        if password is not None:
-            request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
-        try:
-            with urllib.request.urlopen(request) as reply:
-                return reply.status, reply.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
+ROOT = Path(__file__).resolve().parents[3]
+DASHBOARDS = sorted(ROOT.glob("roles/*/files/dashboards/*.json"))
+DASHBOARD = ROOT / "roles/node_exporter/files/dashboards/servers.json"
+HOME = ROOT / "roles/grafana/files/dashboards/overview.json"
 
 
 @pytest.fixture
 def grafana(tmp_path: Path) -> Iterator[Instance]:
     instance = Instance(tmp_path)
+    (instance.dashboards / "servers.json").write_text(DASHBOARD.read_text())
     yield instance
     instance.stop()
 
@@ -121,16 +35,18 @@ def test_it_serves_what_is_provisioned(grafana: Instance) -> None:
     assert grafana.get("/api/datasources/uid/prometheus/health", PASSWORD)[0] == 400
     assert [found["uid"] for found in grafana.get("/api/search?query=hos", PASSWORD)[1]] == ["miniweb-servers"]
     status, found = grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)
-    assert (status, found["dashboard"]) == (200, json.loads(DASHBOARD.read_text()))
+    assert (status, found["dashboard"]) == (200, json.loads(DASHBOARD.read_text()) | {"id": 1, "version": 1})
+    assert (found["meta"]["provisioned"], found["meta"]["provisionedExternalId"]) == (True, "servers.json")
     assert grafana.get("/api/dashboards/uid/none", PASSWORD)[0] == 404
 
 
-def test_it_takes_every_dashboard_of_the_role(grafana: Instance) -> None:
-    files = sorted(DASHBOARDS.glob("*.json"))
-    for file in files:
-        (grafana.dashboards / file.name).write_text(file.read_text())
-    grafana.run(GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH=str(DASHBOARDS / "overview.json"))
-    assert len(grafana.get("/api/search", PASSWORD)[1]) == len(files)
+def test_it_takes_every_dashboard_of_all_roles(grafana: Instance) -> None:
+    (grafana.dashboards / "servers.json").unlink()
+    for file in DASHBOARDS:
+        directory = grafana.dashboards if "grafana" in file.parts else grafana.contributions
+        (directory / file.name).write_text(file.read_text())
+    grafana.run(GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH=str(HOME))
+    assert len(grafana.get("/api/search", PASSWORD)[1]) == len(DASHBOARDS)
     assert grafana.get("/api/dashboards/home", PASSWORD)[1]["dashboard"]["uid"] == "miniweb-overview"
 
 
@@ -156,13 +72,71 @@ def test_the_first_password_stays(grafana: Instance) -> None:
     assert grafana.get("/api/org", PASSWORD)[0] == 200
 
 
-def test_a_changed_dashboard_is_taken_and_a_broken_one_is_not(grafana: Instance) -> None:
+def shown(grafana: Instance) -> dict[str, str]:
+    """The titles by uid."""
+    return {found["uid"]: found["title"] for found in grafana.get("/api/search", PASSWORD)[1]}
+
+
+def test_a_reload_takes_what_changed_and_leaves_what_is_broken(grafana: Instance) -> None:
     grafana.run()
-    changed = json.loads(DASHBOARD.read_text()) | {"title": "Changed"}
-    (grafana.dashboards / "servers.json").write_text(json.dumps(changed))
-    assert grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)[1]["dashboard"]["title"] == "Changed"
-    (grafana.dashboards / "servers.json").write_text("{")
-    assert grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)[1]["dashboard"]["title"] == "Changed"
+    file, other = grafana.dashboards / "servers.json", grafana.contributions / "other.json"
+    file.write_text(json.dumps(json.loads(DASHBOARD.read_text()) | {"title": "Changed"}))
+    assert shown(grafana) == {"miniweb-servers": "Host"}
+    assert grafana.reload() == 200
+    assert shown(grafana) == {"miniweb-servers": "Changed"}
+    assert grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)[1]["dashboard"]["version"] == 2
+    file.write_text("{")
+    other.write_text('{"uid": "other", "title": "Other"}')
+    assert grafana.reload() == 200
+    assert shown(grafana) == {"miniweb-servers": "Changed", "other": "Other"}
+    assert "failed to load dashboard" in grafana.log.read_text()
+    other.unlink()
+    assert grafana.reload() == 200
+    assert shown(grafana) == {"miniweb-servers": "Changed"}
+
+
+def test_a_reload_is_for_the_administrator(grafana: Instance) -> None:
+    grafana.run(GF_AUTH_ANONYMOUS_ENABLED="true")
+    assert [grafana.reload("wrong"), grafana.reload(None), grafana.reload()] == [401, 403, 200]
+
+
+def test_a_reload_reads_the_providers_and_says_what_is_wrong_with_them(grafana: Instance) -> None:
+    grafana.run()
+    grafana.providers([grafana.provider("own", Path("/nowhere"))])
+    assert grafana.reload() == 500
+    assert shown(grafana) == {"miniweb-servers": "Host"}
+
+
+def test_what_changed_is_taken_in_time_without_a_reload(grafana: Instance) -> None:
+    grafana.providers([grafana.provider("own", grafana.dashboards, 1)])
+    grafana.run()
+    (grafana.dashboards / "servers.json").unlink()
+    deadline = time.monotonic() + 30
+    while shown(grafana) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert shown(grafana) == {}
+
+
+@pytest.mark.parametrize(
+    ("twice", "reason"),
+    [
+        ({"uid": "miniweb-servers", "title": "Another"}, "the same UID is used more than once"),
+        ({"uid": "another", "title": "Host"}, "title is not unique in folder"),
+    ],
+)
+def test_providers_that_share_a_uid_or_title_write_nothing(
+    grafana: Instance, twice: dict[str, str], reason: str
+) -> None:
+    grafana.run()
+    (grafana.contributions / "twice.json").write_text(json.dumps(twice))
+    (grafana.contributions / "good.json").write_text('{"uid": "good", "title": "Good"}')
+    assert grafana.reload() == 200
+    assert shown(grafana) == {"miniweb-servers": "Host"}
+    assert reason in grafana.log.read_text()
+    assert "no database write permissions because of duplicates: contributions" in grafana.log.read_text()
+    (grafana.contributions / "twice.json").unlink()
+    assert grafana.reload() == 200
+    assert shown(grafana) == {"miniweb-servers": "Host", "good": "Good"}
 
 
 def test_it_refuses_broken_yaml(grafana: Instance) -> None:
@@ -186,9 +160,19 @@ def test_it_refuses_wrong_data_sources(grafana: Instance, sources: list[dict[str
     assert reason in grafana.refusal()
 
 
-def test_it_refuses_a_missing_directory(grafana: Instance) -> None:
-    grafana.providers([{"name": "test", "type": "file", "options": {"path": "/nowhere"}}])
-    assert "cannot read directory" in grafana.refusal()
+@pytest.mark.parametrize(
+    ("name", "path", "reason"),
+    [
+        ("other", "/nowhere", "cannot read directory"),
+        ("own", "contributions", "used twice"),
+        ("other", "p/dashboards", "another one reads directory"),
+        ("other", "p", "another one reads directory"),
+    ],
+)
+def test_it_refuses_wrong_providers(grafana: Instance, tmp_path: Path, name: str, path: str, reason: str) -> None:
+    providers = [grafana.provider("own", grafana.dashboards), grafana.provider(name, tmp_path / path)]
+    grafana.providers(providers)
+    assert reason in grafana.refusal()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +187,7 @@ def test_it_refuses_a_missing_directory(grafana: Instance) -> None:
     ],
 )
 def test_it_refuses_wrong_dashboards(grafana: Instance, content: str, reason: str) -> None:
-    (grafana.dashboards / "wrong.json").write_text(content)
+    (grafana.contributions / "wrong.json").write_text(content)
     assert reason in grafana.refusal()
 
 

@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Name the services that an earlier run left on the server and that no role is about any more."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stray_services
+short_description: Name the services that were left on the server and that no role is about any more
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Lists what M(miniweb.stack.compose_service) once made and what is in no list any more, for example the service of a role
+    that was taken out of the playbook, or one that was renamed.
+  - That is a container with the collection's label in a Compose project C(miniweb-<name>), running or not, or a directory
+    of a service, without a container.
+  - Each is a warning that says which command removes it. It never fails for them, and never changes anything.
+options:
+  roles:
+    description:
+      - Roles whose services are known, for example C(ansible_play_role_names).
+      - A role says in C(meta/service.yml) which they are, in the list C(services). Templates in it see the task's variables. A
+        role without that file makes none.
+    type: list
+    elements: str
+    default: []
+  known:
+    description: Names of further services that are known, for example of another playbook for the same server.
+    type: list
+    elements: str
+    default: []
+  directory:
+    description: Directory below which services have theirs.
+    type: path
+    default: /opt/miniweb
+attributes:
+  action:
+    support: full
+    description: The names are collected on the controller.
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It only reads.
+  idempotent:
+    support: full
+    description: It only reads.
+seealso:
+  - module: miniweb.stack.compose_service
+"""
+
+EXAMPLES = r"""
+- name: Name what was forgotten
+  miniweb.stack.stray_services:
+    roles: "{{ ansible_play_role_names }}"
+    known: [shop]
+  become: true
+"""
+
+RETURN = r"""
+strays:
+  description: The services that are not known, by name.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the service.
+      type: str
+      sample: shop
+    containers:
+      description: Names of its containers.
+      type: list
+      elements: str
+      sample: [miniweb-shop-shop-1]
+    directory:
+      description: Its directory on the server.
+      type: str
+      sample: /opt/miniweb/shop
+    remove:
+      description: Command that removes it, for a shell on the controller. Named volumes stay.
+      type: str
+      sample: ansible www -b -m miniweb.stack.compose_service -a "name=shop state=absent"
+"""
+
+import os
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    BASE_DIRECTORY,
+    CONFIGURATION_LABEL,
+    PROJECT_PREFIX,
+    STATE_FILE,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
+
+LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
+NAME = r"[a-z0-9][a-z0-9_-]*"
+
+
+def made(listing: str, directories: list[str], base: str) -> dict[str, dict[str, t.Any]]:
+    """Return what compose_service made, by name.
+
+    :param listing: for each container its name, Compose project and project's directory, with tabs between them.
+    :param directories: the names of the services' directories below ``base``.
+    """
+    found: dict[str, dict[str, t.Any]] = {}
+    for line in listing.splitlines():
+        container, project, directory = line.split("\t")
+        name = project[len(PROJECT_PREFIX) :]
+        if project.startswith(PROJECT_PREFIX) and re.fullmatch(NAME, name):
+            service = found.setdefault(name, {"name": name, "containers": [], "directory": directory})
+            service["containers"].append(container)
+    for name in directories:
+        if re.fullmatch(NAME, name):
+            found.setdefault(name, {"name": name, "containers": [], "directory": os.path.join(base, name)})
+    return found
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "roles": {"type": "list", "elements": "str", "default": []},
+            "known": {"type": "list", "elements": "str", "default": []},
+            "directory": {"type": "path", "default": BASE_DIRECTORY},
+        },
+        supports_check_mode=True,
+    )
+    base, program, listing = module.params["directory"], module.get_bin_path("docker"), ""
+    if program:
+        columns = "\t".join(["{{.Names}}", *(f'{{{{.Label "{label}"}}}}' for label in LABELS)])
+        words = [program, "ps", "--all", "--filter", f"label={CONFIGURATION_LABEL}", "--format", columns]
+        code, listing, err = module.run_command(words)
+        if code:
+            module.fail_json(
+                msg=f"The containers of this server cannot be listed ({last_line(err)}): look at systemctl status docker."
+            )
+    names = os.listdir(base) if os.path.isdir(base) else []
+    directories = [name for name in names if os.path.isfile(os.path.join(base, name, STATE_FILE))]
+    services = made(listing, directories, base)
+    strays = [services[name] for name in sorted(services.keys() - set(module.params["known"]))]
+    module.exit_json(changed=False, strays=strays)
+
+
+if __name__ == "__main__":
+    main()
