@@ -19,6 +19,7 @@ ADDRESS = "127.0.80.2"
 TEST_VARS = ROOT / ".sandbox" / "test_vars.yml"
 PATIENCE_SECONDS = 60
 
+RunPlaybook = Callable[..., "subprocess.CompletedProcess[str]"]
 Converge = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -93,6 +94,12 @@ class Service:
         """Everything the engine says of it."""
         return json.loads(host.check_output("docker inspect %s", self.container(host)))[0]
 
+    def contributions(self, host: Host) -> dict[str, str]:
+        """What it leaves for others: contents by <reader>/<file>."""
+        command = "cd /opt/miniweb/contributions && for f in */%s.*; do test ! -f $f || echo $f; done"
+        names = host.run(command, self.name).stdout.split()
+        return {name: host.file(f"/opt/miniweb/contributions/{name}").content_string for name in names}
+
     def confined(self, host: Host, user: str, published: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Assert that it is this user without any rights and publishes these ports alone; everything the engine says."""
         found = self.inspected(host)
@@ -104,10 +111,25 @@ class Service:
         assert set(settings["PortBindings"] or {}) == published
         return found
 
-    def refuses(self, host: Host, converge: Converge, variables: dict[str, Any], sentence: str) -> None:
-        """Assert that a run with these variables fails with this sentence and leaves the service as it was."""
+    def refuses(self, host: Host, converge: Converge, variables: dict[str, Any], *sentences: str) -> None:
+        """Assert that a run with these variables fails with these sentences and leaves the service as it was."""
         before = self.started(host)
         done = converge(variables)
         assert done.returncode != 0
-        assert sentence in folded(done.stdout)
+        said = folded(done.stdout)
+        assert [sentence for sentence in sentences if sentence not in said] == []
         assert self.started(host) == before
+
+    def gives_way(self, host: Host, converge: Converge, variables: dict[str, Any], reason: str) -> None:
+        """Assert that a run with these variables fails for this reason and that the version before serves again."""
+        before = self.inspected(host)
+        done = converge(variables)
+        assert done.returncode != 0
+        said = folded(done.stdout)
+        assert f'The service "{self.name}" did not become healthy' in said
+        assert reason in said
+        assert "The version before serves again" in said
+        after = self.inspected(host)
+        assert after["State"]["Running"]
+        assert after["State"].get("Health", {}).get("Status", "healthy") == "healthy"
+        assert (after["Image"], after["Config"]["Cmd"]) == (before["Image"], before["Config"]["Cmd"])

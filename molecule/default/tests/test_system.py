@@ -6,13 +6,12 @@ import json
 import os
 import re
 import ssl
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import requests
-from asking import ADDRESS, ROOT, TEST_VARS, curl, eventually, folded, status
+from asking import ADDRESS, curl, eventually, status
 from cryptography import x509
 from testinfra.host import Host
 
@@ -215,28 +214,3 @@ def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> No
     assert len(passwords) == 9
     seen = host.check_output(f"docker inspect {' '.join(containers(host))}")
     assert not [password for password in passwords if password in seen]
-
-
-def test_an_unknown_setting_of_one_role_stops_everything_before_it_begins(host: Host) -> None:
-    before = host.check_output("docker ps --no-trunc --quiet")
-    command = [
-        str(ROOT / ".venv" / "bin" / "ansible-playbook"),
-        "-i",
-        str(INVENTORY),
-        "-i",
-        str(ROOT / "inventory" / "wiring.yml"),
-        str(ROOT / "site.yml"),
-    ]
-    command += [
-        "-e",
-        f"@{TEST_VARS}",
-        "-e",
-        "mysql_max_connections=77",
-        "-e",
-        "nginx_upstream=app",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode != 0
-    assert "give each as http://host:port" in folded(done.stdout)
-    assert "changed=0" in done.stdout
-    assert host.check_output("docker ps --no-trunc --quiet") == before

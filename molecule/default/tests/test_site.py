@@ -1,0 +1,193 @@
+"""What runs of site.yml do to the deployed system, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import ADDRESS, ROOT, RunPlaybook, curl, eventually, folded, status
+from testinfra.host import Host
+
+URL = f"https://{ADDRESS}"
+PROMETHEUS = f"{URL}:9090/api/v1"
+SITE = ROOT / "site.yml"
+CONTRIBUTIONS = "/opt/miniweb/contributions"
+MONITORING = {
+    "alertmanager",
+    "blackbox_exporter",
+    "grafana",
+    "mysql_exporter",
+    "nginx_exporter",
+    "node_exporter",
+    "prometheus",
+}
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def site(run_playbook: RunPlaybook) -> Iterator[Run]:
+    """Run site.yml with other variables and options; what they changed is as it was when the test is over."""
+    deviated = False
+
+    def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+        nonlocal deviated
+        deviated = deviated or bool(variables)
+        return run_playbook(SITE, variables, "--inventory", str(ROOT / "inventory" / "wiring.yml"), *words)
+
+    yield run
+    if deviated:
+        assert run({}).returncode == 0, "the scenario's own state could not be restored"
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> bool:
+    assert done.returncode == 0, done.stdout
+    return "changed=0" not in done.stdout.rsplit("RECAP", 1)[1].split("miniweb-test", 1)[1].splitlines()[0]
+
+
+def containers(host: Host) -> dict[str, str]:
+    """Ids and start of what runs, by the name of its service."""
+    names = host.check_output("docker ps --format '{{.Label \"com.docker.compose.service\"}} {{.ID}}'").splitlines()
+    return dict(line.split() for line in names)
+
+
+def contributed(host: Host) -> dict[str, str]:
+    """Hashes of all contributions by their path."""
+    lines = host.check_output(f"cd {CONTRIBUTIONS} && find . -mindepth 2 -type f -exec sha256sum {{}} +").splitlines()
+    return {path: digest for digest, path in (line.split() for line in lines)}
+
+
+def rule(name: str) -> str:
+    """The expression of an alert as Prometheus has loaded it."""
+    groups = json.loads(curl(f"{PROMETHEUS}/rules"))["data"]["groups"]
+    return next(one["query"] for group in groups for one in group["rules"] if one["name"] == name)
+
+
+@pytest.mark.parametrize("tag", ["docker", "mysql", "app", "nginx", "blackbox_exporter", "prometheus", "grafana"])
+def test_a_run_of_one_part_changes_nothing_where_nothing_changed(host: Host, site: Run, tag: str) -> None:
+    before = containers(host), contributed(host)
+    assert not changed(site({}, "--tags", tag))
+    assert (containers(host), contributed(host)) == before
+
+
+def test_a_threshold_of_mysql_reaches_prometheus_without_a_run_of_its_own(host: Host, site: Run) -> None:
+    before = containers(host), contributed(host)
+    assert rule("MysqlTooManyConnections").endswith("> 80")
+    assert changed(site({"mysql_alert_connections_percent": 70}, "--tags", "mysql"))
+    assert rule("MysqlTooManyConnections").endswith("> 70")
+    after = containers(host), contributed(host)
+    assert after[0] == before[0]
+    assert {path for path, digest in after[1].items() if before[1].get(path) != digest} == {
+        "./prometheus/mysql_exporter.rules.yml"
+    }
+
+
+def test_all_problems_of_all_roles_are_said_at_once_before_anything_changes(host: Host, site: Run) -> None:
+    before = containers(host)
+    wrong = {"nginx_upstream": "app", "mysql_database": "a b", "grafana_enabled": False, "docker_source": "nowhere"}
+    done = site(wrong)
+    assert done.returncode != 0
+    said = folded(done.stdout)
+    for sentence in (
+        "give each as http://host:port",
+        'mysql_database: "a b" cannot be used',
+        "grafana_enabled is now called grafana_state",
+        'docker_source is "nowhere"',
+    ):
+        assert sentence in said
+    assert "changed=0" in said
+    assert containers(host) == before
+
+
+def test_a_value_of_mysql_does_not_stop_a_run_of_the_application(site: Run) -> None:
+    wrong = {"mysql_innodb_buffer_pool_mb": 99999}
+    assert not changed(site(wrong, "--tags", "app"))
+    assert "mysql_innodb_buffer_pool_mb: 99999 MB do not fit" in folded(site(wrong, "--tags", "mysql").stdout)
+
+
+def test_what_no_role_knows_is_named_with_what_removes_it(host: Host, site: Run, run_playbook: RunPlaybook) -> None:
+    image = host.check_output("docker inspect --format '{{.Config.Image}}' miniweb-nginx_exporter-nginx_exporter-1")
+    playbook = Path(__file__).with_name("stray.yml")
+    assert run_playbook(playbook, {"image": image, "state": "present"}).returncode == 0
+    try:
+        said = folded(site({}).stdout)
+        assert 'The service "forgotten" is left on miniweb-test' in said
+        assert 'miniweb.stack.compose_service -a "name=forgotten state=absent"' in said
+    finally:
+        assert run_playbook(playbook, {"image": image, "state": "absent"}).returncode == 0
+    assert "forgotten" not in folded(site({}).stdout)
+
+
+def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Host, site: Run) -> None:
+    def measured() -> int:
+        """Samples of the time before, which only the kept data can show."""
+        query = f"count_over_time(up{{job='mysql'}}[2h] @ {since})"
+        found = json.loads(curl("-G", "--data-urlencode", f"query={query}", f"{PROMETHEUS}/query"))["data"]["result"]
+        return int(found[0]["value"][1]) if found else 0
+
+    since = host.check_output("date +%s")
+    samples = measured()
+    assert samples > 0
+    before = containers(host)
+    assert changed(site({"miniweb_monitoring": False}))
+    left = containers(host)
+    assert set(left) == set(before) - MONITORING
+    assert left["mysql"] == before["mysql"]
+    assert status(f"{URL}/readyz") == "200"
+    assert {
+        path
+        for path in contributed(host)
+        if not path.endswith(("nginx.pem", "alert_responder.jobs.yml", "alert_responder.password"))
+    } == set()
+    assert host.check_output("ls /opt/miniweb").split() != []
+    assert not {f"/opt/miniweb/{name}" for name in MONITORING if host.file(f"/opt/miniweb/{name}").exists}
+    assert host.run(f"curl -sk --max-time 3 {URL}:9090/").rc != 0
+    assert {"miniweb-prometheus_data", "miniweb-grafana_data", "miniweb-alertmanager_data"} <= set(
+        host.check_output("docker volume ls --quiet").split()
+    )
+    assert not changed(site({"miniweb_monitoring": False}))
+    assert changed(site({}))
+    assert set(containers(host)) == set(before)
+    assert eventually(lambda: measured() >= samples)
+
+
+def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_fails(host: Host, site: Run) -> None:
+    """MySQL has the new password by then, and the application that is put back has the old one."""
+    new = {"mysql_password": "another password of the application"}
+    done = site({**new, "flask_app_gunicorn_settings": {"worker_class": "no.such.Worker"}})
+    assert done.returncode != 0
+    assert 'The service "app" did not become healthy' in folded(done.stdout)
+    assert "The version before serves again" in folded(done.stdout)
+    assert eventually(lambda: status(f"{URL}/readyz") == "200")
+    old = host.check_output("cat /opt/miniweb/app/secrets/database_password")
+    assert old != new["mysql_password"]
+    assert logs_in(host, old)
+    # A complete run that ends well leaves the new one alone.
+    assert changed(site(new))
+    assert status(f"{URL}/readyz") == "200"
+    assert logs_in(host, new["mysql_password"])
+    assert not logs_in(host, old)
+    assert not changed(site(new))
+
+
+def logs_in(host: Host, password: str) -> bool:
+    """Whether the application's account has this password, asked over the network as the application does."""
+    program = (
+        "import sys, pymysql; pymysql.connect(host='mysql', user='miniwebapp', password=sys.argv[1], "
+        "database='miniwebapp', ssl={'ssl': {}}, ssl_verify_cert=False)"
+    )
+    return host.run("docker exec miniweb-app-app-1 python -c %s %s", program, password).rc == 0
+
+
+def test_a_broken_setting_of_the_engine_leaves_everything_running(host: Host, site: Run) -> None:
+    before = containers(host)
+    file = host.check_output("cat /etc/docker/daemon.json")
+    done = site({"docker_daemon_options": {"hosts": ["unix:///var/run/docker.sock"]}}, "--tags", "docker")
+    assert done.returncode != 0
+    assert host.check_output("cat /etc/docker/daemon.json") == file
+    assert containers(host) == before
+    assert status(f"{URL}/readyz") == "200"

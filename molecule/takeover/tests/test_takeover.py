@@ -1,0 +1,94 @@
+"""One run of today's site.yml on a server that the version before deployed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import ADDRESS, ROOT, RunPlaybook, curl, eventually, folded, status
+from testinfra.host import Host
+
+URL = f"https://{ADDRESS}"
+SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / "miniweb-test"
+
+
+def site(run_playbook: RunPlaybook, variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    return run_playbook(ROOT / "site.yml", variables, "--inventory", str(ROOT / "inventory" / "wiring.yml"))
+
+
+def seen(host: Host) -> dict[str, Any]:
+    """What must be the same before and after."""
+    mysql = "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf -BNe %s"
+    return {
+        "volumes": host.check_output("docker volume ls --quiet"),
+        "containers": host.check_output("docker ps --all --format '{{.Names}}' | sort"),
+        "mysql": host.check_output("docker inspect --format '{{.Id}}' miniweb-mysql-mysql-1"),
+        "rows": host.check_output(mysql, "SELECT id, username, email FROM miniwebapp.users ORDER BY id"),
+        "passwords": {path.name: path.read_text() for path in SECRETS.iterdir()},
+        "certificate": host.check_output("cat /opt/miniweb/nginx/tls/certificate.pem"),
+    }
+
+
+@pytest.fixture(scope="module")
+def before(host: Host) -> dict[str, Any]:
+    return seen(host)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("grafana_enabled", False, "grafana_enabled is now called grafana_state"),
+        ("mysql_exporter_enabled", False, "mysql_exporter_enabled is now called mysql_exporter_state"),
+        ("alert_responder_enabled", True, "alert_responder_enabled is now called alert_responder_state"),
+        (
+            "prometheus_alert_cpu_percent",
+            90,
+            "prometheus_alert_cpu_percent is now called node_exporter_alert_cpu_percent",
+        ),
+        ("prometheus_alert_mysql_down_for", "5m", "prometheus_alert_mysql_down_for is now called mysql_alert_down_for"),
+    ],
+)
+def test_a_name_of_before_ends_the_run_with_its_new_one(
+    host: Host, run_playbook: RunPlaybook, before: dict[str, Any], variable: str, value: Any, sentence: str
+) -> None:
+    done = site(run_playbook, {variable: value})
+    assert done.returncode != 0
+    assert sentence in folded(done.stdout)
+    assert seen(host) == before
+
+
+def test_one_run_takes_the_server_over(host: Host, run_playbook: RunPlaybook, before: dict[str, Any]) -> None:
+    assert "ada" in before["rows"]
+    done = site(run_playbook, {})
+    assert done.returncode == 0
+    assert "no role of this play knows it" not in folded(done.stdout)
+    assert seen(host) == before
+    password = (SECRETS / "admin_password").read_text().strip()
+    assert "ada" in curl("--user", f"admin:{password}", f"{URL}/api/users")
+
+
+def test_everything_is_measured_and_shown_as_before(host: Host) -> None:
+    def targets() -> dict[str, str]:
+        found = json.loads(curl(f"{URL}:9090/api/v1/targets"))["data"]["activeTargets"]
+        return {target["labels"]["job"]: target["health"] for target in found}
+
+    jobs = ("alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
+    assert eventually(lambda: targets() == dict.fromkeys(jobs, "up")), targets()
+    groups = json.loads(curl(f"{URL}:9090/api/v1/rules"))["data"]["groups"]
+    assert {"MysqlDown", "HighCpuUsage", "SiteDown", "ServerDown"} <= {
+        rule["name"] for group in groups for rule in group["rules"]
+    }
+    password = (SECRETS / "grafana_admin_password").read_text().strip()
+    found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
+    assert {"miniweb-overview", "miniweb-servers", "miniweb-mysql"} <= {dashboard["uid"] for dashboard in found}
+    assert status(f"{URL}/readyz") == "200"
+
+
+def test_a_second_run_changes_nothing(run_playbook: RunPlaybook) -> None:
+    done = site(run_playbook, {})
+    assert done.returncode == 0
+    assert " changed=0 " in done.stdout.rsplit("miniweb-test", 1)[1]
