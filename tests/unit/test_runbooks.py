@@ -23,11 +23,11 @@ def alerts() -> list[tuple[Path, str, dict[str, Any]]]:
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    assert set(RUNBOOKS) == {role / f"runbooks/{name}.md" for role, name, _ in alerts()}
+    assert set(RUNBOOKS) == {role / f"runbooks/{name}.md" for role, name, dummy in alerts()}
 
 
 def test_no_two_roles_have_an_alert_of_the_same_name() -> None:
-    names = [name for _, name, _ in alerts()]
+    names = [name for _, name, dummy in alerts()]
     assert len(set(names)) == len(names)
 
 
@@ -38,14 +38,14 @@ def test_alerts_lead_to_the_runbook_where_the_collection_is() -> None:
 
 
 def test_alerts_say_what_is_wrong_and_how_bad_it_is() -> None:
-    for _, name, alert in alerts():
+    for _role, name, alert in alerts():
         assert alert["labels"]["severity"] in {"critical", "warning", "none"}, name
         assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}, name
         assert len(alert["annotations"]["summary"]) <= 120, name
 
 
 def test_alerts_say_what_they_explain() -> None:
-    labels = {name: alert["labels"] for _, name, alert in alerts()}
+    labels = {name: alert["labels"] for _role, name, alert in alerts()}
     assert {name for name, own in labels.items() if own.get("explains", "cause") not in {"instance", "cause"}} == set()
     explained = {own.get("cause") for own in labels.values() if own.get("explains") == "cause"}
     assert {own["cause"] for own in labels.values() if "cause" in own} == explained, "an alert explains each cause"

@@ -54,14 +54,19 @@ class Refused(Exception):
 def setting(name: str, default: str) -> str:
     """A GF_* variable, or the content of the file that its __FILE variant names."""
     value, file = os.environ.get(name), os.environ.get(f"{name}__FILE")
-    if value and file:
-        raise Refused(f"Both {name} and {name}__FILE are set (but are exclusive)")
     if file:
         try:
             return Path(file).read_text().rstrip("\n")
         except OSError as error:
             raise Refused(f"Getting secret {name} from {file}: {error.strerror}") from error
     return value or default
+
+
+def refuse_settings_given_twice() -> None:
+    """As the image's entry point does, whether anything asks for them or not."""
+    for name in (name.removesuffix("__FILE") for name in os.environ if re.fullmatch(r"GF_.+__FILE", name)):
+        if os.environ.get(name) and os.environ[f"{name}__FILE"]:
+            raise Refused(f"Both {name} and {name}__FILE are set (but are exclusive)")
 
 
 def enabled(name: str, default: str) -> bool:
@@ -309,6 +314,7 @@ class Double(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
+        refuse_settings_given_twice()
         self.provisioning = Path(setting("GF_PATHS_PROVISIONING", "/etc/grafana/provisioning"))
         self.account = Account(Path(setting("GF_PATHS_DATA", "/var/lib/grafana")))
         self.sources = read_datasources(self.provisioning)

@@ -197,3 +197,6 @@ def test_it_refuses_a_home_that_is_not_there(grafana: Instance) -> None:
 
 def test_it_refuses_two_passwords(grafana: Instance) -> None:
     assert "exclusive" in grafana.refusal(GF_SECURITY_ADMIN_PASSWORD="x")
+    grafana.run()
+    grafana.stop()
+    assert "exclusive" in grafana.refusal(GF_SECURITY_ADMIN_PASSWORD="x")
