@@ -28,6 +28,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 )
 
 PROOF_PAUSE_SECONDS = 0.3
+PROOF_DEFAULTS = {"on_server": False, "differs": False, "timeout": 30}
 HIDDEN = (".password",)
 
 
@@ -63,6 +64,17 @@ class Index:
     owners: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     reader: Reader | None = None
     applied: str = ""
+
+
+def reader_of(value: dict[str, t.Any] | None) -> Reader | None:
+    """Return a reader that was noted as JSON, by this version or another one."""
+    if not value:
+        return None
+    known = {field.name for field in dataclasses.fields(Reader)}
+    given = {name: item for name, item in value.items() if name in known}
+    if given.get("reload_proof"):
+        given["reload_proof"] = {**PROOF_DEFAULTS, **given["reload_proof"]}
+    return Reader(**given)
 
 
 def described(
@@ -117,8 +129,7 @@ class Store:
     def index(self, reader: str) -> Index:
         """Return what is noted of a reader."""
         value = load(read_file(os.path.join(self.path, f"{reader}.json")))
-        known = value.get("reader")
-        return Index(value.get("owners", {}), Reader(**known) if known else None, value.get("applied", ""))
+        return Index(value.get("owners", {}), reader_of(value.get("reader")), value.get("applied", ""))
 
     def save_index(self, reader: str, index: Index) -> None:
         """Note it, if it is not what is noted already."""
