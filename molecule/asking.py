@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -15,7 +16,9 @@ import yaml
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = "127.0.80.2"
+# tests/system gives each of its workers a server of its own.
+ADDRESS = os.environ.get("MINIWEB_TEST_ADDRESS", "127.0.80.2")
+SERVER = os.environ.get("MINIWEB_TEST_SERVER", "miniweb-test")
 TEST_VARS = ROOT / ".sandbox" / "test_vars.yml"
 PATIENCE_SECONDS = 60
 

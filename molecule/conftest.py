@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import testinfra
-from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, default_of, eventually
+from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, RunPlaybook, default_of, eventually
 from testinfra.host import Host
 
 
@@ -63,6 +63,12 @@ def converge_playbook() -> Path:
     return own if own.exists() else ROOT / ".config" / "molecule" / "converge.yml"
 
 
+@pytest.fixture(name="run_playbook")
+def run_playbook_fixture() -> RunPlaybook:
+    """Run any playbook against the scenario's server."""
+    return run_playbook
+
+
 @pytest.fixture
 def converge() -> Iterator[Converge]:
     """Run the scenario's converge playbook again with other variables, and as it was when the test is over."""
@@ -86,6 +92,7 @@ def interrupted(host: Host) -> Callable[[dict[str, Any], Callable[[], bool]], No
         with started_playbook(converge_playbook(), variables) as process:
             assert eventually(when), process.communicate()
             process.kill()
-            host.run("pkill -KILL -f AnsiballZ_")
+            # A module comes over its interpreter's input, which has no arguments.
+            host.run("pkill -KILL -xf %s", "/usr/bin/python3[.0-9]*")
 
     return run

@@ -40,7 +40,8 @@ BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
 SEEN_BY_A_BROWSER = ("default",)
 DOUBLES = ROOT / "tests" / "doubles"
 TEST_VARS = STATE / "test_vars.yml"
-TEST_ADDRESS = "127.0.80.2"
+# As the shared definition writes it
+TEST_ADDRESS = "${MINIWEB_TEST_ADDRESS:-127.0.80.2}"
 ENGINE_SECONDS = 60
 SSH_SECONDS = 60
 SILENCE_SECONDS = 20
@@ -106,7 +107,7 @@ def ensure_controller() -> None:
 
 def server_options(name: str, at: str) -> list[str]:
     """`docker run` options of a sandbox server, from the definition that molecule uses."""
-    text = SHARED.read_text().replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT))
+    text = SHARED.read_text().replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT)).replace(TEST_ADDRESS, at)
     platform = yaml.safe_load(text)["platforms"][0]
     options = ["--name", name, "--hostname", name.removeprefix("miniweb-"), "--memory", platform["memory"]]
     options += ["--cgroupns", platform["cgroupns_mode"], "--network", platform["networks"][0]["name"]]
@@ -116,7 +117,7 @@ def server_options(name: str, at: str) -> list[str]:
         ("--tmpfs", "tmpfs"),
         ("--publish", "published_ports"),
     ):
-        options += [word for value in platform[key] for word in (option, value.replace(TEST_ADDRESS, at))]
+        options += [word for value in platform[key] for word in (option, value)]
     for volume in platform["volumes"]:
         options += ["--volume", volume if ":" in volume else f"{name}:{volume}"]
     return options
@@ -346,7 +347,8 @@ def down() -> None:
         # What a stopped engine holds would come back with its next start.
         ensure_engine()
     if answers():
-        for name in (NAME, "miniweb-test", "miniweb-preparation"):
+        servers = docker("ps", "--all", "--format", "{{.Names}}", "--filter", "name=^miniweb-test").split()
+        for name in (NAME, *servers, "miniweb-preparation"):
             remove_container(name)
         prepared = [tag for name in (SCENARIO, PREPARED, "miniweb/*-double") for tag in images.tags_of(name)]
         if prepared:

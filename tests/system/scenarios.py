@@ -9,17 +9,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# These need no container.
-ALONE = {"ec2"}
 # What pytest and Ansible say of a failure
 TELLING = re.compile(r"\bE  +\S|\b(FAILED|ERROR)\b|fatal: |\bmsg: | (failed|passed) in ")
 ALL = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 
 
+def server() -> dict[str, str]:
+    """The name and address of the test server, of which each of pytest's workers has its own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return {"MINIWEB_TEST_SERVER": f"miniweb-test-{number}", "MINIWEB_TEST_ADDRESS": f"127.0.81.{number + 1}"}
+
+
 def run(scenario: str) -> None:
     """Run `molecule test`; a failure repeats at the end what failed, as the whole output is long."""
     binaries = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"}
+    environment = {**os.environ, **server(), "PATH": f"{binaries}:{os.environ['PATH']}"}
     command = [str(binaries / "molecule"), "test", "--scenario-name", scenario]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

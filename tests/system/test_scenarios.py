@@ -1,13 +1,20 @@
-"""Every molecule scenario with containers, one after the other, as they share addresses. The whole system comes last."""
+"""Every molecule scenario, each of pytest's workers with a test server of its own. The longest comes first."""
 
 from __future__ import annotations
 
 import pytest
 import scenarios
 
+# The double of EC2's instances is one container.
+SHARED = {"ec2_autoscale": "instances", "ec2_site": "instances"}
+
 
 @pytest.mark.parametrize(
-    "scenario", sorted(scenarios.ALL - scenarios.ALONE, key=lambda name: (name == "default", name))
+    "scenario",
+    [
+        pytest.param(name, marks=pytest.mark.xdist_group(SHARED.get(name, name)))
+        for name in sorted(scenarios.ALL, key=lambda name: (name != "default", name))
+    ],
 )
 def test_scenario(scenario: str) -> None:
     scenarios.run(scenario)

@@ -7,6 +7,8 @@ import importlib
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,37 @@ _AnsibleCollectionFinder(paths=[str(COLLECTIONS)])._install()
 RunModule = Callable[..., dict[str, Any]]
 
 
+RUNNER = """\
+import sys
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+_AnsibleCollectionFinder(paths=[sys.argv[1]])._install()
+from ansible.module_utils.testing import patch_module_args
+import importlib, json
+module = importlib.import_module("ansible_collections.miniweb.stack.plugins.modules." + sys.argv[2])
+with patch_module_args(json.load(sys.stdin)):
+    module.main()
+"""
+
+
+@pytest.fixture
+def run_module_alone() -> RunModule:
+    """Run a module of the collection in a process of its own, which a test may kill; return its result."""
+
+    def run(module: str, /, programs: Path, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-c", RUNNER, str(COLLECTIONS), module],
+            input=json.dumps({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
+            env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip().startswith("{"), done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
 @pytest.fixture
 def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
     """Run a module of the collection with these arguments; return its result."""
@@ -36,6 +69,8 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
             monkeypatch.context() as patch,
             patch_module_args({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
         ):
+            # Other tests load Ansible's controller here, and then a module's warnings would be shown instead of returned.
+            patch.setattr("ansible.module_utils._internal.is_controller", False)
             if programs:
                 patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
             with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as ended:

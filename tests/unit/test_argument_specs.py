@@ -13,7 +13,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()
 
 
 # The variables of the role that wires the whole system are the whole system's.
-PREFIXES = {"site": "miniweb_"}
+PREFIXES = {"site": ("site_", "miniweb_")}
 
 
 def load(role: str, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,8 @@ class Machine:
         self.contributions, self.volume = path / "contributions", path / "volume"
         self.bin.mkdir()
         self.volume.mkdir()
-        shutil.copy(DOUBLE, self.bin / "docker")
+        # This very interpreter, without what it would import at its start
+        (self.bin / "docker").write_text(DOUBLE.read_text().replace("/usr/bin/env python3", f"{sys.executable} -IS", 1))
         (self.bin / "docker").chmod(0o755)
         self.engine = {
             "images": {"web:1": "sha256:1", "web:2": "sha256:2"},

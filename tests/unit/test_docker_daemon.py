@@ -268,8 +268,8 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path, run_module: Any) -> Server:
-    return Server(tmp_path, run_module)
+def server(tmp_path: Path, run_module_alone: Any) -> Server:
+    return Server(tmp_path, run_module_alone)
 
 
 def test_no_change_asks_the_service_manager_alone(server: Server) -> None:

@@ -305,8 +305,8 @@ def test_what_runs_beside_prometheus_says_nothing_about_the_server(role: str) ->
 
 @pytest.mark.parametrize("role", ["alertmanager", "prometheus"])
 def test_alerts_are_taken_from_every_service_and_none_is_named(role: str) -> None:
-    services = {path.parts[-3] for path in ROOT.glob("roles/*/meta/service.yml")}
-    others = services - {"alertmanager", "docker", "prometheus"}
+    roles = {path.parts[-3] for path in ROOT.glob("roles/*/meta/service.yml")}
+    others = roles - {"alertmanager", "docker", "prometheus", "site"}
     named = re.compile(rf"\b({'|'.join(sorted(others))})", re.IGNORECASE)
     for path in sorted((ROOT / "roles" / role).rglob("*")):
         # Cases of rules need some services to be about.
@@ -340,7 +340,8 @@ def test_the_responder_does_nothing_until_it_is_told() -> None:
     service, listener = responder()
     command = re.sub(r" \\\n *", " ", service)
     assert "--instance www --username alertmanager " in command
-    assert command.count("--actions prune_images restart_container --prune-older-than-hours 24 --limit 3 ") == 1
+    assert command.count("--actions prune_images restart_container --images /opt/miniweb/images.json ") == 1
+    assert command.count("--prune-older-than-hours 24 --limit 3 ") == 1
     assert "--limit-window-minutes 60 --dry-run\n" in command
     assert "ListenStream=172.17.0.1:9095\n" in listener
     service, dummy = responder(alert_responder_dry_run="false", alert_responder_actions=["restart_container"])

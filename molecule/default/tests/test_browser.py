@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import ADDRESS, brightness
+from asking import ADDRESS, SERVER, brightness
 from playwright.sync_api import Browser, Page, expect
 
 URL = f"https://{ADDRESS}"
-PASSWORD = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / "miniweb-test" / "admin_password"
+PASSWORD = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER / "admin_password"
 PHONE = {"width": 390, "height": 844}
 
 

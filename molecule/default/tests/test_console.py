@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from asking import ADDRESS, PATIENCE_SECONDS, brightness
+from asking import ADDRESS, PATIENCE_SECONDS, SERVER, brightness
 from playwright.sync_api import Browser, Page, expect
 
 PATH = "/consoles/overview.html"
-SERVER = "miniweb-test"
 GRAPHS = {"cpu": "CPU", "memory": "Memory", "disk": "Disk"}
 PERCENT = re.compile(r"^\d{1,3}\.\d %$")
 PHONE = {"width": 390, "height": 844}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import ADDRESS, ROOT, RunPlaybook, curl, eventually, folded, status
+from asking import ADDRESS, ROOT, SERVER, RunPlaybook, curl, eventually, folded, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -46,7 +46,7 @@ def site(run_playbook: RunPlaybook) -> Iterator[Run]:
 
 def changed(done: subprocess.CompletedProcess[str]) -> bool:
     assert done.returncode == 0, done.stdout
-    return "changed=0" not in done.stdout.rsplit("RECAP", 1)[1].split("miniweb-test", 1)[1].splitlines()[0]
+    return "changed=0" not in done.stdout.rsplit("RECAP", 1)[1].split(SERVER, 1)[1].splitlines()[0]
 
 
 def containers(host: Host) -> dict[str, str]:
@@ -115,7 +115,7 @@ def test_what_no_role_knows_is_named_with_what_removes_it(host: Host, site: Run,
     assert run_playbook(playbook, {"image": image, "state": "present"}).returncode == 0
     try:
         said = folded(site({}).stdout)
-        assert 'The service "forgotten" is left on miniweb-test' in said
+        assert f'The service "forgotten" is left on {SERVER}' in said
         assert 'miniweb.stack.compose_service -a "name=forgotten state=absent"' in said
     finally:
         assert run_playbook(playbook, {"image": image, "state": "absent"}).returncode == 0

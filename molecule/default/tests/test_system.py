@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from asking import ADDRESS, curl, eventually, status
+from asking import ADDRESS, SERVER, curl, eventually, status
 from cryptography import x509
 from testinfra.host import Host
 
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
-SECRETS = INVENTORY.parent / "secrets" / "miniweb-test"
+SECRETS = INVENTORY.parent / "secrets" / SERVER
 URL = f"https://{ADDRESS}"
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import ADDRESS, ROOT, RunPlaybook, curl, eventually, folded, status
+from asking import ADDRESS, ROOT, SERVER, RunPlaybook, curl, eventually, folded, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
-SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / "miniweb-test"
+SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER
 
 
 def site(run_playbook: RunPlaybook, variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -91,4 +91,4 @@ def test_everything_is_measured_and_shown_as_before(host: Host) -> None:
 def test_a_second_run_changes_nothing(run_playbook: RunPlaybook) -> None:
     done = site(run_playbook, {})
     assert done.returncode == 0
-    assert " changed=0 " in done.stdout.rsplit("miniweb-test", 1)[1]
+    assert " changed=0 " in done.stdout.rsplit(SERVER, 1)[1]

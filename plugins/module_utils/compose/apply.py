@@ -308,5 +308,6 @@ def judge(container: Container, restarts_before: int, patient: bool) -> None:
         raise Failed("it ends again and again")
     if container.state in ("exited", "dead"):
         raise Failed("it has ended")
-    if container.health == "unhealthy" and not patient:
+    # The engine calls one that has just ended unhealthy, too.
+    if container.state == "running" and container.health == "unhealthy" and not patient:
         raise Failed("it runs and does not answer its health check")
