@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Converge, Service, eventually
+import yaml
+from asking import SERVER, Converge, Service, eventually
+from conftest import run_playbook
 from testinfra.host import Host
 
 MYSQL = Service("mysql")
+VOLUME = "miniweb-mysql_data"
 PASSWORD = 'account "password" \\ of the scenario'
+EXPORTERS_PASSWORD = 'exporter "password" \\ of the scenario'
 
 
 def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", database: str = "app") -> str:
@@ -21,13 +27,20 @@ def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", da
     return done.stdout.strip() if done.rc == 0 else done.stderr.strip()
 
 
-def login(host: Host, password: str) -> bool:
+def login(host: Host, password: str, user: str = "app") -> bool:
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
-    options = f'[client]\nuser=app\npassword="{quoted}"\n'
+    options = f'[client]\nuser={user}\npassword="{quoted}"\n'
     command = (
         "printf %%s %s | docker exec --interactive %s mysql --defaults-file=/dev/stdin --host=127.0.0.1 -e 'SELECT 1'"
     )
     return host.run(command, options, MYSQL.container(host)).rc == 0
+
+
+def settled(variables: dict[str, Any]) -> int:
+    """Make a complete run and return how many of its tasks changed something."""
+    done = run_playbook(Path(__file__).parents[1] / "settle.yml", variables)
+    assert done.returncode == 0
+    return int(done.stdout.rpartition("changed=")[2].split()[0])
 
 
 def test_rows_stay_when_the_container_is_made_anew(host: Host, converge: Converge) -> None:
@@ -49,6 +62,7 @@ def test_the_account_has_the_rights_it_needs_and_no_others(host: Host) -> None:
 
 
 EXPORTER = Service("mysql_exporter")
+LEFT = {"prometheus/mysql_exporter.jobs.yml", "prometheus/mysql_exporter.rules.yml", "grafana/mysql_exporter.json"}
 
 
 def measured(host: Host) -> dict[str, float]:
@@ -70,11 +84,32 @@ def test_it_is_measured_without_a_look_into_the_tables(host: Host) -> None:
     EXPORTER.confined(host, "65534:65534")
 
 
+def test_it_brings_what_prometheus_and_grafana_need(host: Host) -> None:
+    left = EXPORTER.contributions(host)
+    assert set(left) == LEFT
+    (job,) = yaml.safe_load(left["prometheus/mysql_exporter.jobs.yml"])["scrape_configs"]
+    assert job["job_name"] == "mysql"
+    assert job["static_configs"] == [{"targets": ["mysql_exporter:9104"], "labels": {"instance": SERVER}}]
+    (group,) = yaml.safe_load(left["prometheus/mysql_exporter.rules.yml"])["groups"]
+    assert {rule["alert"] for rule in group["rules"]} >= {"MysqlDown", "MysqlTooManyConnections"}
+    assert json.loads(left["grafana/mysql_exporter.json"])["title"] == "MySQL"
+
+
+def test_a_changed_threshold_touches_nothing_else(host: Host, converge: Converge) -> None:
+    before = MYSQL.started(host), EXPORTER.started(host)
+    assert converge({"mysql_alert_connections_percent": 55}).returncode == 0
+    assert "> 55" in EXPORTER.contributions(host)["prometheus/mysql_exporter.rules.yml"]
+    assert (MYSQL.started(host), EXPORTER.started(host)) == before
+
+
 def test_the_exporter_has_a_new_password_and_goes(host: Host, converge: Converge) -> None:
     assert converge({"mysql_exporter_password": "another password of the exporter"}).returncode == 0
     assert eventually(lambda: measured(host)["mysql_up"] == 1)
-    assert converge({"mysql_exporter_enabled": False}).returncode == 0
+    before = MYSQL.started(host)
+    assert converge({"mysql_exporter_state": "absent"}).returncode == 0
     assert EXPORTER.container(host) == ""
+    assert EXPORTER.contributions(host) == {}
+    assert MYSQL.started(host) == before
 
 
 def test_no_port_is_published(host: Host) -> None:
@@ -106,14 +141,54 @@ def test_changed_settings_take_effect(host: Host, converge: Converge) -> None:
     assert sql(host, "SELECT @@max_connections, @@sort_buffer_size").split() == ["33", "1048576"]
 
 
-def test_a_changed_password_takes_effect(host: Host, converge: Converge) -> None:
-    new = "another 'password' of 2026"
+def test_a_setting_that_mysql_refuses_gives_way(host: Host, converge: Converge) -> None:
+    broken = {"mysql_max_connections": 33, "mysql_settings": {"no_such_setting": 1}}
+    MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
+    assert sql(host, "SELECT @@max_connections") == "20"
+    assert converge({"mysql_max_connections": 33}).returncode == 0
+    assert sql(host, "SELECT @@max_connections") == "33"
+
+
+def test_a_changed_password_leaves_the_old_one_until_all_have_it(host: Host, converge: Converge) -> None:
+    settled({})
     assert login(host, PASSWORD)
-    done = converge({"mysql_password": new})
+    new, exporters = "another 'password' of 2026", "another password of the exporter"
+    changed = {"mysql_password": new, "mysql_exporter_password": exporters}
+    done = converge(changed)
     assert done.returncode == 0
-    assert new not in done.stdout
-    assert login(host, new)
-    assert not login(host, PASSWORD)
+    assert new not in done.stdout + done.stderr
+    for user, old, password in (("app", PASSWORD, new), ("exporter", EXPORTERS_PASSWORD, exporters)):
+        assert login(host, password, user)
+        assert login(host, old, user)
+    assert " changed=0 " in converge(changed).stdout
+    assert settled(changed) == 2
+    for user, old, password in (("app", PASSWORD, new), ("exporter", EXPORTERS_PASSWORD, exporters)):
+        assert login(host, password, user)
+        assert not login(host, old, user)
+    assert settled(changed) == 0
+
+
+def test_a_changed_password_can_be_taken_back(host: Host, converge: Converge) -> None:
+    settled({})
+    assert converge({"mysql_password": "a password for a short time"}).returncode == 0
+    assert settled({}) > 0
+    assert login(host, PASSWORD)
+    assert not login(host, "a password for a short time")
+    assert converge({}).returncode == 0
+
+
+def test_who_has_the_old_password_goes_on_when_the_new_version_fails(host: Host, converge: Converge) -> None:
+    settled({})
+    broken = {"mysql_password": "a password that never served", "mysql_settings": {"no_such_setting": 1}}
+    MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
+    assert login(host, PASSWORD)
+    done = converge({"mysql_password": "the password of the next try"})
+    assert done.returncode == 0
+    assert "The password of app@% changes again" in done.stderr
+    assert login(host, "the password of the next try")
+    assert login(host, PASSWORD)
+    assert not login(host, "a password that never served")
+    assert settled({}) > 0
 
 
 def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
@@ -124,6 +199,18 @@ def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
+        (
+            {"mysql_remove_data": True},
+            'mysql_remove_data is true while mysql_state is "present": set mysql_state to absent, too',
+        ),
+        (
+            {"mysql_exporter_enabled": False},
+            "mysql_exporter_enabled is now called mysql_exporter_state (present or absent): rename it.",
+        ),
+        (
+            {"mysql_exporter_password": "short"},
+            "mysql_exporter_password: the password has 5 characters; give one of at least 12",
+        ),
         ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
         ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
         ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
@@ -140,3 +227,28 @@ def test_bad_input_is_refused_in_one_sentence(
     host: Host, converge: Converge, variables: dict[str, Any], sentence: str
 ) -> None:
     MYSQL.refuses(host, converge, variables, sentence)
+
+
+def test_absent_and_present_again(host: Host, converge: Converge) -> None:
+    sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20)); DELETE FROM kept; INSERT INTO kept VALUES ('ñandú')")
+    absent = {"mysql_state": "absent"}
+    assert converge(absent).returncode == 0
+    assert MYSQL.container(host) == EXPORTER.container(host) == ""
+    assert EXPORTER.contributions(host) == {}
+    assert not host.file("/opt/miniweb/mysql").exists
+    assert VOLUME in host.check_output("docker volume ls --quiet").split()
+    assert " changed=0 " in converge(absent).stdout
+    assert settled(absent) == 0
+    assert converge({}).returncode == 0
+    assert sql(host, "SELECT word FROM kept") == "ñandú"
+    assert eventually(lambda: measured(host)["mysql_up"] == 1)
+    assert set(EXPORTER.contributions(host)) == LEFT
+
+
+def test_data_are_deleted_when_they_are_to_be(host: Host, converge: Converge) -> None:
+    sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20))")
+    assert converge({"mysql_state": "absent", "mysql_remove_data": True}).returncode == 0
+    assert VOLUME not in host.check_output("docker volume ls --quiet").split()
+    assert converge({}).returncode == 0
+    assert "doesn't exist" in sql(host, "SELECT word FROM kept")
+    assert "ON `app`.*" in sql(host, "SHOW GRANTS")
