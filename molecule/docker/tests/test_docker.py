@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,14 +44,14 @@ echo $! > /run/repository.pid
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def restarts_without_limit(host: Host) -> None:
-    """The tests restart the engine more often in a minute than systemd allows, where there is systemd."""
-    if not host.file("/run/systemd/system").exists:
-        return
-    directory = "/etc/systemd/system/docker.service.d"
-    host.check_output(f"mkdir -p {directory}; printf '[Unit]\\nStartLimitIntervalSec=0\\n' > {directory}/tests.conf")
-    host.check_output("systemctl daemon-reload; systemctl reset-failed docker; systemctl start docker")
+CONFIGURATION = "/etc/docker/daemon.json"
+
+
+@pytest.fixture
+def container(host: Host) -> Iterator[str]:
+    """Id of a container that runs and has a volume."""
+    yield host.check_output("docker run --detach --name kept --volume kept:/data %s sleep 600", IMAGE)
+    host.check_output("docker rm --force kept; docker volume rm kept")
 
 
 def info(host: Host) -> dict[str, Any]:
@@ -88,36 +89,92 @@ def test_logs_are_rotated(host: Host) -> None:
 def test_an_emptied_variable_removes_its_setting(host: Host, converge: Converge) -> None:
     assert converge({"docker_registry_mirrors": [], "docker_daemon_options": {}}).returncode == 0
     assert not info(host)["RegistryConfig"]["Mirrors"]
-    assert "max-concurrent-downloads" not in host.file("/etc/docker/daemon.json").content_string
+    assert "max-concurrent-downloads" not in host.file(CONFIGURATION).content_string
 
 
-def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: Converge) -> None:
-    host.check_output("docker run --detach --name lives %s sleep 300", IMAGE)
-    started = host.check_output("docker inspect --format '{{.State.StartedAt}}' lives")
-    before = engine_process(host)
+def runs(host: Host, container: str) -> str:
+    """Whether a container runs, and since when."""
+    return host.check_output("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' %s", container)
+
+
+def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: Converge, container: str) -> None:
+    before, process = runs(host, container), engine_process(host)
     assert converge({"docker_log_max_files": 5}).returncode == 0
-    assert engine_process(host) != before
-    assert (
-        host.check_output("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' lives")
-        == f"true {started}"
-    )
-    host.check_output("docker rm --force lives")
+    assert engine_process(host) != process
+    assert runs(host, container) == before
+    assert before.startswith("true")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentences"),
+    [
+        # Either is a flag of the engine already: the first of systemd's unit, the second of the init script.
+        (
+            {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"},
+            ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
+        ),
+        (
+            {"max-concurrent-downloads": 2, "storage-driver": "no-such-driver"},
+            ["with a changed storage-driver the engine does not run: ", "driver not supported: no-such-driver"],
+        ),
+        (
+            {"max-concurrent-downloads": 2, "data-root": "/var/lib/docker-elsewhere"},
+            ["with a changed data-root the engine does not show the container kept and volume kept any more"],
+        ),
+    ],
+    ids=["conflict", "storage_driver", "data_root"],
+)  # fmt: skip
+def test_options_that_fail_give_way(
+    host: Host, converge: Converge, container: str, options: dict[str, Any], sentences: list[str]
+) -> None:
+    before, file = runs(host, container), host.file(CONFIGURATION).content_string
+    done = converge({"docker_daemon_options": options})
+    assert done.returncode != 0
+    back = f"the old {CONFIGURATION} is back, and the engine runs as before, with 1 container running"
+    for sentence in [*sentences, back]:
+        assert sentence in folded(done.stdout)
+    assert host.file(CONFIGURATION).content_string == file
+    assert runs(host, container) == before
+    assert converge({"docker_registry_mirrors": ["https://other.example.com"]}).returncode == 0
+    assert info(host)["RegistryConfig"]["Mirrors"] == ["https://other.example.com/"]
+    assert runs(host, container) == before
+
+
+def test_without_live_restore_a_policy_brings_containers_back(host: Host, converge: Converge) -> None:
+    # Its first process hears no TERM, so that the engine takes its time to stop.
+    host.check_output("docker run --detach --restart always --name returns %s sleep 600", IMAGE)
+    assert converge({"docker_live_restore": False}).returncode == 0
+    before = runs(host, "returns")
+    assert converge({"docker_live_restore": False, "docker_log_max_files": 5}).returncode == 0
+    assert not info(host)["LiveRestoreEnabled"]
+    assert runs(host, "returns") != before
+    assert runs(host, "returns").startswith("true")
+    host.check_output("docker rm --force returns")
+
+
+def test_an_engine_that_failed_runs_again(host: Host, converge: Converge) -> None:
+    host.check_output('echo \'{"storage-driver": "no-such-driver"}\' > %s', CONFIGURATION)
+    # More faults than systemd allows in a minute: it refuses further starts.
+    host.run("for attempt in 1 2 3 4 5; do service docker restart; done")
+    assert host.run("docker version").rc != 0
+    assert converge({}).returncode == 0
+    assert info(host)["RegistryConfig"]["Mirrors"] == ["https://mirror.example.com/"]
 
 
 def test_a_restart_that_was_missed_is_caught_up(host: Host, converge: Converge) -> None:
     before = engine_process(host)
-    host.check_output("touch /etc/docker/daemon.json")
+    host.check_output("touch %s", CONFIGURATION)
     done = converge({})
     assert done.returncode == 0
     assert engine_process(host) != before
 
 
 def test_a_configuration_the_engine_refuses_is_never_written(host: Host, converge: Converge) -> None:
-    before = host.file("/etc/docker/daemon.json").content_string
+    before = host.file(CONFIGURATION).content_string
     done = converge({"docker_daemon_options": {"no-such-setting": 1}})
     assert done.returncode != 0
     assert "no-such-setting" in done.stdout
-    assert host.file("/etc/docker/daemon.json").content_string == before
+    assert host.file(CONFIGURATION).content_string == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,722 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Configure the Docker engine and prove that it still shows what it showed before."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_daemon
+short_description: Configure the Docker engine and prove that it still shows what it showed before
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Makes sure that C(daemon.json) says what it should, and that the engine runs with it.
+  - The new file is validated with C(dockerd --validate) before anything changes. The engine is restarted by systemd,
+    or by its init script where systemd does not run.
+  - After the restart the engine must show the same containers and volumes, and the containers that ran must run. Those
+    that somebody removed, or that ended by themselves, are not missed. Otherwise the old file comes back in the same
+    run, the engine is restarted with it, and the module fails and says both.
+  - Until the restart is proven, the old file and what ran lie beside the new one, in C(.daemon.json.previous). An
+    interrupted run is finished by the next one.
+  - An engine that is stopped, has failed or is older than its configuration is restarted.
+requirements:
+  - Docker Engine 25 or newer on the server
+options:
+  configuration:
+    description:
+      - The whole content of C(daemon.json), see
+        U(https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file).
+    type: dict
+    required: true
+  path:
+    description: The engine's configuration file. Its directory is created when it does not exist.
+    type: path
+    default: /etc/docker/daemon.json
+  service_manager:
+    description: Program that starts and stops the engine. V(auto) takes systemd where it runs.
+    type: str
+    choices: [auto, systemd, init]
+    default: auto
+  wait_timeout:
+    description: Seconds within which the engine must answer after a restart.
+    type: int
+    default: 120
+attributes:
+  check_mode:
+    support: full
+    description: Validates the configuration and predicts every change without making one.
+  diff_mode:
+    support: full
+    description: Shows how C(daemon.json) changes.
+  idempotent:
+    support: full
+    description: A second run with the same input changes nothing and asks the service manager one question.
+"""
+
+EXAMPLES = r"""
+- name: Configure the engine
+  miniweb.stack.docker_daemon:
+    configuration:
+      live-restore: true
+      log-driver: json-file
+      log-opts:
+        max-size: 10m
+        max-file: "3"
+"""
+
+RETURN = r"""
+actions:
+  description:
+    - What was done, or would be done in check mode, in words and in order.
+    - C(prove) means that what an interrupted run did was looked at.
+  returned: success
+  type: list
+  elements: str
+  sample: ["write /etc/docker/daemon.json", "restart"]
+backup_file:
+  description: Copy of the old C(daemon.json).
+  returned: when there was one and it was replaced
+  type: str
+  sample: /etc/docker/daemon.json.4711.2026-01-31@12:00:00~
+logs:
+  description: What the engine said last.
+  returned: when it did not run with its new options
+  type: list
+  elements: str
+  sample: ["failed to start daemon: error initializing graphdriver: driver not supported: zfs"]
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    last_line,
+    read_file,
+    write_file,
+)
+
+DEFAULT_PID_FILE = "/run/docker.pid"
+INIT_LOG = "/var/log/docker.log"
+MODE = 0o644
+LOG_LINES = 30
+QUESTION_SECONDS = 30
+SETTLE_SECONDS = 30
+PAUSE_SECONDS = 0.5
+
+INSPECTED = (
+    '{"id":{{json .Id}},"name":{{json .Name}},"status":{{json .State.Status}},"exit_code":{{.State.ExitCode}},'
+    '"policy":{{json .HostConfig.RestartPolicy.Name}}}'
+)
+
+
+class DaemonError(Exception):
+    """The engine cannot be brought to the wanted state; the message says why in one sentence."""
+
+    def __init__(self, message: str, logs: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.details = {"logs": logs} if logs else {}
+
+
+class NotAnswering(Exception):
+    """The engine does not answer a question; the message is what its client said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A container as the engine reports it; *policy* is its restart policy."""
+
+    id: str
+    name: str
+    status: str
+    exit_code: int = 0
+    policy: str = "no"
+
+    @property
+    def runs(self) -> bool:
+        """Paused counts, an engine that restarts leaves it so; restarting again and again does not."""
+        return self.status in ("running", "paused")
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What the engine shows; *root* is its data directory, volumes are pairs of driver and name."""
+
+    root: str
+    live_restore: bool
+    containers: tuple[Container, ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
+    images: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> int:
+        """Number of containers that run."""
+        return sum(container.runs for container in self.containers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Journal:
+    """The way back of a change that is not proven yet: the file before it, and what the engine showed with it."""
+
+    previous: FileState | None
+    before: Snapshot | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a run finds on the server."""
+
+    file: FileState | None
+    active: bool
+    outdated: bool
+    journal: Journal | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The difference between what is and what should be."""
+
+    write: bool = False
+    permissions: bool = False
+    restart: bool = False
+    start: bool = False
+    prove: bool = False
+
+    def actions(self, path: str) -> list[str]:
+        """The plan in words."""
+        words = {
+            f"write {path}": self.write,
+            f"change the permissions of {path}": self.permissions,
+            "restart": self.restart,
+            "start": self.start,
+            "prove": self.prove,
+        }
+        return [word for word, wanted in words.items() if wanted]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a restart: what is wrong, in words and empty when nothing is, and what the engine shows if it runs.
+
+    *ended* are the containers that should run and do not.
+    """
+
+    fault: str
+    after: Snapshot | None = None
+    ended: tuple[Container, ...] = ()
+
+
+# -- what is compared -------------------------------------------------------------------------------------------------
+
+
+def text_of(configuration: dict[str, t.Any]) -> str:
+    """Return a configuration as it is written to the file."""
+    return json.dumps(configuration, indent=2, sort_keys=True) + "\n"
+
+
+def parsed(file: FileState | None) -> dict[str, t.Any] | None:
+    """Return the configuration in a file; None when it holds none that can be read."""
+    try:
+        value = json.loads(file.content) if file else {}
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def says(file: FileState | None, configuration: dict[str, t.Any]) -> bool:
+    """Return whether the file is there and holds this configuration, however it is laid out."""
+    found = parsed(file)
+    return file is not None and found is not None and text_of(found) == text_of(configuration)
+
+
+def changed_options(file: FileState | None, configuration: dict[str, t.Any]) -> list[str]:
+    """Return the names of the options that a configuration adds to a file, changes or leaves out."""
+    old = {name: json.dumps(value, sort_keys=True) for name, value in (parsed(file) or {}).items()}
+    new = {name: json.dumps(value, sort_keys=True) for name, value in configuration.items()}
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def make_plan(found: Found, configuration: dict[str, t.Any], owner: int, group: int) -> Plan:
+    """Compare what is with what should be."""
+    write = not says(found.file, configuration)
+    permissions = False
+    if found.file and not write:
+        permissions = (found.file.mode, found.file.owner, found.file.group) != (MODE, owner, group)
+    restart = found.active and (write or found.outdated)
+    start = not found.active
+    return Plan(write, permissions, restart, start, found.journal is not None and not (restart or start))
+
+
+def left_on_disk(root: str, path: str) -> bool:
+    """Return whether a path below a data directory exists; it may, where the directory itself cannot be seen."""
+    return os.path.lexists(os.path.join(root, path)) or not os.path.isdir(os.path.join(root, os.path.dirname(path)))
+
+
+def hidden(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return the containers and volumes that the engine showed before and does not show any more.
+
+    What left the old data directory was removed by somebody, or was a container with ``--rm`` that ended; the engine's
+    options did not hide it.
+    """
+    ids = {container.id for container in after.containers}
+    containers = [container for container in before.containers if container.id not in ids]
+    volumes = [volume for volume in before.volumes if volume not in after.volumes]
+    gone = [f"container {c.name}" for c in containers if left_on_disk(before.root, f"containers/{c.id}")]
+    return gone + [
+        f"volume {name}"
+        for driver, name in volumes
+        if driver != "local" or left_on_disk(before.root, f"volumes/{name}")
+    ]
+
+
+def stopped(before: Snapshot, after: Snapshot, kept: bool) -> list[Container]:
+    """Return the containers, as they are now, that ran before, are still there and should run, but do not.
+
+    :param kept: whether live-restore kept containers running. Without it, those with a restart policy come back.
+    """
+    now = {container.id: container for container in after.containers}
+    found = []
+    for container in before.containers:
+        current = now.get(container.id)
+        if not container.runs or current is None or current.runs:
+            continue
+        # One without a policy that ended with 0 had finished its work.
+        if container.policy in ("always", "unless-stopped") or (kept and current.exit_code != 0):
+            found.append(current)
+    return found
+
+
+def reason_in(lines: list[str]) -> str:
+    """Return the line of the engine's log that tells why it ended: the last that is no mere information."""
+    levels = ("level=debug", "level=info", "level=warning")
+    telling = [line for line in lines if line.strip() and not any(level in line for level in levels)]
+    return last_line("\n".join(telling or lines)) if lines else "it left nothing in its log"
+
+
+def enumerated(items: list[str]) -> str:
+    """Return items as a sentence lists them, at most three by name."""
+    shown = items[:3] + ([f"{len(items) - 3} more"] if len(items) > 3 else [])
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words, for example ``1 container``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def missing_words(gone: list[str], ended: list[Container]) -> str:
+    """Return what is wrong with an engine that answers, in words; empty when nothing is."""
+    words = [f"does not show the {enumerated(gone)} any more"] if gone else []
+    names = [f"container {item.name} ({item.status}, exit code {item.exit_code})" for item in ended]
+    words += [f"does not run the {enumerated(names)} any more"] if ended else []
+    return " and ".join(words)
+
+
+def failure(changed: list[str], fault: str, path: str, existed: bool, back: Outcome, look: str) -> str:
+    """Return the sentence that says what the new options did, and what the engine runs with now.
+
+    :param existed: whether there was a file before.
+    :param back: what became of the restart with the old file.
+    """
+    cause = f"with a changed {enumerated(changed)}" if changed else "with the changed file"
+    file = f"the old {path} is back" if existed else f"{path}, which was not there before, is gone again"
+    if back.after is None:
+        return f"configuration: {cause} the engine {fault}; {file}, but the engine {back.fault}: look at {look}."
+    state = f"but the engine {back.fault}" if back.fault else "and the engine runs as before"
+    running = counted(back.after.running, "container")
+    return f"configuration: {cause} the engine {fault}; {file}, {state}, with {running} running: correct what changed."
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+def journal_text(journal: Journal) -> str:
+    """Return a journal as it is written to its file."""
+    value: dict[str, t.Any] = {"previous": None, "before": None}
+    if journal.previous:
+        content = journal.previous.content.decode("utf-8", "surrogateescape")
+        value["previous"] = {**dataclasses.asdict(journal.previous), "content": content}
+    if journal.before:
+        value["before"] = dataclasses.asdict(journal.before)
+    return json.dumps(value, indent=2) + "\n"
+
+
+def journal_from(text: bytes) -> Journal:
+    """Return the journal that a file holds.
+
+    :raises ValueError: it holds none.
+    """
+    value = json.loads(text)
+    try:
+        previous, before = value["previous"], value["before"]
+        if previous is not None:
+            previous = FileState(**{**previous, "content": previous["content"].encode("utf-8", "surrogateescape")})
+        if before is not None:
+            before = Snapshot(
+                before["root"],
+                before["live_restore"],
+                tuple(Container(**item) for item in before["containers"]),
+                tuple((driver, name) for driver, name in before["volumes"]),
+                tuple(before["images"]),
+            )
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return Journal(previous, before)
+
+
+# -- the programs on the server ---------------------------------------------------------------------------------------
+
+
+class Client:
+    """The ``docker`` program."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        # An engine that hangs must not hang the run.
+        self.words = [module.get_bin_path("timeout", required=True), str(QUESTION_SECONDS)]
+        self.words.append(module.get_bin_path("docker", required=True))
+
+    def _ask(self, *words: str, partial: bool = False) -> str:
+        code, out, err = self.module.run_command([*self.words, *words])
+        if code and not partial:
+            raise NotAnswering(last_line(err or out))
+        return out
+
+    def answers(self) -> bool:
+        """Return whether the engine answers."""
+        try:
+            return bool(self._ask("version", "--format", "{{.Server.Version}}").strip())
+        except NotAnswering:
+            return False
+
+    def start(self, ids: t.Iterable[str]) -> None:
+        """Start containers; whether they run then is for the next look to say."""
+        self.module.run_command([*self.words, "start", *ids])
+
+    def snapshot(self) -> Snapshot:
+        """Return what the engine shows.
+
+        :raises NotAnswering: it does not answer.
+        """
+        try:
+            information = json.loads(self._ask("info", "--format", "[{{json .DockerRootDir}},{{.LiveRestoreEnabled}}]"))
+        except ValueError as error:
+            raise NotAnswering(str(error)) from error
+        ids = self._ask("ps", "--all", "--quiet", "--no-trunc").split()
+        # A container that goes between the two questions is an error of the second, which answers for the others.
+        lines = self._ask("inspect", "--type", "container", "--format", INSPECTED, *ids, partial=True) if ids else ""
+        containers = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
+        volumes = self._ask("volume", "ls", "--format", "{{.Driver}}\t{{.Name}}").splitlines()
+        return Snapshot(
+            information[0],
+            information[1],
+            tuple(Container(**{**item, "name": item["name"].lstrip("/")}) for item in containers),
+            tuple((driver, name) for driver, dummy, name in (line.partition("\t") for line in volumes if line)),
+            tuple(sorted(set(self._ask("image", "ls", "--quiet", "--no-trunc").split()))),
+        )
+
+
+class Systemd:
+    """The engine as a unit of systemd."""
+
+    units: t.ClassVar[tuple[str, ...]] = ("docker.service", "docker.socket")
+    look = "journalctl --unit docker"
+
+    def __init__(self, module: AnsibleModule, timeout: int) -> None:
+        self.module = module
+        self.program = module.get_bin_path("systemctl", required=True)
+        # The unit has no limit of its own; the client goes, the job it began is replaced by the next one.
+        self.limit = [module.get_bin_path("timeout", required=True), str(timeout)]
+        self.since = 0.0
+
+    def active(self) -> bool:
+        """Return whether the engine runs; one that systemd is about to start again does not."""
+        out = self.module.run_command([self.program, "is-active", "docker.service"])[1]
+        return out.strip() == "active"
+
+    def restart(self) -> bool:
+        """Stop and start the engine; return whether it came up."""
+        self.since = time.time()
+        # Each fault counts against the unit's limit of starts, and so would the start with the old configuration.
+        self.module.run_command([self.program, "reset-failed", *self.units])
+        return self.module.run_command([*self.limit, self.program, "restart", "docker.service"])[0] == 0
+
+    def log(self) -> list[str]:
+        """Return what the engine said since the restart."""
+        program = self.module.get_bin_path("journalctl")
+        if not program:
+            return []
+        self.module.run_command([program, "--sync"])
+        words = ["--identifier", "dockerd", "--since", f"@{self.since:.6f}", "--output", "cat", "--no-pager", "--quiet"]
+        return self.module.run_command([program, *words, "--lines", str(LOG_LINES)])[1].splitlines()
+
+
+class InitScript:
+    """The engine as its init script starts it."""
+
+    look = INIT_LOG
+
+    def __init__(self, module: AnsibleModule, timeout: int) -> None:
+        self.module = module
+        self.program = module.get_bin_path("service", required=True)
+        self.timeout = timeout
+        self.offset = 0
+
+    def active(self) -> bool:
+        """Return whether the engine's process is there."""
+        return self.module.run_command([self.program, "docker", "status"])[0] == 0
+
+    def restart(self) -> bool:
+        """Stop and start the engine; return whether its process came up."""
+        self.offset = os.path.getsize(INIT_LOG) if os.path.exists(INIT_LOG) else 0
+        # The script's own restart does not wait for an engine that stops its containers, and then starts none.
+        self.module.run_command([self.program, "docker", "stop"])
+        if not until(lambda: not self.active(), self.timeout):
+            return False
+        return self.module.run_command([self.program, "docker", "start"])[0] == 0
+
+    def log(self) -> list[str]:
+        """Return what the engine said since the restart."""
+        try:
+            with open(INIT_LOG, "rb") as stream:
+                stream.seek(self.offset)
+                return stream.read().decode("utf-8", "replace").splitlines()[-LOG_LINES:]
+        except OSError:
+            return []
+
+
+def until(condition: t.Callable[[], bool], seconds: float) -> bool:
+    """Return whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if condition():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE_SECONDS)
+
+
+class Daemon:
+    """The engine, its configuration and its journal."""
+
+    def __init__(self, module: AnsibleModule, client: Client, manager: Systemd | InitScript) -> None:
+        self.module = module
+        self.client = client
+        self.manager = manager
+        self.configuration: dict[str, t.Any] = module.params["configuration"]
+        self.path: str = module.params["path"]
+        self.timeout: int = module.params["wait_timeout"]
+        self.journal_path = os.path.join(os.path.dirname(self.path), f".{os.path.basename(self.path)}.previous")
+        self.owner, self.group = os.geteuid(), os.getegid()
+        self.backup = ""
+
+    def find(self) -> Found:
+        """Look at the server.
+
+        :raises DaemonError: the journal of an interrupted run cannot be read.
+        """
+        file = read_file(self.path)
+        written = read_file(self.journal_path)
+        try:
+            journal = journal_from(written.content) if written else None
+        except ValueError as error:
+            raise DaemonError(
+                f"{self.journal_path}, which an interrupted run left, cannot be read ({error}): see that the engine "
+                "shows its containers and volumes, then remove the file."
+            ) from error
+        active = self.manager.active()
+        return Found(file, active, active and file is not None and self._outdated(), journal)
+
+    def _outdated(self) -> bool:
+        pid_file = self.configuration.get("pidfile") or DEFAULT_PID_FILE
+        try:
+            return os.stat(self.path).st_mtime > os.stat(pid_file).st_mtime
+        except OSError:
+            return False
+
+    def validate(self) -> None:
+        """Have the engine's own program read the wanted file.
+
+        :raises DaemonError: it refuses it.
+        """
+        program = self.module.get_bin_path("dockerd", required=True)
+        with tempfile.NamedTemporaryFile(dir=self.module.tmpdir, suffix=".json") as stream:
+            stream.write(text_of(self.configuration).encode())
+            stream.flush()
+            code, out, err = self.module.run_command([program, "--validate", "--config-file", stream.name])
+        if code:
+            said = last_line(err or out).replace(stream.name, self.path)
+            raise DaemonError(f"configuration: the engine refuses it: {said}; nothing was changed: correct it.")
+
+    def apply(self, plan: Plan, found: Found) -> None:
+        """Carry out the plan, and put the old file back when the engine does not run with the new one as it did.
+
+        :raises DaemonError: the engine does not run as wanted; the sentence says what it runs with now.
+        """
+        if plan.permissions:
+            os.chmod(self.path, MODE)
+            os.chown(self.path, self.owner, self.group)
+        journal = found.journal
+        if plan.write:
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            if journal is None:
+                journal = Journal(found.file, self._before(start=True))
+                self._write(self.journal_path, FileState(journal_text(journal).encode(), 0o600))
+            if found.file:
+                self.backup = self.module.backup_local(self.path)
+            self._write(self.path, FileState(text_of(self.configuration).encode(), MODE))
+        if not (plan.restart or plan.start or plan.prove):
+            return
+        before = journal.before if journal else self._before(start=False)
+        outcome = self._run(before, self.configuration, restart=not plan.prove or not self.client.answers())
+        if outcome.fault:
+            self._give_way(journal, outcome)
+        if before and outcome.after:
+            lost = set(before.images) - set(outcome.after.images)
+            if lost:
+                self.module.warn(f"The engine does not show {counted(len(lost), 'image')} any more that it had before.")
+        if journal:
+            os.unlink(self.journal_path)
+
+    def _give_way(self, journal: Journal | None, outcome: Outcome) -> t.NoReturn:
+        """Put the old file back and restart the engine with it.
+
+        :raises DaemonError: always; the sentence says what became of it.
+        """
+        logs = self.manager.log()
+        if journal is None or says(journal.previous, self.configuration):
+            # What an engine that runs shows now is what the next run has to compare with.
+            if journal and outcome.after:
+                os.unlink(self.journal_path)
+            raise DaemonError(
+                f"configuration: the engine {outcome.fault}; {self.path} is the one it had before, so there is none to "
+                f"go back to: look at {self.manager.look}.",
+                logs,
+            )
+        if journal.previous:
+            write_file(self.path, journal.previous)
+        else:
+            os.unlink(self.path)
+        old = parsed(journal.previous) or {}
+        back = self._run(journal.before, old, restart=True)
+        if back.after is None:
+            back = self._run(journal.before, old, restart=True)
+        if back.ended:
+            # What the new options ended, no restart policy may bring back.
+            self.client.start(container.id for container in back.ended)
+            back = self._run(journal.before, old, restart=False)
+        if back.after:
+            os.unlink(self.journal_path)
+        if self.backup:
+            os.unlink(self.backup)
+        changed = changed_options(journal.previous, self.configuration)
+        existed = journal.previous is not None
+        raise DaemonError(failure(changed, outcome.fault, self.path, existed, back, self.manager.look), logs)
+
+    def _write(self, path: str, wanted: FileState) -> None:
+        write_file(path, dataclasses.replace(wanted, owner=self.owner, group=self.group))
+
+    def _before(self, start: bool) -> Snapshot | None:
+        """Return what the engine shows, after a start where that is wanted; None when it does not answer."""
+        if start and not (self.manager.active() and self.client.answers()):
+            self._restart()
+        try:
+            # A question to the socket would have systemd start an engine that is stopped.
+            return self.client.snapshot() if self.manager.active() else None
+        except NotAnswering:
+            return None
+
+    def _restart(self) -> bool:
+        """Restart the engine; return whether it answers."""
+        if not self.manager.restart():
+            return False
+        absences = 0
+
+        def settled() -> bool:
+            nonlocal absences
+            if self.client.answers():
+                return True
+            # The process that an init script starts may not be there at the first look.
+            absences = 0 if self.manager.active() else absences + 1
+            return absences > 1
+
+        return until(settled, self.timeout) and absences < 2
+
+    def _silent(self) -> Outcome:
+        verb = "does not answer" if self.manager.active() else "does not run"
+        return Outcome(f"{verb}: {reason_in(self.manager.log())}")
+
+    def _run(self, before: Snapshot | None, configuration: dict[str, t.Any], restart: bool) -> Outcome:
+        """Restart the engine with this configuration if so told, and compare what it shows with what it showed before."""
+        if restart and not self._restart():
+            return self._silent()
+        deadline = time.monotonic() + min(SETTLE_SECONDS, self.timeout)
+        kept = before is not None and before.live_restore and bool(configuration.get("live-restore"))
+        while True:
+            try:
+                after = self.client.snapshot()
+            except NotAnswering:
+                return self._silent()
+            if before is None:
+                return Outcome("", after)
+            gone = hidden(before, after)
+            ended = stopped(before, after, kept)
+            # Containers with a restart policy may need a moment; what is hidden stays so.
+            if gone or not ended or time.monotonic() > deadline:
+                return Outcome(missing_words(gone, ended), after, tuple(ended))
+            time.sleep(PAUSE_SECONDS)
+
+
+def text_diff(plan: Plan, found: Found, configuration: dict[str, t.Any], path: str) -> dict[str, str]:
+    """Return the file before and after."""
+    before = found.file.content.decode("utf-8", "replace") if found.file else ""
+    after = text_of(configuration) if plan.write else before
+    return {"before": before, "after": after, "before_header": path, "after_header": path}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "configuration": {"type": "dict", "required": True},
+            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "service_manager": {"type": "str", "choices": ["auto", "systemd", "init"], "default": "auto"},
+            "wait_timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    name = module.params["service_manager"]
+    if name == "auto":
+        name = "systemd" if os.path.isdir("/run/systemd/system") else "init"
+    manager = (Systemd if name == "systemd" else InitScript)(module, module.params["wait_timeout"])
+    daemon = Daemon(module, Client(module), manager)
+    try:
+        found = daemon.find()
+        plan = make_plan(found, daemon.configuration, daemon.owner, daemon.group)
+        actions = plan.actions(daemon.path)
+        result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
+        if module._diff:
+            result["diff"] = text_diff(plan, found, daemon.configuration, daemon.path)
+        if plan.write:
+            daemon.validate()
+        if not module.check_mode:
+            daemon.apply(plan, found)
+    except DaemonError as error:
+        module.fail_json(msg=str(error), **error.details)
+    except OSError as error:
+        module.fail_json(msg=f"path: {error.filename or daemon.path} cannot be read or written: {error.strerror}.")
+    if daemon.backup:
+        result["backup_file"] = daemon.backup
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
