@@ -1,4 +1,4 @@
-"""Write the dashboards into the role."""
+"""Write the dashboards into their roles."""
 
 from dashboards import write
 

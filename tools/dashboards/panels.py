@@ -123,8 +123,9 @@ def figure(
     decimals: int | None = None,
     missing: str = "no data",
     leads_to: str | None = None,
+    each: str | None = None,
 ) -> stat.Panel:
-    """The value of this moment, as a number or, with `names`, as a word."""
+    """The value of this moment, as a number or, with `names`, as a word. One for `each` value of that variable."""
     panel = (
         stat.Panel()
         .title(title)
@@ -151,7 +152,7 @@ def figure(
         address = f"/d/{leads_to}?${{__url_time_range}}&${{__all_variables}}"
         link = dashboard.DashboardLink("Details").type(model.DashboardLinkType.LINK).url(address)
         panel = panel.links([link])
-    return panel
+    return panel.repeat(each).repeat_direction("h") if each else panel
 
 
 @dataclass(frozen=True)
@@ -221,9 +222,11 @@ def rows(
     return panel
 
 
-def chooser(name: str, label: str, query: str, all_value: str = ".+") -> dashboard.QueryVariable:
-    """A variable with the values of a label; at first all of them."""
-    return (
+def chooser(
+    name: str, label: str, query: str, all_value: str | None = ".+", hidden: bool = False
+) -> dashboard.QueryVariable:
+    """A variable with the values of a label; at first all of them. Without `all_value`, all are those there are."""
+    variable = (
         dashboard.QueryVariable(name)
         .label(label)
         .datasource(SOURCE)
@@ -232,9 +235,11 @@ def chooser(name: str, label: str, query: str, all_value: str = ".+") -> dashboa
         .sort(model.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(all_value)
         .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
+    if all_value:
+        variable = variable.all_value(all_value)
+    return variable.hide(model.VariableHide.HIDE_VARIABLE) if hidden else variable
 
 
 def servers(metric: str, all_value: str = ".+") -> dashboard.QueryVariable:

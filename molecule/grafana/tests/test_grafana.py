@@ -6,20 +6,15 @@ import json
 import shlex
 from typing import Any
 
-from asking import Converge, Service, eventually
+import yaml
+from asking import ROOT, SERVER, Converge, Service, eventually, folded
 from testinfra.host import Host
 
 GRAFANA = Service("grafana")
 PASSWORD = "a password of the scenario"
-OWN = {
-    "miniweb-overview",
-    "miniweb-servers",
-    "miniweb-application",
-    "miniweb-mysql",
-    "miniweb-web",
-    "miniweb-containers",
-    "miniweb-alerts",
-}
+OWN = {"miniweb-overview", "miniweb-alerts"}
+SERVERS = ROOT / "roles/node_exporter/files/dashboards/servers.json"
+BROUGHT = "/opt/miniweb/contributions/grafana/visitor.json"
 EXTRA = {"uid": "extra", "title": "Extra", "schemaVersion": 37, "panels": []}
 
 
@@ -40,6 +35,12 @@ def api(host: Host, path: str, password: str = PASSWORD) -> Any:
 
 def dashboards(host: Host) -> set[str]:
     return {found["uid"] for found in api(host, "/api/search?type=dash-db")}
+
+
+def brought(content: Any) -> dict[str, Any]:
+    """The variables with which another service brings a dashboard."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    return {"scenario_contributions": [{"reader": "grafana", "ext": "json", "content": text}]}
 
 
 def test_it_is_healthy(host: Host) -> None:
@@ -94,8 +95,12 @@ def test_nobody_reads_its_measurements(host: Host) -> None:
     assert "grafana_build_info" not in body
 
 
-def test_the_dashboard_shows_processor_memory_and_disk_of_every_server(host: Host) -> None:
-    assert eventually(lambda: "miniweb-servers" in dashboards(host))
+def test_a_dashboard_that_a_service_brings_is_there_at_once_and_goes_with_it(host: Host, converge: Converge) -> None:
+    before = GRAFANA.started(host)
+    # As a role gives it: text that Ansible takes as it is
+    result = converge(brought(f"{{{{ lookup('ansible.builtin.file', '{SERVERS}') }}}}"))
+    assert result.returncode == 0, result.stdout
+    assert dashboards(host) == OWN | {"miniweb-servers"}
     found = api(host, "/api/dashboards/uid/miniweb-servers")
     assert found["meta"]["provisioned"] is True
     dashboard = found["dashboard"]
@@ -112,6 +117,24 @@ def test_the_dashboard_shows_processor_memory_and_disk_of_every_server(host: Hos
         assert panel["fieldConfig"]["defaults"]["unit"] == "percent"
         assert (panel["fieldConfig"]["defaults"]["min"], panel["fieldConfig"]["defaults"]["max"]) == (0, 100)
     assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["instance"]
+    assert converge({}).returncode == 0
+    assert dashboards(host) == OWN
+    assert GRAFANA.started(host) == before
+
+
+def test_a_dashboard_that_cannot_be_shown_is_refused_and_named(host: Host, converge: Converge) -> None:
+    before = GRAFANA.started(host)
+    for content, sentence in (
+        ('{"uid": ', "visitor.json is no dashboard"),
+        (EXTRA | {"uid": "miniweb-overview"}, "has the uid miniweb-overview, as"),
+    ):
+        result = converge(brought(content))
+        assert result.returncode != 0
+        assert sentence in folded(result.stdout)
+        assert "grafana keeps what it had" in folded(result.stdout)
+        assert not host.file(BROUGHT).exists
+        assert dashboards(host) == OWN
+    assert GRAFANA.started(host) == before
 
 
 def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
@@ -125,16 +148,16 @@ def test_another_dashboard_needs_no_restart(host: Host, converge: Converge) -> N
     given = [{"name": "extra", "content": json.dumps(EXTRA)}, {"name": "more", "content": json.dumps(more)}]
     result = converge({"grafana_dashboards": given})
     assert result.returncode == 0, result.stdout
-    assert eventually(lambda: dashboards(host) == OWN | {"extra", "more"})
+    assert dashboards(host) == OWN | {"extra", "more"}
     assert converge({}).returncode == 0
-    assert eventually(lambda: dashboards(host) == OWN)
+    assert dashboards(host) == OWN
     assert GRAFANA.started(host) == before
 
 
 def test_broken_dashboards_are_refused_before_anything_changes(host: Host, converge: Converge) -> None:
     for content, sentence in (
         ('{"uid": ', "no valid JSON object as content of broken"),
-        (json.dumps(EXTRA | {"uid": "miniweb-servers"}), "a uid of its own other than miniweb-alerts, "),
+        (json.dumps(EXTRA | {"uid": "miniweb-overview"}), "a uid of its own other than miniweb-alerts, "),
         (json.dumps({"uid": "untitled"}), "give each of the 1 dashboards a title"),
     ):
         variables = {"grafana_dashboards": [{"name": "broken", "content": content}]}
@@ -151,6 +174,8 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
         ({"grafana_prometheus_url": "prometheus:9090"}, "set it to an address such as http://prometheus:9090"),
         ({"grafana_alertmanager_url": "alertmanager"}, "set it to an address such as http://alertmanager:9093"),
         ({"grafana_metrics_password": "short"}, "grafana_metrics_password has 5 characters: set it to at least 12"),
+        ({"grafana_remove_data": True}, 'grafana_remove_data is true while grafana_state is "present"'),
+        ({"grafana_enabled": False}, "grafana_enabled is now called grafana_state (present or absent): rename it."),
     ):
         GRAFANA.refuses(host, converge, variables, sentence)
 
@@ -166,16 +191,57 @@ def test_alertmanager_and_measurements_come_with_their_variables(host: Host, con
     assert code == 200
     assert "grafana_build_info" in body
     assert password not in json.dumps(GRAFANA.inspected(host))
+    left = GRAFANA.contributions(host)
+    assert set(left) == {"prometheus/grafana.jobs.yml", "prometheus/grafana.password"}
+    assert left["prometheus/grafana.password"] == password
+    (job,) = yaml.safe_load(left["prometheus/grafana.jobs.yml"])["scrape_configs"]
+    assert job["basic_auth"]["password_file"] == "/etc/prometheus/contributions/grafana.password"
+    assert job["static_configs"] == [
+        {"targets": ["grafana:3000"], "labels": {"instance": SERVER, "monitoring": "true"}}
+    ]
     assert converge({}).returncode == 0
+    assert GRAFANA.contributions(host) == {}
     assert call(host, "/api/datasources/uid/alertmanager", "--user", f"admin:{PASSWORD}")[0] == 404
 
 
 def test_the_first_password_survives_a_new_container(host: Host, converge: Converge) -> None:
     before = GRAFANA.container(host)
-    result = converge({"grafana_admin_password": "another password of the scenario"})
+    another = {"grafana_admin_password": "another password of the scenario"}
+    result = converge(another)
     assert result.returncode == 0, result.stdout
     assert GRAFANA.container(host) != before
     assert api(host, "/api/org")["id"] == 1
-    assert call(host, "/api/org", "--user", "admin:another password of the scenario")[0] == 401
+    assert call(host, "/api/org", "--user", f"admin:{another['grafana_admin_password']}")[0] == 401
+    # Nobody can ask it for its dashboards any more, which is no failure.
+    result = converge(another | brought(EXTRA))
+    assert result.returncode == 0, result.stdout
+    assert eventually(lambda: dashboards(host) == OWN | {"extra"})
     assert converge({}).returncode == 0
-    assert api(host, "/api/org")["id"] == 1
+    assert eventually(lambda: dashboards(host) == OWN)
+
+
+def test_a_setting_that_it_refuses_gives_way(host: Host, converge: Converge) -> None:
+    refused = {"grafana_extra_environment": {"GF_SECURITY_ADMIN_PASSWORD": "beside the file of the same setting"}}
+    GRAFANA.gives_way(host, converge, refused, "ended")
+    assert dashboards(host) == OWN
+
+
+def test_absent_keeps_the_data_unless_it_is_to_be_deleted(host: Host, converge: Converge) -> None:
+    def volumes() -> list[str]:
+        return host.check_output("docker volume ls --quiet --filter name=miniweb-grafana").split()
+
+    another = {"grafana_admin_password": "another password of the scenario"}
+    for gone, kept in (({}, ["miniweb-grafana_data"]), ({"grafana_remove_data": True}, [])):
+        result = converge({"grafana_state": "absent", **gone, **brought(EXTRA)})
+        assert result.returncode == 0, result.stdout
+        assert GRAFANA.container(host) == ""
+        assert not host.file("/opt/miniweb/grafana").exists
+        assert host.file(BROUGHT).exists
+        assert volumes() == kept
+        result = converge(another | brought(EXTRA))
+        assert result.returncode == 0, result.stdout
+        # Only new data takes the password, and what waited is there.
+        password = PASSWORD if kept else another["grafana_admin_password"]
+        found = {one["uid"] for one in api(host, "/api/search?type=dash-db", password)}
+        assert found == OWN | {"extra"}
+    assert converge({"grafana_state": "absent", "grafana_remove_data": True}).returncode == 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dashboards.panels import NONE_WANTED, Column, Query, board, chooser, figure, graph, interval, rows, servers
 from grafana_foundation_sdk.builders import dashboard
 
-from .panels import NONE_WANTED, Column, Query, board, chooser, figure, graph, interval, rows, servers
-
+METRICS = ("container_", "instance_name:container_")
 LABELS = 'instance=~"$instance", name=~"$name"'
 ON = f"{{{LABELS}}}"
 NAME = "{{instance}} {{name}}"

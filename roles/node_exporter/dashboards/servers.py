@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dashboards.panels import NONE_WANTED, Query, board, figure, graph, servers
 from grafana_foundation_sdk.builders import dashboard
 
-from .panels import NONE_WANTED, Query, board, figure, graph, servers
-
+METRICS = ("node_",)
 ON = '{instance=~"$instance"}'
 IDLE = '{instance=~"$instance", mode="idle"}'
 REAL = '{instance=~"$instance", fstype!~"erofs|iso9660|ramfs|squashfs|tmpfs"}'

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+from dashboards.panels import (
+    DOWN_UP,
+    NONE_WANTED,
+    UP_OR_DOWN,
+    Column,
+    Query,
+    board,
+    chooser,
+    figure,
+    graph,
+    rows,
+    servers,
+)
 from grafana_foundation_sdk.builders import dashboard
 
-from .panels import DOWN_UP, NONE_WANTED, UP_OR_DOWN, Column, Query, board, figure, graph, rows, servers
-
+# Exporters say in a metric of their own, <service>_up, whether their service answers them.
+METRICS = (
+    *("ALERTS", "[a-z]+_up", "probe_", "up"),
+    *("instance:http_", "instance:node_", "instance_mountpoint:node_"),
+)
 RATIO = [(None, "green"), (0.01, "orange"), (0.05, "red")]
 USE = [(None, "green"), (0.75, "orange"), (0.9, "red")]
+# What is asked from outside has an address in place of the server's name.
+SITES = 'instance=~"https?://.+"'
+SERVERS = 'instance!~"https?://.+"'
 
 
 def build() -> dashboard.Dashboard:
-    on = 'instance=~"$instance"'
-    parts = [
-        ("Site", "web", "The site answers through nginx and TLS", 'probe_success or up{job="blackbox"}'),
-        ("nginx", "web", "nginx answers its exporter", f'nginx_up{{{on}}} or up{{job="nginx", {on}}}'),
-        ("Application", "application", "The application answers Prometheus", f'up{{job="app", {on}}}'),
-        ("MySQL", "mysql", "MySQL answers its exporter", f'mysql_up{{{on}}} or up{{job="mysql", {on}}}'),
-        ("Host", "servers", "node_exporter answers Prometheus", f'up{{job="node", {on}}}'),
-        ("Alertmanager", "alerts", "Alertmanager answers Prometheus", 'up{job="alertmanager"}'),
-    ]
     return board(
         "overview",
         "Overview",
-        "Is it all right? Every part's state, what the users get, and how full the servers are",
-        [servers("node_uname_info")],
+        "Is it all right? Every service's state, what the users get, and how full the servers are",
         [
-            *(
-                figure(
-                    title,
-                    f"{description}; down as soon as one does not",
-                    "none",
-                    f"min({expr})",
-                    steps=DOWN_UP,
-                    names=UP_OR_DOWN,
-                    missing="not there",
-                    leads_to=f"miniweb-{leads_to}",
-                )
-                for title, leads_to, description, expr in parts
+            servers(f"up{{{SERVERS}}}"),
+            chooser(
+                "service", "Service", f'label_values(up{{{SERVERS}, instance=~"$instance"}}, job)', None, hidden=True
+            ),
+        ],
+        [
+            figure(
+                "$service",
+                "The service answers Prometheus, or else its exporter; down as soon as one server's does not",
+                "none",
+                'min({__name__=~"up|[a-z]+_up", job=~"$service", instance=~"$instance"})',
+                steps=DOWN_UP,
+                names=UP_OR_DOWN,
+                width=24,
+                missing="not there",
+                leads_to="miniweb-alerts",
+                each="service",
+            ),
+            figure(
+                "Site",
+                "The site answers who asks from outside; down as soon as one site does not",
+                "none",
+                f"min(probe_success or up{{{SITES}}})",
+                steps=DOWN_UP,
+                names=UP_OR_DOWN,
+                width=3,
+                missing="not there",
+                leads_to="miniweb-web",
             ),
             figure(
                 "Alerts firing",
@@ -50,7 +75,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Traffic",
-                "Requests that the application answered each second, over 5 minutes",
+                "Requests that the applications answered each second, over 5 minutes",
                 "reqps",
                 'sum(instance:http_requests:rate5m{instance=~"$instance"})',
                 width=3,
@@ -84,7 +109,7 @@ def build() -> dashboard.Dashboard:
                 "percentunit",
                 'max(instance:node_cpu_utilisation:ratio{instance=~"$instance"})',
                 steps=[(None, "green"), (0.6, "orange"), (0.8, "red")],
-                width=3,
+                width=2,
                 decimals=0,
                 leads_to="miniweb-servers",
             ),
@@ -94,7 +119,7 @@ def build() -> dashboard.Dashboard:
                 "percentunit",
                 'max(instance:node_memory_utilisation:ratio{instance=~"$instance"})',
                 steps=USE,
-                width=3,
+                width=2,
                 decimals=0,
                 leads_to="miniweb-servers",
             ),
@@ -104,7 +129,7 @@ def build() -> dashboard.Dashboard:
                 "percentunit",
                 'max(instance_mountpoint:node_filesystem_utilisation:ratio{instance=~"$instance"})',
                 steps=USE,
-                width=3,
+                width=2,
                 decimals=0,
                 leads_to="miniweb-servers",
             ),
@@ -120,9 +145,9 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "Traffic",
-                "Requests that the application answered each second, by server",
+                "Requests that each application answered each second, by server",
                 "reqps",
-                Query('instance:http_requests:rate5m{instance=~"$instance"}', "{{instance}}"),
+                Query('instance:http_requests:rate5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
                 height=7,
             ),
@@ -130,7 +155,7 @@ def build() -> dashboard.Dashboard:
                 "Errors",
                 "Share of requests that ended with a status of 500 or above, by server",
                 "percentunit",
-                Query('instance:http_request_errors:ratio5m{instance=~"$instance"}', "{{instance}}"),
+                Query('instance:http_request_errors:ratio5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
                 height=7,
                 steps=RATIO,
@@ -139,7 +164,7 @@ def build() -> dashboard.Dashboard:
                 "Duration, p95",
                 "Time within which 95 of 100 requests were answered, by server",
                 "s",
-                Query('instance:http_request_duration_seconds:p95_5m{instance=~"$instance"}', "{{instance}}"),
+                Query('instance:http_request_duration_seconds:p95_5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
                 height=7,
             ),

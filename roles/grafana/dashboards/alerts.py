@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dashboards.panels import (
+    DOWN_UP,
+    GOOD,
+    NONE_WANTED,
+    UP_OR_DOWN,
+    Column,
+    Query,
+    board,
+    figure,
+    graph,
+    interval,
+    rows,
+    servers,
+)
 from grafana_foundation_sdk.builders import dashboard
-
-from .panels import DOWN_UP, GOOD, NONE_WANTED, UP_OR_DOWN, Column, Query, board, figure, graph, interval, rows, servers
 
 STATES = {"firing": ("firing", "red"), "pending": ("pending", "orange")}
 SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
 
-
+METRICS = ("ALERTS", "alertmanager_", "prometheus_", "up")
 ON = 'instance=~"$instance"'
 ALERTS = f'ALERTS{{{ON}, severity!="none"}}'
 FIRING = f'ALERTS{{{ON}, severity!="none", alertstate="firing"}}'
@@ -43,8 +55,9 @@ def build() -> dashboard.Dashboard:
                 steps=DOWN_UP, names={"0": ("silent", "red"), "1": ("fires", "green")},
             ),
             figure(
-                "Alertmanager", "Alertmanager answers Prometheus", "none",
-                'min(up{job="alertmanager"})', steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
+                "Alertmanager", "Alertmanager answers Prometheus; down as soon as one does not", "none",
+                "min(up and on (job, instance) last_over_time(alertmanager_build_info[$__range]))",
+                steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(
                 "Messages failed", "Messages that Alertmanager could not deliver, over the interval", "none",

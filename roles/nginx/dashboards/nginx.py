@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dashboards.panels import DOWN_UP, UP_OR_DOWN, Query, board, chooser, figure, graph, interval, servers
 from grafana_foundation_sdk.builders import dashboard
 
-from .panels import DOWN_UP, UP_OR_DOWN, Query, board, chooser, figure, graph, interval, servers
-
+METRICS = ("nginx_", "probe_", "up")
 ON = '{instance=~"$instance"}'
 SITE = '{instance=~"$site"}'
 DAY = 86400
@@ -17,11 +17,15 @@ def build() -> dashboard.Dashboard:
         "web",
         "nginx and TLS",
         "The way in: what nginx serves, and how the site answers who asks it over TLS",
-        [servers('up{job="nginx"}'), chooser("site", "Site", "label_values(probe_success, instance)"), interval()],
+        [
+            servers('up{job="nginx"}'),
+            chooser("site", "Site", "label_values(probe_success, instance)", None),
+            interval(),
+        ],
         [
             figure(
                 "Site", "The site answers through nginx and TLS; down as soon as one site does not", "none",
-                f'min(probe_success{SITE} or up{{job="blackbox", instance=~"$site"}})',
+                f"min(probe_success{SITE} or up{SITE})",
                 steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dashboards.panels import DOWN_UP, UP_OR_DOWN, Column, Query, board, chooser, figure, graph, interval, rows, servers
 from grafana_foundation_sdk.builders import dashboard
 
-from .panels import DOWN_UP, UP_OR_DOWN, Column, Query, board, figure, graph, interval, rows, servers
-
-ON = '{instance=~"$instance"}'
+METRICS = ("database_pool_", "http_request", "instance:http_", "instance_route:http_", "login_failures_total", "up")
+# Several applications share this dashboard.
+ON = '{job=~"$job", instance=~"$instance"}'
 ERRORS = [(None, "green"), (0.01, "orange"), (0.05, "red")]
 SLOW = [(None, "green"), (0.5, "orange"), (1, "red")]
 
@@ -21,11 +22,15 @@ def build() -> dashboard.Dashboard:
         "application",
         "Application",
         "What the application's users get: rate, errors and duration of its requests",
-        [servers('up{job="app"}'), interval()],
+        [
+            chooser("job", "Application", "label_values(http_requests_in_flight, job)", None),
+            servers('up{job=~"$job"}'),
+            interval(),
+        ],
         [
             figure(
                 "State", "The application answers Prometheus; down as soon as one server's does not", "none",
-                'min(up{job="app", instance=~"$instance"})', steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
+                f"min(up{ON})", steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(
                 "Requests", "Requests answered each second, over 5 minutes", "reqps",
@@ -54,7 +59,7 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "Errors", "Share of requests that ended with a status of 500 or above, by server", "percentunit",
-                Query(f"instance:http_request_errors:ratio5m{ON}", "{{instance}}"),
+                Query(f"instance:http_request_errors:ratio5m{ON}", "{{instance}} {{job}}"),
                 steps=ERRORS,
             ),
             graph(
@@ -64,40 +69,46 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "In flight", "Requests being answered at the same time, by server", "none",
-                Query(f"http_requests_in_flight{ON}", "{{instance}}"),
+                Query(f"http_requests_in_flight{ON}", "{{instance}} {{job}}"),
             ),
             "By route",
             graph(
                 "Requests by route", "Requests answered each second, by the route of the application", "reqps",
-                Query(f"sum by (route) (instance_route:http_requests:rate5m{ON})", "{{route}}"),
+                Query(f"sum by (job, route) (instance_route:http_requests:rate5m{ON})", "{{job}} {{route}}"),
                 stacked=True,
             ),
             graph(
                 "Duration by route, p95", "Time within which 95 of 100 requests were answered; the slowest server", "s",
-                Query(f"max by (route) (instance_route:http_request_duration_seconds:p95_5m{ON})", "{{route}}"),
+                Query(
+                    f"max by (job, route) (instance_route:http_request_duration_seconds:p95_5m{ON})",
+                    "{{job}} {{route}}",
+                ),
             ),
             rows(
                 "Routes", "What each route gets and how long it takes, over the interval",
                 [
+                    Column("Application", label="job"),
                     Column("Route", label="route"),
                     Column("Method", label="method"),
                     Column(
-                        "Requests", f"sum by (route, method) (rate(http_requests_total{ON}[$interval]))", unit="reqps"
+                        "Requests",
+                        f"sum by (job, route, method) (rate(http_requests_total{ON}[$interval]))",
+                        unit="reqps",
                     ),
-                    Column("p50", quantile(0.5, "route", "method"), unit="s"),
-                    Column("p95", quantile(0.95, "route", "method"), unit="s"),
+                    Column("p50", quantile(0.5, "job", "route", "method"), unit="s"),
+                    Column("p95", quantile(0.95, "job", "route", "method"), unit="s"),
                 ],
                 sort="Requests", descending=True, missing="no traffic",
             ),
             "What the requests need",
             graph(
                 "Database connections", "Connections that the application keeps open, and those in use", "none",
-                Query(f"database_pool_connections{ON}", "{{instance}} open"),
-                Query(f"database_pool_connections_in_use{ON}", "{{instance}} in use"),
+                Query(f"database_pool_connections{ON}", "{{instance}} {{job}} open"),
+                Query(f"database_pool_connections_in_use{ON}", "{{instance}} {{job}} in use"),
             ),
             graph(
                 "Failed logins", "Logins with a wrong user name or password in each interval, by server", "none",
-                Query(f"increase(login_failures_total{ON}[$interval])", "{{instance}}"),
+                Query(f"increase(login_failures_total{ON}[$interval])", "{{instance}} {{job}}"),
                 bars=True,
             ),
         ],
