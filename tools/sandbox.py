@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -208,37 +209,40 @@ def prepare(source: str, scenario: str) -> None:
     """Everything a scenario needs: engine, images, key, and a server on which the role docker has already run."""
     ensure_engine()
     ensure_controller()
-    images.ensure(source)
-    images.server(source)
-    bare = docker("image", "inspect", "--format", "{{.Id}}", BARE)
-    tag = f"{PREPARED}:{images.digest(bare.encode(), content_hash(made_of(images.ROLES / 'docker')).encode())}"
-    if not exists("image", tag):
-        name = "miniweb-preparation"
-        remove_container(name)
-        with step(f"{tag}: made by the role docker"):
-            docker("run", "--detach", *server_options(name, "127.0.80.3"), BARE)
-            try:
-                wait_for_ssh("127.0.80.3")
-                variables = json.dumps({"ansible_host": "127.0.80.3", "scenario_role": "miniweb.stack.docker"})
-                words = ("-i", "inventory/sandbox.yml", ".config/molecule/converge.yml")
-                code, dummy = playbook(*words, "-e", variables)
-                if code:
-                    raise Failure("The role docker failed on the server, see above.")
-                docker("exec", name, "sh", "-c", "apt-get clean; rm -f /etc/ssh/ssh_host_* /home/admin/.ssh/*")
-                docker("stop", name)
-                docker("commit", name, tag)
-            finally:
-                remove_container(name)
-    base = BARE if scenario in BARE_SCENARIOS else tag
-    recipe = (ROOT / "molecule" / scenario / "Dockerfile").resolve()
-    if recipe.exists():
-        arguments = ["--network", "host", "--build-arg", f"BASE={base}"]
-        docker("build", *arguments, "--tag", f"{SCENARIO}:{scenario}", str(recipe.parent))
-    else:
-        docker("tag", base, f"{SCENARIO}:{scenario}")
-    images.write_if_changed(TEST_VARS, test_variables())
-    if scenario in SEEN_BY_A_BROWSER:
-        images.install({"chromium": "chromium fonts-dejavu-core"})
+    # Several scenarios may begin at once; the first makes it for all.
+    with (STATE / "preparation.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        images.ensure(source)
+        images.server(source)
+        bare = docker("image", "inspect", "--format", "{{.Id}}", BARE)
+        tag = f"{PREPARED}:{images.digest(bare.encode(), content_hash(made_of(images.ROLES / 'docker')).encode())}"
+        if not exists("image", tag):
+            name = "miniweb-preparation"
+            remove_container(name)
+            with step(f"{tag}: made by the role docker"):
+                docker("run", "--detach", *server_options(name, "127.0.80.3"), BARE)
+                try:
+                    wait_for_ssh("127.0.80.3")
+                    variables = json.dumps({"ansible_host": "127.0.80.3", "scenario_role": "miniweb.stack.docker"})
+                    words = ("-i", "inventory/sandbox.yml", ".config/molecule/converge.yml")
+                    code, dummy = playbook(*words, "-e", variables)
+                    if code:
+                        raise Failure("The role docker failed on the server, see above.")
+                    docker("exec", name, "sh", "-c", "apt-get clean; rm -f /etc/ssh/ssh_host_* /home/admin/.ssh/*")
+                    docker("stop", name)
+                    docker("commit", name, tag)
+                finally:
+                    remove_container(name)
+        base = BARE if scenario in BARE_SCENARIOS else tag
+        recipe = (ROOT / "molecule" / scenario / "Dockerfile").resolve()
+        if recipe.exists():
+            arguments = ["--network", "host", "--build-arg", f"BASE={base}"]
+            docker("build", *arguments, "--tag", f"{SCENARIO}:{scenario}", str(recipe.parent))
+        else:
+            docker("tag", base, f"{SCENARIO}:{scenario}")
+        images.write_if_changed(TEST_VARS, test_variables())
+        if scenario in SEEN_BY_A_BROWSER:
+            images.install({"chromium": "chromium fonts-dejavu-core"})
 
 
 def test_variables() -> str:

@@ -114,12 +114,12 @@ def test_what_no_role_knows_is_named_with_what_removes_it(host: Host, site: Run,
     playbook = Path(__file__).with_name("stray.yml")
     assert run_playbook(playbook, {"image": image, "state": "present"}).returncode == 0
     try:
-        said = folded(site({}).stdout)
+        said = folded(site({}).stderr)
         assert f'The service "forgotten" is left on {SERVER}' in said
         assert 'miniweb.stack.compose_service -a "name=forgotten state=absent"' in said
     finally:
         assert run_playbook(playbook, {"image": image, "state": "absent"}).returncode == 0
-    assert "forgotten" not in folded(site({}).stdout)
+    assert "forgotten" not in folded(site({}).stderr)
 
 
 def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Host, site: Run) -> None:

@@ -157,11 +157,13 @@ class Applier:
         """
         previous = self._stop_for_data(previous, containers)
         try:
-            # One with data that was never seen well may be recovering for longer than its health check allows.
-            patient = bool(self.params["volumes"]) and plan.wait and not worked(applied, containers)
+            # What was left starting may be recovering its data for longer than its health check allows.
+            left = self.directory.load_state().starting
+            patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
         except StillStarting as waiting:
-            self.directory.save_state(applied)
+            starting = tuple(container.id for container in self.engine.containers())
+            self.directory.save_state(dataclasses.replace(applied, starting=starting))
             raise ServiceError(
                 f'The service "{self.name}" is still starting after {self.params["wait_timeout"]} s and was left '
                 f"running ({waiting}): the next run waits for it.",

@@ -72,6 +72,7 @@ class State:
     :param secrets: random mark that changes with any secret.
     :param files: what this module wrote, secrets included.
     :param healthy: ids of the containers that were last seen healthy, and their settings.
+    :param starting: ids of the containers that a run has left while they were still starting.
     :param failed: hash of the configuration that was last put back.
     """
 
@@ -80,6 +81,7 @@ class State:
     files: tuple[str, ...] = ()
     healthy: tuple[str, ...] = ()
     settings: str = ""
+    starting: tuple[str, ...] = ()
     failed: str = ""
 
 
