@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from asking import Converge, Service, default_of, eventually
+from conftest import run_playbook
 from testinfra.host import Host
 
 BLACKBOX = Service("blackbox_exporter")
+RELOADED = "blackbox_exporter_config_last_reload_success_timestamp_seconds"
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
 
@@ -49,9 +53,59 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
 def test_new_modules_are_reloaded_without_a_restart(host: Host, converge: Converge) -> None:
     before = BLACKBOX.started(host)
     missing = {"prober": "http", "http": {"valid_status_codes": [404], "preferred_ip_protocol": "ip4"}}
-    assert converge({"blackbox_exporter_modules": {"missing": missing}}).returncode == 0
+    given = {"blackbox_exporter_modules": {"missing": missing}, "blackbox_exporter_targets": []}
+    assert converge(given).returncode == 0
     assert probe(host, "missing", "http://site:8000/nothing")["probe_success"] == 1
     assert BLACKBOX.started(host) == before
+
+
+def test_it_leaves_its_job_and_rules(host: Host, converge: Converge) -> None:
+    left = BLACKBOX.contributions(host)
+    assert set(left) == {"prometheus/blackbox_exporter.jobs.yml", "prometheus/blackbox_exporter.rules.yml"}
+    (job,) = yaml.safe_load(left["prometheus/blackbox_exporter.jobs.yml"])["scrape_configs"]
+    assert job["static_configs"] == [
+        {"targets": ["http://site:8000/hostname"], "labels": {"instance": "the site", "__param_module": "plain"}}
+    ]
+    assert "SiteDown" in left["prometheus/blackbox_exporter.rules.yml"]
+    before = BLACKBOX.started(host)
+    assert converge({"blackbox_exporter_targets": []}).returncode == 0
+    assert "http://site" not in BLACKBOX.contributions(host)["prometheus/blackbox_exporter.jobs.yml"]
+    assert BLACKBOX.started(host) == before
+
+
+def test_what_others_leave_for_it_is_loaded(host: Host) -> None:
+    def loaded() -> str:
+        command = "docker exec %s wget -q -O - http://127.0.0.1:9115/metrics"
+        lines = host.check_output(command, BLACKBOX.container(host)).splitlines()
+        return next(line for line in lines if line.startswith(f"{RELOADED} "))
+
+    def run(state: str) -> bool:
+        playbook = Path(__file__).parent.parent / "contribute.yml"
+        return run_playbook(playbook, {"contribution_state": state}).returncode == 0
+
+    before, first = BLACKBOX.started(host), loaded()
+    assert run("present")
+    read = host.check_output(
+        "docker exec %s cat /etc/blackbox_exporter/contributions/site.pem", BLACKBOX.container(host)
+    )
+    assert read == "a certificate"
+    second = loaded()
+    assert run("absent")
+    assert len({first, second, loaded()}) == 3
+    assert BLACKBOX.started(host) == before
+    assert host.run("docker exec %s ls /etc/blackbox_exporter/contributions", BLACKBOX.container(host)).stdout == ""
+
+
+def test_absent_and_present_again(host: Host, converge: Converge) -> None:
+    assert converge({"blackbox_exporter_state": "absent"}).returncode == 0
+    assert BLACKBOX.container(host) == ""
+    assert BLACKBOX.contributions(host) == {}
+    assert not host.file("/opt/miniweb/blackbox_exporter").exists
+    again = converge({"miniweb_monitoring": False})
+    assert (again.returncode, "changed=0 " in again.stdout) == (0, True)
+    assert converge({}).returncode == 0
+    assert probe(host, "plain")["probe_success"] == 1
+    assert len(BLACKBOX.contributions(host)) == 2
 
 
 def test_wrong_input_is_refused(host: Host, converge: Converge) -> None:
@@ -59,6 +113,15 @@ def test_wrong_input_is_refused(host: Host, converge: Converge) -> None:
         ({"blackbox_exporter_modules": {}}, "blackbox_exporter_modules has the modules []: give at least one"),
         ({"blackbox_exporter_modules": {"a": {"http": {}}}}, "blackbox_exporter_modules has the modules ['a']"),
         ({"blackbox_exporter_files": [{"name": "a/b", "content": ""}]}, "blackbox_exporter_files has the wrong names"),
-        ({"blackbox_exporter_modules": {"a": {"prober": "http", "speed": 1}}}, "field speed not found"),
+        (
+            {"blackbox_exporter_targets": [{"url": "a", "module": "b"}]},
+            "blackbox_exporter_targets names the modules ['b']",
+        ),
+        ({"blackbox_exporter_targets": [{"url": "a", "module": "tls"}] * 2}, "has the instances ['a', 'a']"),
+        ({"blackbox_exporter_enabled": True}, "blackbox_exporter_enabled is now called blackbox_exporter_state"),
+        (
+            {"blackbox_exporter_modules": {"plain": {"prober": "http", "speed": 1}}, "blackbox_exporter_targets": []},
+            "field speed not found",
+        ),
     ):
         BLACKBOX.refuses(host, converge, variables, sentence)

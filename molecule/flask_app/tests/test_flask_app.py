@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from asking import Converge, Service
 from testinfra.host import Host
 
 APP = Service("app")
+# The dashboard of all applications
+SHARED = Service("flask_app")
 REQUEST = """
 import sys, urllib.request, urllib.error
 request = urllib.request.Request("http://127.0.0.1:8000" + sys.argv[1], data=sys.argv[2].encode() or None)
@@ -113,6 +116,56 @@ def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Pat
     assert ask(host, "/") == "hello from an image"
 
 
+def test_it_leaves_what_measures_it(host: Host, converge: Converge) -> None:
+    left = APP.contributions(host)
+    assert set(left) == {"prometheus/app.jobs.yml", "prometheus/app.rules.yml"}
+    (job,) = yaml.safe_load(left["prometheus/app.jobs.yml"])["scrape_configs"]
+    assert (job["job_name"], job["metrics_path"]) == ("app", "/metrics")
+    assert 'job="app"' in left["prometheus/app.rules.yml"]
+    assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
+    before = APP.started(host)
+    assert converge({"flask_app_metrics_path": ""}).returncode == 0
+    assert APP.contributions(host) == SHARED.contributions(host) == {}
+    assert APP.started(host) == before
+
+
+def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path) -> None:
+    other = plain(flask_app_name="other", flask_app_source_dir=str(project(tmp_path / "other", "another application")))
+    assert converge(other).returncode == 0
+    assert converge({"flask_app_state": "absent"}).returncode == 0
+    assert APP.container(host) == ""
+    assert APP.contributions(host) == {}
+    assert not host.file("/opt/miniweb/app").exists
+    # The other one still shows itself on it.
+    assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
+    assert converge({**other, "flask_app_state": "absent"}).returncode == 0
+    assert Service("other").container(host) == ""
+    assert SHARED.contributions(host) == {}
+    again = converge({"flask_app_state": "absent", "flask_app_source_dir": ""})
+    assert (again.returncode, "changed=0 " in again.stdout) == (0, True)
+    assert converge({}).returncode == 0
+    assert "ada" in ask(host, "/api/users")
+    assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
+
+
+def test_a_setting_that_gunicorn_refuses_gives_way(host: Host, converge: Converge) -> None:
+    APP.gives_way(host, converge, {"flask_app_gunicorn_settings": {"backlog": "many"}}, "it stopped and was restarted")
+    assert "ada" in ask(host, "/api/users")
+
+
+def test_a_release_that_never_answers_gives_way(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """The setting for the start is short, so that the test is."""
+    good, bad = project(tmp_path / "good", "a good release"), project(tmp_path / "bad", "a bad release")
+    (bad / "wsgi.py").write_text(HELLO.replace("200 OK", "500 Internal Server Error"))
+    quick = {"flask_app_start_timeout_seconds": 5}
+    assert converge(plain(flask_app_source_dir=str(good))).returncode == 0
+    APP.gives_way(host, converge, plain(flask_app_source_dir=str(bad), **quick), "HTTP Error 500")
+    assert ask(host, "/") == "hello from a good release"
+    project(bad, "a corrected release")
+    assert converge(plain(flask_app_source_dir=str(bad), **quick)).returncode == 0
+    assert ask(host, "/") == "hello from a corrected release"
+
+
 def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:
     broken = project(tmp_path / "broken", "broken")
     (broken / "requirements.txt").write_text("gunicorn==0.0.0.1\n")
@@ -138,6 +191,8 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
         ({"flask_app_secrets": [{"name": "empty", "content": ""}]}, "flask_app_secrets: empty is empty"),
         ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
+        ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
+        ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
         (
             plain(flask_app_image="registry:5000/none:1"),
             'The image "registry:5000/none:1" of the service "app" cannot be pulled',

@@ -8,9 +8,11 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from asking import ADDRESS, Converge, Service, curl, default_of, eventually, status
+import yaml
+from asking import ADDRESS, Converge, Service, curl, default_of, eventually, folded, status
 from cryptography import x509
 from testinfra.host import Host
 
@@ -71,6 +73,11 @@ def certificate() -> x509.Certificate:
     return x509.load_pem_x509_certificate(ssl.get_server_certificate((ADDRESS, 443)).encode())
 
 
+def left_certificate(host: Host) -> x509.Certificate:
+    """The one that blackbox_exporter is told to trust."""
+    return x509.load_pem_x509_certificate(NGINX.contributions(host)["blackbox_exporter/nginx.pem"].encode())
+
+
 def test_http_is_redirected_to_https() -> None:
     answer = curl("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"http://{ADDRESS}/a?b=c")
     assert answer == f"301 https://{ADDRESS}/a?b=c"
@@ -106,9 +113,19 @@ def test_it_is_measured_inside_only(host: Host, converge: Converge) -> None:
     curl(f"https://{ADDRESS}/")
     assert float(measured()["nginx_http_requests_total"]) > before
     EXPORTER.confined(host, "1001:1001")
-    assert converge({"nginx_exporter_enabled": False}).returncode == 0
+    left = EXPORTER.contributions(host)
+    assert set(left) == {"prometheus/nginx_exporter.jobs.yml", "grafana/nginx_exporter.json"}
+    (job,) = yaml.safe_load(left["prometheus/nginx_exporter.jobs.yml"])["scrape_configs"]
+    assert (job["job_name"], job["static_configs"][0]["targets"]) == ("nginx", ["nginx_exporter:9113"])
+    assert json.loads(left["grafana/nginx_exporter.json"])["title"]
+    served = NGINX.started(host)
+    assert converge({"nginx_exporter_state": "absent"}).returncode == 0
     assert EXPORTER.container(host) == ""
+    assert EXPORTER.contributions(host) == {}
     assert host.run("docker exec upstream python3 -c %s", "import socket; socket.create_connection(('nginx', 8082))").rc
+    assert converge({}).returncode == 0
+    assert measured()["nginx_up"] == "1"
+    assert NGINX.started(host) == served
 
 
 def request_id(path: str) -> str:
@@ -208,8 +225,9 @@ def test_a_changed_setting_is_reloaded_without_a_restart(host: Host, converge: C
 def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) -> None:
     before = NGINX.started(host)
     assert converge({"nginx_server_names": ["other.example.com"]}).returncode == 0
-    # nginx's processes change over after the reload was asked for.
+    # Old processes may still accept a connection while the new ones answer.
     assert eventually(lambda: names(certificate()) == ["other.example.com"])
+    assert left_certificate(host) == certificate()
     assert NGINX.started(host) == before
 
 
@@ -262,6 +280,55 @@ def test_a_port_that_is_taken_is_named(host: Host, converge: Converge) -> None:
     assert done.returncode != 0
     assert "nginx_https_port: port 8443 of this server is already taken by" in done.stdout
     assert "python3" in done.stdout
+    assert NGINX.started(host) == before
+
+
+def test_nginx_says_what_it_has_loaded(host: Host) -> None:
+    """It is what the proof of a reload compares with the files."""
+    loaded = host.check_output("docker exec %s wget -q -O - http://127.0.0.1:8081/configuration", NGINX.container(host))
+    assert f"return 200 {loaded};" in host.file("/opt/miniweb/nginx/conf.d/health.conf").content_string
+
+
+def test_absent_and_present_again(host: Host, converge: Converge) -> None:
+    assert set(NGINX.contributions(host)) == {"blackbox_exporter/nginx.pem"}
+    absent = {"nginx_state": "absent", "nginx_upstream": ""}
+    assert converge(absent).returncode == 0
+    assert NGINX.container(host) == EXPORTER.container(host) == ""
+    assert NGINX.contributions(host) == EXPORTER.contributions(host) == {}
+    assert not any(host.file(f"/opt/miniweb/{name}").exists for name in ("nginx", "nginx_exporter"))
+    again = converge(absent)
+    assert (again.returncode, "changed=0 " in again.stdout) == (0, True)
+    assert converge({}).returncode == 0
+    assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
+    assert left_certificate(host) == certificate()
+    assert set(EXPORTER.contributions(host)) == {"prometheus/nginx_exporter.jobs.yml", "grafana/nginx_exporter.json"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentences"),
+    [
+        ({"nginx_upstream": ""}, ['the upstreams are "", "http://upstream:8000"; give each as http://host:port.']),
+        (
+            {"nginx_server_names": ["*.example.com"], "nginx_cached_paths": ["static"], "nginx_private_key": "x"},
+            [
+                'nginx_server_names: "*.example.com" cannot be used',
+                "nginx_cached_paths, nginx_sites: static; give each as /path/.",
+                "nginx_certificate, nginx_private_key: only the second is set",
+            ],
+        ),
+        (
+            {"nginx_exporter_enabled": True},
+            ["nginx_exporter_enabled is now called nginx_exporter_state (present or absent): rename it."],
+        ),
+    ],
+)
+def test_all_bad_input_is_refused_at_once(
+    host: Host, converge: Converge, variables: dict[str, Any], sentences: list[str]
+) -> None:
+    before = NGINX.started(host)
+    done = converge(variables)
+    assert done.returncode != 0
+    assert [sentence for sentence in sentences if sentence not in folded(done.stdout)] == []
     assert NGINX.started(host) == before
 
 
