@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from asking import Converge, default_of, eventually, folded
+import yaml
+from asking import SERVER, Converge, default_of, eventually, folded
 from testinfra.host import Host
 
 UNIT = "miniweb-alert-responder"
 DIRECTORY = "/opt/miniweb/alert_responder"
+NOTED = "/opt/miniweb/images.json"
+CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 PASSWORD = "a-password-of-the-scenario"
 LOGIN = f"alertmanager:{PASSWORD}"
 RESTART, PRUNE = "restart_container", "prune_images"
@@ -43,7 +46,7 @@ def status(host: Host, path: str, *options: str) -> str:
 def alert(alertname: str, state: str = "firing", /, **labels: str) -> dict[str, Any]:
     return {
         "status": state,
-        "labels": {"alertname": alertname, "instance": "miniweb-test", **labels},
+        "labels": {"alertname": alertname, "instance": SERVER, **labels},
         "annotations": {},
     }
 
@@ -154,6 +157,24 @@ def test_the_password_is_roots_alone(host: Host) -> None:
     assert PASSWORD not in host.check_output("ps -e -ww -o args")
 
 
+def as_prometheus(host: Host) -> str:
+    """The HTTP status of who knows only what the role leaves for Prometheus."""
+    (job,) = yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/alert_responder.jobs.yml"))["scrape_configs"]
+    (targets,) = job["static_configs"]
+    assert (job["job_name"], targets["labels"]) == ("alert_responder", {"instance": SERVER})
+    assert targets["targets"] == ["host.docker.internal:9095"]
+    login = job["basic_auth"]
+    path = login["password_file"].replace("/etc/prometheus/contributions", CONTRIBUTIONS)
+    return status(host, "/metrics", "--user", f"{login['username']}:{host.check_output(f'cat {path}')}")
+
+
+def test_what_it_leaves_for_prometheus_opens_it(host: Host) -> None:
+    assert as_prometheus(host) == "200"
+    found = host.file(f"{CONTRIBUTIONS}/alert_responder.password")
+    assert found.mode == 0o400
+    assert host.run(f"su -s /bin/sh nobody -c 'cat {CONTRIBUTIONS}/alert_responder.password'").rc != 0
+
+
 # -- what it does -----------------------------------------------------------------------------------------------------
 
 
@@ -232,24 +253,36 @@ def tags(host: Host) -> set[str]:
     return set(host.check_output("docker image ls --format '{{.Repository}}:{{.Tag}}'").split())
 
 
-def test_old_unused_images_are_pruned_and_nothing_else(host: Host) -> None:
+def note_images(host: Host, *names: str) -> None:
+    """Write down that compose_service pulled or built these images."""
+    ids = {name: host.check_output("docker image inspect --format '{{.Id}}' %s", name) for name in names}
+    noted = {identifier: {"reference": name, "service": "scenario"} for name, identifier in ids.items()}
+    host.check_output("umask 022; printf %%s %s > %s", json.dumps({"images": noted}), NOTED)
+
+
+def test_old_unused_images_of_this_collection_are_pruned_and_nothing_else(host: Host) -> None:
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     load_image(host, "old:1", "2020-01-01T00:00:00Z")
+    load_image(host, "theirs:1", "2020-01-01T00:00:00Z")
     load_image(host, "new:1", now)
+    host.check_output("docker tag old:1 old:2")
     host.check_output("docker volume create unused")
     with sick(host, "miniweb-user-1"):
         host.check_output("docker stop miniweb-user-1")
         assert results(host, alert("LowDiskSpace", mountpoint="/boot")) == ["refused"]
-        assert {"old:1", "new:1", image()} <= tags(host)
+        assert results(host, alert("LowDiskSpace", mountpoint="/")) == ["refused"], "none of them is known"
+        note_images(host, "old:1", "new:1", image())
+        assert {"old:1", "old:2", "new:1", image()} <= tags(host)
         (found,) = notify(host, alert("LowDiskSpace", mountpoint="/"))
         assert (found["action"], found["result"]) == (PRUNE, "done")
-        assert found["deleted"] > 0
+        assert found["images"] == ["old:1, old:2"]
         assert counted(host, PRUNE, "done") == 1
-        assert "old:1" not in tags(host)
-        assert {"new:1", image()} <= tags(host)
+        assert not {"old:1", "old:2"} & tags(host)
+        assert {"theirs:1", "new:1", image()} <= tags(host)
         assert inspected(host, "miniweb-user-1")["State"]["Status"] == "exited"
         host.check_output("docker volume rm unused")
-    host.check_output("docker image rm new:1")
+    host.check_output("docker image rm new:1 theirs:1")
+    host.check_output("rm %s", NOTED)
 
 
 def test_an_action_that_is_switched_off_and_a_dry_run_do_nothing(host: Host, converge: Converge) -> None:
@@ -277,6 +310,7 @@ def test_a_new_password_counts_at_once(host: Host, converge: Converge) -> None:
     assert other not in done.stdout
     assert status(host, "/metrics", "--user", LOGIN) == "401"
     assert status(host, "/metrics", "--user", f"alertmanager:{other}") == "200"
+    assert as_prometheus(host) == "200"
 
 
 def test_an_error_is_said_and_the_password_is_not(host: Host, converge: Converge) -> None:
@@ -336,28 +370,43 @@ def test_it_is_removed_without_a_trace(host: Host, converge: Converge) -> None:
     absent = {"alert_responder_state": "absent", "alert_responder_password": ""}
     assert converge(absent).returncode == 0
     assert status(host, "/-/healthy") == "000"
-    traces = "find /etc/systemd/system /opt/miniweb /var/lib -maxdepth 2 -name '*alert?responder*'"
+    traces = "find /etc/systemd/system /opt/miniweb /var/lib -maxdepth 3 -name '*alert?responder*'"
     assert host.check_output(traces) == ""
     assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
     assert "changed=0" in converge(absent).stdout
     assert converge({}).returncode == 0
     assert status(host, "/-/healthy") == "200"
+    assert as_prometheus(host) == "200"
 
 
-def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
+def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
     assert status(host, "/-/healthy") == "200"
     before = running(host)
-    for variables, sentence in (
-        ({"alert_responder_password": "short"}, "alert_responder_password has 5 characters: set it to 16 to 128"),
-        ({"alert_responder_username": "a b"}, 'alert_responder_username is "a b": set it to letters'),
-        ({"alert_responder_instance": "$HOME"}, 'alert_responder_instance is "$HOME": set it to letters'),
-        ({"alert_responder_listen_address": "::"}, 'alert_responder_listen_address is "::": set it to an IPv4'),
-        ({"alert_responder_port": 0}, "alert_responder_port is 0: set it to a port from 1 to 65535."),
-        ({"alert_responder_actions": []}, "alert_responder_actions is empty: list prune_images or restart_container"),
-        ({"alert_responder_limit": 0}, "alert_responder_limit is 0: set it to 1 or more."),
-        ({"alert_responder_prune_older_than_hours": -1}, "alert_responder_prune_older_than_hours is -1: set it to 1"),
+    done = converge(
+        {
+            "alert_responder_password": "short",
+            "alert_responder_username": "a b",
+            "alert_responder_instance": "$HOME",
+            "alert_responder_listen_address": "::",
+            "alert_responder_port": 0,
+            "alert_responder_actions": [],
+            "alert_responder_limit": 0,
+            "alert_responder_prune_older_than_hours": -1,
+            "alert_responder_enabled": False,
+        }
+    )
+    assert done.returncode != 0
+    said = folded(done.stdout)
+    for sentence in (
+        "alert_responder_password has 5 characters: set it to 16 to 128",
+        'alert_responder_username is "a b": set it to letters',
+        'alert_responder_instance is "$HOME": set it to letters',
+        'alert_responder_listen_address is "::": set it to an IPv4',
+        "alert_responder_port is 0: set it to a port from 1 to 65535.",
+        "alert_responder_actions is empty: list prune_images or restart_container",
+        "alert_responder_limit is 0: set it to 1 or more.",
+        "alert_responder_prune_older_than_hours is -1: set it to 1",
+        "alert_responder_enabled is now called alert_responder_state",
     ):
-        done = converge(variables)
-        assert done.returncode != 0
-        assert sentence in folded(done.stdout)
-        assert running(host) == before
+        assert sentence in said
+    assert running(host) == before

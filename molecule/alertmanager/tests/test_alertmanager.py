@@ -9,10 +9,12 @@ import uuid
 from typing import Any
 
 import pytest
-from asking import Converge, Receiver, Service, eventually
+import yaml
+from asking import SERVER, Converge, Receiver, Service, eventually
 from testinfra.host import Host
 
 ALERTMANAGER = Service("alertmanager")
+VOLUME = "miniweb-alertmanager_data"
 
 
 def amtool(host: Host, *words: str) -> str:
@@ -79,10 +81,10 @@ def test_alerts_of_one_kind_come_as_one_message(host: Host, receiver: Receiver, 
 
 
 def test_a_dead_server_silences_its_services(host: Host, receiver: Receiver, instance: str) -> None:
-    alert(host, "ServerDown", instance, severity="critical")
+    alert(host, "ServerDown", instance, severity="critical", explains="instance")
     assert eventually(lambda: receiver.messages("/all", instance) != [])
-    alert(host, "TargetDown", instance, job="mysql")
-    alert(host, "TargetDown", f"other-{instance}", job="mysql")
+    alert(host, "TargetDown", instance, job="shop")
+    alert(host, "TargetDown", f"other-{instance}", job="shop")
     assert eventually(lambda: receiver.messages("/all", f"other-{instance}") != [])
     names = {
         json.loads(message["body"])["groupLabels"]["alertname"]
@@ -91,6 +93,26 @@ def test_a_dead_server_silences_its_services(host: Host, receiver: Receiver, ins
     assert names == {"ServerDown"}
     inhibited = json.loads(amtool(host, "alert", "query", "--inhibited", "--output=json", f"instance={instance}"))
     assert [one["labels"]["alertname"] for one in inhibited] == ["TargetDown"]
+
+
+def test_a_cause_silences_what_it_explains(host: Host, receiver: Receiver, instance: str) -> None:
+    alert(host, "StoreDown", instance, cause="store", explains="cause")
+    assert eventually(lambda: receiver.messages("/all", instance) != [])
+    # Of the same cause; of another one; of none; and of the same one on another server.
+    alert(host, "SlowShop", instance, cause="store")
+    alert(host, "OldCertificate", instance, cause="clock")
+    alert(host, "FullDisk", instance)
+    alert(host, "SlowShop", f"other-{instance}", cause="store")
+
+    def heard() -> set[str]:
+        messages = receiver.messages("/all", f'"{instance}"')
+        return {json.loads(message["body"])["groupLabels"]["alertname"] for message in messages}
+
+    assert eventually(lambda: heard() >= {"StoreDown", "OldCertificate", "FullDisk"})
+    assert eventually(lambda: receiver.messages("/all", f"other-{instance}") != [])
+    assert heard() == {"StoreDown", "OldCertificate", "FullDisk"}
+    inhibited = json.loads(amtool(host, "alert", "query", "--inhibited", "--output=json", f"instance={instance}"))
+    assert [one["labels"]["alertname"] for one in inhibited] == ["SlowShop"]
 
 
 def test_a_silence_holds_over_a_new_container(
@@ -150,19 +172,80 @@ def test_what_amtool_refuses_never_becomes_active(host: Host, converge: Converge
     assert host.check_output("cat /opt/miniweb/alertmanager/config/alertmanager.yml") == before
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentence"),
-    [
-        ({"alertmanager_group_wait": "soon"}, 'alertmanager_group_wait is "soon": set it to a duration'),
-        ({"alertmanager_smtp_smarthost": ""}, 'alertmanager_smtp_smarthost is "" and alertmanager_smtp_from'),
-        ({"alertmanager_smtp_username": "me"}, "only the first is set; set both, or none"),
-        ({"alertmanager_slack_url": "slack"}, "alertmanager_slack_url is no address: set one that begins with"),
-        ({"alertmanager_external_url": "here"}, 'alertmanager_external_url is "here": set it to an address'),
-        ({"alertmanager_webhooks": [{"name": "A b", "url": "http://a"}]}, "alertmanager_webhooks has the names A b"),
-        ({"alertmanager_secrets": [{"name": "a", "content": ""}]}, "alertmanager_secrets: a cannot be used"),
-    ],
-)
-def test_wrong_input_is_refused_in_one_sentence(
-    host: Host, converge: Converge, variables: dict[str, Any], sentence: str
-) -> None:
-    ALERTMANAGER.refuses(host, converge, variables, sentence)
+def contributed(host: Host) -> dict[str, Any]:
+    """What it leaves for others, by file."""
+    return {file: yaml.safe_load(content) for file, content in ALERTMANAGER.contributions(host).items()}
+
+
+def test_it_leaves_its_job_and_alerts_for_prometheus(host: Host, converge: Converge) -> None:
+    found, before = contributed(host), ALERTMANAGER.started(host)
+    assert set(found) == {"prometheus/alertmanager.jobs.yml", "prometheus/alertmanager.rules.yml"}
+    (job,) = found["prometheus/alertmanager.jobs.yml"]["scrape_configs"]
+    (targets,) = job["static_configs"]
+    assert (job["job_name"], targets["labels"]) == (
+        "alertmanager",
+        {"instance": SERVER, "monitoring": "true"},
+    )
+    metrics = f"docker exec {ALERTMANAGER.container(host)} wget -q -O - http://{targets['targets'][0]}/metrics"
+    assert "alertmanager_config_last_reload_successful 1" in host.check_output(metrics)
+    rules = {rule["alert"]: rule for rule in found["prometheus/alertmanager.rules.yml"]["groups"][0]["rules"]}
+    assert set(rules) == {"AlertmanagerReloadFailed", "AlertmanagerNotificationsFailed"}
+    assert converge({"alertmanager_alert_reload_failed_for": "7m"}).returncode == 0
+    (first, *dummy) = contributed(host)["prometheus/alertmanager.rules.yml"]["groups"][0]["rules"]
+    assert first["for"] == "7m"
+    assert ALERTMANAGER.started(host) == before
+
+
+def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+    ALERTMANAGER.gives_way(host, converge, {"alertmanager_external_url": "http://[broken"}, "determine external URL")
+
+
+def test_it_is_removed_and_comes_back_with_its_silences(host: Host, converge: Converge, instance: str) -> None:
+    amtool(host, "silence", "add", "--author=me", "--comment=update", "--duration=1h", f"instance={instance}")
+    absent = {"alertmanager_state": "absent"}
+    assert converge(absent).returncode == 0
+    assert not ALERTMANAGER.container(host)
+    assert not host.file("/opt/miniweb/alertmanager").exists
+    assert contributed(host) == {}
+    assert VOLUME in host.check_output("docker volume ls --quiet").split()
+    assert "changed=0" in converge(absent).stdout
+    assert converge({}).returncode == 0
+    assert instance in amtool(host, "silence", "query")
+    assert len(contributed(host)) == 2
+    gone = {**absent, "alertmanager_remove_data": True}
+    assert converge(gone).returncode == 0
+    assert VOLUME not in host.check_output("docker volume ls --quiet").split()
+    assert converge({}).returncode == 0
+    assert instance not in amtool(host, "silence", "query")
+
+
+def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    wrong = {
+        "alertmanager_group_wait": "soon",
+        "alertmanager_smtp_smarthost": "",
+        "alertmanager_smtp_username": "me",
+        "alertmanager_slack_url": "slack",
+        "alertmanager_external_url": "here",
+        "alertmanager_webhooks": [{"name": "A b", "url": "http://a"}],
+        "alertmanager_secrets": [{"name": "a", "content": ""}],
+        "alertmanager_alert_reload_failed_for": "1",
+        "alertmanager_remove_data": True,
+        "alertmanager_enabled": False,
+    }
+    ALERTMANAGER.refuses(
+        host,
+        converge,
+        wrong,
+        'alertmanager_group_wait is "soon": set it to a duration',
+        'alertmanager_smtp_smarthost is "" and alertmanager_smtp_from',
+        "only the first is set; set both, or none",
+        "alertmanager_slack_url is no address: set one that begins with",
+        'alertmanager_external_url is "here": set it to an address',
+        "alertmanager_webhooks has the names A b",
+        "alertmanager_secrets: a cannot be used",
+        'alertmanager_alert_reload_failed_for is "1": set it to a duration',
+        'alertmanager_remove_data is true while alertmanager_state is "present"',
+        "alertmanager_enabled is now called alertmanager_state",
+    )
+    repeated = {"alertmanager_webhooks": [{"name": "a", "url": "http://a", "repeat_interval": "often"}]}
+    ALERTMANAGER.refuses(host, converge, repeated, "and a repeat_interval such as 15m")

@@ -222,7 +222,7 @@ def test_the_first_password_survives_a_new_container(host: Host, converge: Conve
 
 def test_a_setting_that_it_refuses_gives_way(host: Host, converge: Converge) -> None:
     refused = {"grafana_extra_environment": {"GF_SECURITY_ADMIN_PASSWORD": "beside the file of the same setting"}}
-    GRAFANA.gives_way(host, converge, refused, "ended")
+    GRAFANA.gives_way(host, converge, refused, "it ends again and again")
     assert dashboards(host) == OWN
 
 

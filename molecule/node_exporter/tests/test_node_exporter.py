@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asking import Converge, Service, eventually
+import yaml
+from asking import SERVER, Converge, Service, eventually
 from testinfra.host import Host
 
 NODE_EXPORTER = Service("node_exporter")
@@ -17,6 +18,7 @@ PROGRAM = "/opt/miniweb/node_exporter/container_metrics.py"
 TEXTFILES = "/var/lib/node_exporter/textfile"
 UNIT = "miniweb-container-metrics"
 CERTIFICATE = "/opt/miniweb/node_exporter/config/tls/certificate.pem"
+CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 
 
 def status(host: Host, *options: str, url: str = "https://localhost:9100/metrics") -> str:
@@ -108,6 +110,50 @@ def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge)
     assert status(host, *renamed, url="https://renamed.example:9100/metrics") == "200"
     assert converge({}).returncode == 0
     assert metrics(host)
+    assert NODE_EXPORTER.started(host) == before
+
+
+def as_prometheus(host: Host) -> str:
+    """The HTTP status of who knows only what the role leaves for Prometheus."""
+    (job,) = yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/node_exporter.jobs.yml"))["scrape_configs"]
+    (targets,) = job["static_configs"]
+    assert (job["job_name"], targets["labels"]) == ("node", {"instance": SERVER})
+    inside = "/etc/prometheus/contributions"
+    password = host.check_output(f"cat {job['basic_auth']['password_file'].replace(inside, CONTRIBUTIONS)}")
+    certificate = job["tls_config"]["ca_file"].replace(inside, CONTRIBUTIONS)
+    name, port = job["tls_config"]["server_name"], targets["targets"][0].removeprefix("host.docker.internal:")
+    gateway = host.check_output("ip -4 -oneline address show docker0 | awk '{split($4, found, \"/\"); print found[1]}'")
+    words = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", certificate]
+    words += ["--user", f"{job['basic_auth']['username']}:{password}", "--resolve", f"{name}:{port}:{gateway}"]
+    return host.run(shlex.join([*words, f"{job['scheme']}://{name}:{port}/metrics"])).stdout
+
+
+def test_what_it_leaves_for_prometheus_opens_it(host: Host, converge: Converge) -> None:
+    assert as_prometheus(host) == "200"
+    other = {"node_exporter_password": "a third password of the scenario", "node_exporter_username": "somebody"}
+    done = converge({**other, "node_exporter_certificate_names": ["renamed.example"]}, "--diff", "-vvv")
+    assert done.returncode == 0
+    assert other["node_exporter_password"] not in done.stdout.replace("EXTRA_VARS", "")
+    assert status(host, "--user", f"prometheus:{PASSWORD}", "--insecure") == "401"
+    assert as_prometheus(host) == "200"
+    assert converge({}).returncode == 0
+    assert as_prometheus(host) == "200"
+
+
+def test_it_leaves_its_alerts_and_dashboards(host: Host, converge: Converge) -> None:
+    assert set(NODE_EXPORTER.contributions(host)) == {
+        "prometheus/node_exporter.jobs.yml",
+        "prometheus/node_exporter.password",
+        "prometheus/node_exporter.pem",
+        "prometheus/node_exporter.rules.yml",
+        "grafana/node_exporter.servers.json",
+        "grafana/node_exporter.containers.json",
+    }
+    before = NODE_EXPORTER.started(host)
+    assert converge({"node_exporter_alert_cpu_percent": 55}).returncode == 0
+    groups = yaml.safe_load(NODE_EXPORTER.contributions(host)["prometheus/node_exporter.rules.yml"])["groups"]
+    rules = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+    assert rules["HighCpuUsage"]["expr"].endswith("> 55")
     assert NODE_EXPORTER.started(host) == before
 
 
@@ -216,13 +262,56 @@ def test_without_the_containers_nothing_is_left_of_them(host: Host, converge: Co
     assert NODE_EXPORTER.started(host) == before
 
 
-def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    for variables, sentence in (
-        ({"node_exporter_password": "short"}, "node_exporter_password has 5 characters: set it to 16 to 72"),
-        ({"node_exporter_password": ""}, "node_exporter_password has 0 characters: set it to 16 to 72"),
-        ({"node_exporter_listen_address": ":9100"}, 'node_exporter_listen_address is ":9100": set it to an IPv4'),
-        ({"node_exporter_certificate_names": []}, "list at least one host name"),
-        ({"node_exporter_textfile_directory": "textfile"}, 'node_exporter_textfile_directory is "textfile": set it to'),
-        ({"node_exporter_containers_interval": 2}, "node_exporter_containers_interval is 2: set it to 5 to 60 seconds"),
-    ):
-        NODE_EXPORTER.refuses(host, converge, variables, sentence)
+def test_it_is_removed_without_a_trace_and_comes_back(host: Host, converge: Converge) -> None:
+    host.check_output(f"echo 'backup_size_bytes 7' > {TEXTFILES}/backup.prom")
+    absent = {"node_exporter_state": "absent"}
+    try:
+        assert converge(absent).returncode == 0
+        assert not NODE_EXPORTER.container(host)
+        assert not host.file("/opt/miniweb/node_exporter").exists
+        assert NODE_EXPORTER.contributions(host) == {}
+        assert host.check_output("find /etc/systemd/system -name 'miniweb-*'") == ""
+        assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
+        assert host.check_output(f"ls {TEXTFILES}") == "backup.prom", "what is not the role's stays"
+        assert "changed=0" in converge(absent).stdout
+        assert converge({}).returncode == 0
+        assert metrics(host)["backup_size_bytes"] == 7
+    finally:
+        host.check_output(f"rm {TEXTFILES}/backup.prom")
+    assert as_prometheus(host) == "200"
+    assert len(NODE_EXPORTER.contributions(host)) == 6
+    assert eventually(lambda: "container_scrape_timestamp_seconds" in metrics(host))
+
+
+def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+    NODE_EXPORTER.gives_way(host, converge, {"node_exporter_extra_arguments": ["--no-such-flag"]}, "no-such-flag")
+    assert metrics(host)
+
+
+def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    wrong = {
+        "node_exporter_password": "short",
+        "node_exporter_listen_address": ":9100",
+        "node_exporter_certificate_names": [],
+        "node_exporter_textfile_directory": "textfile",
+        "node_exporter_containers_interval": 2,
+        "node_exporter_alert_cpu_percent": 0,
+        "node_exporter_alert_cpu_for": "2",
+        "node_exporter_alert_reboot_seconds": 0,
+        "prometheus_alert_cpu_percent": 70,
+    }
+    NODE_EXPORTER.refuses(
+        host,
+        converge,
+        wrong,
+        "node_exporter_password has 5 characters: set it to 16 to 72",
+        'node_exporter_listen_address is ":9100": set it to an IPv4',
+        "list at least one host name",
+        'node_exporter_textfile_directory is "textfile": set it to',
+        "node_exporter_containers_interval is 2: set it to 5 to 60 seconds",
+        "node_exporter_alert_cpu_percent is 0: set it to a percentage",
+        'node_exporter_alert_cpu_for is "2": set it to a duration',
+        "node_exporter_alert_reboot_seconds is 0: set it to a number above 0",
+        "prometheus_alert_cpu_percent is now called node_exporter_alert_cpu_percent",
+    )
+    NODE_EXPORTER.refuses(host, converge, {"node_exporter_password": ""}, "node_exporter_password has 0 characters")

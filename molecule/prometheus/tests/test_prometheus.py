@@ -1,18 +1,22 @@
-"""Prometheus as its users see it: targets, rules, retention, reloads, refusals and data that stay."""
+"""Prometheus as its users see it: targets, rules, what services bring along, reloads, refusals and data that stay."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from asking import Converge, Service, eventually
+import pytest
+import yaml
+from asking import ROOT, Converge, Service, eventually, folded
 from testinfra.host import Host
 
 PROMETHEUS = Service("prometheus")
-RUNBOOKS = Path(__file__).resolve().parents[3] / "docs/runbooks"
+CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
+VOLUME = "miniweb-prometheus_data"
+# A run of the other service alone
+EXAMPLE = ("--tags", "example")
 
 
 def api(host: Host, path: str) -> Any:
@@ -31,7 +35,9 @@ def rules(host: Host) -> set[str]:
 
 
 def test_targets_that_answer_are_up_and_others_are_down(host: Host) -> None:
-    assert eventually(lambda: query(host, "up") == {"prometheus": 1, "again": 1, "nothing": 0}), query(host, "up")
+    expected = {"prometheus": 1, "again": 1, "nothing": 0, "example": 1}
+    assert eventually(lambda: query(host, "up") == expected), query(host, "up")
+    assert query(host, 'up{monitoring="true"}') == {"prometheus": 1}
 
 
 def test_the_rules_are_loaded_and_evaluated(host: Host) -> None:
@@ -39,7 +45,7 @@ def test_the_rules_are_loaded_and_evaluated(host: Host) -> None:
         return [rule for group in api(host, "rules")["groups"] for rule in group["rules"]]
 
     alerts = {rule["name"] for rule in found() if rule["type"] == "alerting"}
-    assert alerts == {runbook.stem for runbook in RUNBOOKS.glob("*.md")}
+    assert alerts == {runbook.stem for runbook in (ROOT / "roles/prometheus/runbooks").glob("*.md")} | {"Example"}
     assert eventually(lambda: all(rule["health"] == "ok" for rule in found())), found()
 
 
@@ -96,14 +102,64 @@ def test_new_rules_and_jobs_are_reloaded_without_a_restart(host: Host, converge:
 
 
 def test_a_threshold_is_reloaded(host: Host, converge: Converge) -> None:
-    def expression() -> str:
+    def seconds() -> float:
         found = [rule for group in api(host, "rules")["groups"] for rule in group["rules"]]
-        return next(rule["query"] for rule in found if rule["name"] == "HighCpuUsage")
+        return next(rule["duration"] for rule in found if rule["name"] == "TargetDown")
 
-    assert converge({"prometheus_alert_cpu_percent": 55}).returncode == 0
-    assert eventually(lambda: expression().endswith("> 55"))
+    # The run has seen that it is loaded.
+    assert converge({"prometheus_alert_target_down_for": "7m"}).returncode == 0
+    assert seconds() == 420
     assert converge({}).returncode == 0
-    assert eventually(lambda: expression().endswith("> 80"))
+    assert seconds() == 60
+
+
+def contributed(host: Host, file: str) -> Any:
+    return yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/{file}"))
+
+
+def test_what_a_service_brings_along_is_loaded_without_prometheuss_own_run(host: Host, converge: Converge) -> None:
+    before = PROMETHEUS.started(host)
+    jobs = [{"job_name": "brought", "static_configs": [{"targets": ["prometheus:9090"]}]}]
+    other = {"example_jobs": jobs, "example_rules": [{"alert": "Brought", "expr": "up == 2"}]}
+    done = converge(other, *EXAMPLE)
+    assert done.returncode == 0
+    assert "changed=1" in done.stdout
+    assert rules(host) & {"Brought", "Example"} == {"Brought"}
+    assert eventually(lambda: query(host, "up").get("brought") == 1)
+    assert PROMETHEUS.started(host) == before
+    assert "changed=0" in converge(other, *EXAMPLE).stdout
+    assert "changed=0" in converge(other).stdout, "Prometheus's own run has nothing left to do"
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"example_rules": [{"alert": "Broken", "expr": "up =="}]}, "example.rules.yml of the service example"),
+        ({"example_jobs": [{"job_name": "again"}]}, "again"),
+        ({"example_jobs": [{"job_name": "broken", "scrape_interval": "often"}]}, "often"),
+    ],
+)
+def test_what_a_service_brings_along_and_promtool_refuses_is_said_with_its_owner(
+    host: Host, converge: Converge, variables: dict[str, Any], why: str
+) -> None:
+    before, kept = PROMETHEUS.started(host), (contributed(host, "example.jobs.yml"), rules(host))
+    done = converge(variables, *EXAMPLE)
+    assert done.returncode != 0
+    said = folded(done.stdout)
+    assert "of the service example" in said
+    assert why in said
+    assert "prometheus keeps what it had." in said
+    assert (contributed(host, "example.jobs.yml"), rules(host)) == kept
+    assert PROMETHEUS.started(host) == before
+    host.check_output("docker exec %s sh -c 'kill -HUP 1'", PROMETHEUS.container(host))
+    assert eventually(lambda: api(host, "status/runtimeinfo")["reloadConfigSuccess"])
+    assert rules(host) == kept[1]
+    assert "changed=0" in converge({}).stdout
+
+
+def test_a_job_that_a_service_brings_along_cannot_be_described_again(host: Host, converge: Converge) -> None:
+    jobs = [{"job_name": "example", "static_configs": [{"targets": ["prometheus:9090"]}]}]
+    PROMETHEUS.refuses(host, converge, {"prometheus_scrape_configs": jobs}, 'job name "example"')
 
 
 def test_a_configuration_that_promtool_refuses_never_becomes_active(host: Host, converge: Converge) -> None:
@@ -125,19 +181,35 @@ def test_a_rule_that_promtool_refuses_never_becomes_active(host: Host, converge:
     assert rules(host) == before
 
 
-def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    for variables, sentence in (
-        ({"prometheus_scrape_interval": "15"}, 'prometheus_scrape_interval is "15": set it to a duration'),
-        ({"prometheus_retention_size": "2"}, 'prometheus_retention_size is "2": set it to a number with a unit'),
-        ({"prometheus_alert_cpu_percent": 0}, "prometheus_alert_cpu_percent is 0: set it to a percentage"),
-        (
-            {"prometheus_alert_certificate_days": 0},
-            "prometheus_alert_certificate_days is 0: set it to a number above 0",
-        ),
-        ({"prometheus_runbook_url": "http://a/b"}, 'prometheus_runbook_url is "http://a/b": set it to an address'),
-        ({"prometheus_alertmanagers": ["http://a:1"]}, "write each as host:port"),
-    ):
-        PROMETHEUS.refuses(host, converge, variables, sentence)
+def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    wrong = {
+        "prometheus_scrape_interval": "15",
+        "prometheus_retention_size": "2",
+        "prometheus_alert_target_down_for": "1",
+        "prometheus_scrape_configs": [{"job_name": "prometheus"}],
+        "prometheus_secrets": [{"name": "a b", "content": "x"}, {"name": "empty", "content": ""}],
+        "prometheus_external_url": "here",
+        "prometheus_alertmanagers": ["http://a:1"],
+        "prometheus_remove_data": True,
+        "miniweb_runbook_url": "http://a/b",
+        "prometheus_runbook_url": "http://a/",
+    }
+    PROMETHEUS.refuses(
+        host,
+        converge,
+        wrong,
+        'prometheus_scrape_interval is "15": set it to a duration',
+        'prometheus_retention_size is "2": set it to a number with a unit',
+        'prometheus_alert_target_down_for is "1": set it to a duration',
+        "prometheus_scrape_configs has the jobs ['prometheus']: give every entry a job_name of its own",
+        "has the wrong names ['a b'] and secrets without content ['empty']",
+        'prometheus_external_url is "here": set it to an address',
+        "prometheus_alertmanagers is ['http://a:1']: write each as host:port",
+        'prometheus_remove_data is true while prometheus_state is "present"',
+        'miniweb_runbook_url is "http://a/b": set it to an address',
+        "prometheus_runbook_url is now called miniweb_runbook_url",
+    )
+    PROMETHEUS.refuses(host, converge, {"prometheus_state": "off"}, "must be one of: present, absent, got: off")
 
 
 def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
@@ -150,3 +222,41 @@ def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
     assert PROMETHEUS.container(host) != before
     found = api(host, f"query?query=up&time={at}")["result"]
     assert {series["metric"]["job"] for series in found} >= {"prometheus", "again"}
+
+
+def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+    PROMETHEUS.gives_way(host, converge, {"prometheus_extra_arguments": ["--no-such-flag"]}, "no-such-flag")
+    assert query(host, "up") != {}
+    before = PROMETHEUS.started(host)
+    assert converge({}).returncode == 0
+    assert PROMETHEUS.started(host) == before
+
+
+def test_it_is_removed_and_comes_back_with_its_data_and_what_was_left_for_it(host: Host, converge: Converge) -> None:
+    at = api(host, "query?query=time()")["result"][0]
+    assert eventually(lambda: query(host, "up").get("example") == 1)
+    absent = {"prometheus_state": "absent"}
+    assert converge(absent).returncode == 0
+    assert not PROMETHEUS.container(host)
+    assert not host.file("/opt/miniweb/prometheus").exists
+    assert VOLUME in host.check_output("docker volume ls --quiet").split()
+    assert "changed=0" in converge(absent).stdout
+    # They wait for it.
+    later = {**absent, "example_rules": [{"alert": "Later", "expr": "up == 2"}]}
+    assert converge(later, *EXAMPLE).returncode == 0
+    assert contributed(host, "example.jobs.yml")["scrape_configs"][0]["job_name"] == "example"
+    assert converge({}, "--tags", "prometheus").returncode == 0
+    assert "Later" in rules(host)
+    found = api(host, f"query?query=up&time={at}")["result"]
+    assert {series["metric"]["job"] for series in found} >= {"prometheus", "again", "example"}
+    assert converge({}).returncode == 0
+    assert "Later" not in rules(host)
+
+
+def test_its_data_go_only_when_they_are_to_go(host: Host, converge: Converge) -> None:
+    gone = {"prometheus_state": "absent", "prometheus_remove_data": True}
+    assert converge(gone).returncode == 0
+    assert VOLUME not in host.check_output("docker volume ls --quiet").split()
+    assert "changed=0" in converge(gone).stdout
+    assert converge({}).returncode == 0
+    assert eventually(lambda: query(host, "up").get("example") == 1)

@@ -234,9 +234,9 @@ async function refresh() {
   const { signal } = loading;
   const failure = byId("failure");
   const instance = form.elements.instance.value;
-  const matchers = 'job="node",instance=' + JSON.stringify(instance);
+  const matchers = "instance=" + JSON.stringify(instance);
   try {
-    if (!instance) throw new Error("Prometheus has no target of the job node: no server is measured.");
+    if (!instance) throw new Error("No server is measured: Prometheus has no node_boot_time_seconds of the last 7 days.");
     // The server's clock, as the browser's may be wrong
     const [now] = await ask("query", { query: "time()" }, signal);
     const range = RANGES[form.elements.range.value];
