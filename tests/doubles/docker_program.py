@@ -93,6 +93,8 @@ def answer(engine, words):
         for one in engine["containers"]:
             one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
         return 0, "", ""
+    if words[0] == "logs":
+        return 0, "the last words", ""
     if words[0] == "rm":
         engine["containers"] = []
         return 0, "", ""
@@ -104,8 +106,6 @@ def answer(engine, words):
             return up(engine, words, path)
         if "run" in words:
             return engine["run_code"], engine["run_output"], ""
-        if "logs" in words:
-            return 0, "the last words", ""
         if "config" in words:
             json.load(sys.stdin)
             return 0, "", ""

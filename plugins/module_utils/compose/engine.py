@@ -252,7 +252,7 @@ class Engine:
 
     def diagnosis(self) -> dict[str, t.Any]:
         """Return why the service is not healthy, as far as the engine knows, and its last log lines."""
-        reasons = []
+        reasons, logs = [], []
         for found in self.found():
             state = found.get("State") or {}
             if found.get("RestartCount"):
@@ -266,5 +266,9 @@ class Engine:
             probes = (state.get("Health") or {}).get("Log") or []
             if probes and probes[-1].get("ExitCode"):
                 reasons.append(f"its health check says: {probes[-1].get('Output', '').strip() or 'nothing'}")
-        out = self.compose("logs", "--no-color", "--no-log-prefix", "--tail", str(LOG_LINES), check=False)[1]
-        return {"reason": "; ".join(reasons), "logs": out.splitlines()}
+            # Compose's own command for it writes signs that move the cursor.
+            dummy, out, err = self.run("logs", "--tail", str(LOG_LINES), found["Id"], check=False)
+            logs += [line for line in (out + err).splitlines() if line.strip()]
+        if reasons and logs:
+            reasons.append(f"its log ends with: {last_line(logs[-1])}")
+        return {"reason": "; ".join(reasons), "logs": logs[-LOG_LINES:]}
