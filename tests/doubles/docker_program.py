@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A double of the `docker` program: it keeps one service's container in a file, and fails as its image is told to.
 
 Beside it lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in

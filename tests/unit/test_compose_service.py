@@ -251,7 +251,7 @@ class Machine:
         self.bin.mkdir()
         self.volume.mkdir()
         # This very interpreter, without what it would import at its start
-        (self.bin / "docker").write_text(DOUBLE.read_text().replace("/usr/bin/env python3", f"{sys.executable} -IS", 1))
+        (self.bin / "docker").write_text(f"#!{sys.executable} -IS\n{DOUBLE.read_text()}")
         (self.bin / "docker").chmod(0o755)
         self.engine = {
             "images": {"web:1": "sha256:1", "web:2": "sha256:2"},

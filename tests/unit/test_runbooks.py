@@ -27,7 +27,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 def test_no_two_roles_have_an_alert_of_the_same_name() -> None:
-    names = [name for _, name, dummy in alerts()]
+    names = [name for _role, name, _rule in alerts()]
     assert len(set(names)) == len(names)
 
 
