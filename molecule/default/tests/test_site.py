@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from asking import ADDRESS, ROOT, SERVER, RunPlaybook, curl, eventually, folded, status
 from testinfra.host import Host
 
@@ -16,14 +17,12 @@ URL = f"https://{ADDRESS}"
 PROMETHEUS = f"{URL}:9090/api/v1"
 SITE = ROOT / "site.yml"
 CONTRIBUTIONS = "/opt/miniweb/contributions"
+# The services whose state the site's switch of monitoring decides
 MONITORING = {
-    "alertmanager",
-    "blackbox_exporter",
-    "grafana",
-    "mysql_exporter",
-    "nginx_exporter",
-    "node_exporter",
-    "prometheus",
+    name.removesuffix("_state")
+    for path in ROOT.glob("roles/*/defaults/main.yml")
+    for name, value in yaml.safe_load(path.read_text()).items()
+    if name.endswith("_state") and "miniweb_monitoring" in str(value)
 }
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -133,6 +132,7 @@ def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Ho
     samples = measured()
     assert samples > 0
     before = containers(host)
+    assert set(before) & MONITORING
     assert changed(site({"miniweb_monitoring": False}))
     left = containers(host)
     assert set(left) == set(before) - MONITORING
