@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# They share a double of AWS, and a container that is its instance.
+ONE_AT_A_TIME = {"ec2_autoscale", "ec2_site"}
 # What pytest and Ansible say of a failure
 TELLING = re.compile(r"\bE  +\S|\b(FAILED|ERROR)\b|fatal: |\bmsg: | (failed|passed) in ")
 ALL = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
@@ -22,6 +26,14 @@ def server() -> dict[str, str]:
 
 def run(scenario: str) -> None:
     """Run `molecule test`; a failure repeats at the end what failed, as the whole output is long."""
+    with contextlib.ExitStack() as stack:
+        if scenario in ONE_AT_A_TIME:
+            lock = stack.enter_context((ROOT / ".sandbox" / "instances.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _run(scenario)
+
+
+def _run(scenario: str) -> None:
     binaries = Path(sys.executable).parent
     environment = {**os.environ, **server(), "PATH": f"{binaries}:{os.environ['PATH']}"}
     command = [str(binaries / "molecule"), "test", "--scenario-name", scenario]

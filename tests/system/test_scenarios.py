@@ -1,20 +1,14 @@
-"""Every molecule scenario, each of pytest's workers with a test server of its own. The longest comes first."""
+"""Every molecule scenario, each of pytest's workers with a test server of its own."""
 
 from __future__ import annotations
 
 import pytest
 import scenarios
 
-# The double of EC2's instances is one container.
-SHARED = {"ec2_autoscale": "instances", "ec2_site": "instances"}
+# The longest, and one that another would wait for
+FIRST = ("default", "ec2_site")
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(name, marks=pytest.mark.xdist_group(SHARED.get(name, name)))
-        for name in sorted(scenarios.ALL, key=lambda name: (name != "default", name))
-    ],
-)
+@pytest.mark.parametrize("scenario", [*FIRST, *sorted(scenarios.ALL - set(FIRST))])
 def test_scenario(scenario: str) -> None:
     scenarios.run(scenario)
