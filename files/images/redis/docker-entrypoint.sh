@@ -1,0 +1,15 @@
+#!/bin/sh
+# The official image's contract: options and *.conf are redis-server's, which runs as redis where root starts it.
+set -eu
+
+case ${1:-} in
+    -* | *.conf) set -- redis-server "$@" ;;
+esac
+
+if [ "$1" = redis-server ] && [ "$(id -u)" = 0 ]; then
+    find . ! -user redis -exec chown redis {} +
+    exec setpriv --reuid=redis --regid=redis --clear-groups "$0" "$@"
+fi
+
+[ "$(umask)" != 0022 ] || umask 0077
+exec "$@"
