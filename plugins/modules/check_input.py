@@ -32,19 +32,12 @@ options:
         C(miniweb.stack.site)), which has checked it already.
     type: list
     elements: str
+extends_documentation_fragment:
+  - miniweb.stack.attributes.read_only
 attributes:
   action:
     support: full
     description: It runs on the controller; what only the server can answer, M(miniweb.stack.server_check) asks there.
-  check_mode:
-    support: full
-    description: It only reads.
-  diff_mode:
-    support: none
-    description: It only reads.
-  idempotent:
-    support: full
-    description: It only reads.
 seealso:
   - module: miniweb.stack.server_check
 """

@@ -230,16 +230,13 @@ options:
     description: With O(state=absent), delete the service's named volumes and the data in them too.
     type: bool
     default: false
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
   check_mode:
-    support: full
-    description: Predicts every change without making one. Commands are not run.
+    details: Commands are not run.
   diff_mode:
-    support: full
-    description: Shows the files that change. For secrets it says only that they change.
-  idempotent:
-    support: full
-    description: A second run with the same input changes nothing.
+    details: For secrets it says only that they change.
 """
 
 EXAMPLES = r"""

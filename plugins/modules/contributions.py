@@ -57,16 +57,11 @@ options:
     description: Where all contributions of the server are.
     type: path
     default: /opt/miniweb/contributions
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
-  check_mode:
-    support: full
-    description: Predicts every change without making one.
   diff_mode:
-    support: full
-    description: Shows the files that change. For passwords it says only that they change.
-  idempotent:
-    support: full
-    description: A second run with the same input changes nothing.
+    details: For passwords it says only that they change.
 """
 
 EXAMPLES = r"""

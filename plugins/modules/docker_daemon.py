@@ -44,16 +44,11 @@ options:
     description: Seconds within which the engine must answer after a restart.
     type: int
     default: 120
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
   check_mode:
-    support: full
-    description: Validates the configuration and predicts every change without making one.
-  diff_mode:
-    support: full
-    description: Shows how C(daemon.json) changes.
-  idempotent:
-    support: full
-    description: A second run with the same input changes nothing and asks the service manager one question.
+    details: The configuration is validated.
 """
 
 EXAMPLES = r"""

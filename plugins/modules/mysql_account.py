@@ -77,16 +77,12 @@ options:
       - For a first run, in which the image makes the account, and for a MySQL that must be mended first.
     type: bool
     default: false
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
-  check_mode:
-    support: full
-    description: Says what it would do.
   diff_mode:
     support: none
     description: RV(actions) says what changed.
-  idempotent:
-    support: full
-    description: An account that is right stays.
 """
 
 EXAMPLES = r"""

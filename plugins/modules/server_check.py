@@ -38,16 +38,8 @@ options:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
-attributes:
-  check_mode:
-    support: full
-    description: It only reads.
-  diff_mode:
-    support: none
-    description: It only reads.
-  idempotent:
-    support: full
-    description: It only reads.
+extends_documentation_fragment:
+  - miniweb.stack.attributes.read_only
 seealso:
   - module: miniweb.stack.check_input
 """

@@ -46,16 +46,14 @@ options:
     description: Further files at the root of the archive, content by name.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
   check_mode:
-    support: full
-    description: Computes the digest and writes nothing.
+    details: The digest is computed.
   diff_mode:
     support: none
     description: The archive is an artefact.
-  idempotent:
-    support: full
-    description: The same source writes nothing again.
 """
 
 EXAMPLES = r"""

@@ -36,19 +36,12 @@ options:
     description: Directory below which services have theirs.
     type: path
     default: /opt/miniweb
+extends_documentation_fragment:
+  - miniweb.stack.attributes.read_only
 attributes:
   action:
     support: full
     description: The names are collected on the controller.
-  check_mode:
-    support: full
-    description: It only reads.
-  diff_mode:
-    support: none
-    description: It only reads.
-  idempotent:
-    support: full
-    description: It only reads.
 seealso:
   - module: miniweb.stack.compose_service
 """

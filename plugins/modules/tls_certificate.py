@@ -48,16 +48,11 @@ options:
   private_key:
     description: Private key of O(certificate) in PEM format, without a passphrase.
     type: str
+extends_documentation_fragment:
+  - miniweb.stack.attributes
 attributes:
-  check_mode:
-    support: full
-    description: Predicts a new certificate without making one.
   diff_mode:
-    support: full
-    description: Says why the certificate is made anew; never shows the key.
-  idempotent:
-    support: full
-    description: A certificate that is right stays.
+    details: It says why the certificate is made anew, and never shows the key.
 """
 
 EXAMPLES = r"""
