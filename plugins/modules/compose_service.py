@@ -155,46 +155,11 @@ options:
         description: Seconds within which the proof must come.
         type: int
         default: 30
-  contributions:
-    description:
-      - What this service leaves for others, such as its scrape job for Prometheus, as files
-        C(<contributions_directory>/<reader>/<service>.<ext>). Those of an earlier run that are no longer listed go away.
-      - A reader that runs checks them, loads them and proves it, in this run; one that refuses them keeps what it had, and
-        the module fails. For a reader that is not there they wait.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      reader:
-        description: Name of the service that reads it.
-        type: str
-        required: true
-      ext:
-        description: End of the file's name. What ends with C(password) is hidden in diffs.
-        type: str
-        required: true
-      content:
-        description: Content of the file.
-        type: str
-      secret:
-        description: Content of the file when it is a secret.
-        type: str
-      source:
-        description: A file relative to O(directory) whose content it is, for what is made on the server.
-        type: str
-      shared:
-        description: First part of the file's name, instead of the service's, for a file that several services bring. It
-          goes with the last of them.
-        type: str
   contributions_uid:
     description:
       - This service reads what others contribute to it, as this numeric user id. Mount
         C(<contributions_directory>/<name>) in O(definition).
     type: int
-  contributions_directory:
-    description: Where all contributions of the server are.
-    type: path
-    default: /opt/miniweb/contributions
   before_start:
     description:
       - Commands, each a list of words, that run in one-off containers of the new definition before it replaces the
@@ -232,6 +197,7 @@ options:
     default: false
 extends_documentation_fragment:
   - miniweb.stack.attributes
+  - miniweb.stack.contributions
 attributes:
   check_mode:
     details: Commands are not run.

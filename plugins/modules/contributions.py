@@ -25,40 +25,9 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  contributions:
-    description:
-      - What is left, as files C(<contributions_directory>/<reader>/<name>.<ext>). Those of an earlier run that are no longer
-        listed go away.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      reader:
-        description: Name of the service that reads it.
-        type: str
-        required: true
-      ext:
-        description: End of the file's name. What ends with C(password) is hidden in diffs.
-        type: str
-        required: true
-      content:
-        description: Content of the file.
-        type: str
-      secret:
-        description: Content of the file when it is a secret.
-        type: str
-      source:
-        description: A file relative to C(/opt/miniweb/<name>) whose content it is.
-        type: str
-      shared:
-        description: First part of the file's name, instead of O(name), for a file that several bring.
-        type: str
-  contributions_directory:
-    description: Where all contributions of the server are.
-    type: path
-    default: /opt/miniweb/contributions
 extends_documentation_fragment:
   - miniweb.stack.attributes
+  - miniweb.stack.contributions
 attributes:
   diff_mode:
     details: For passwords it says only that they change.
