@@ -1,6 +1,6 @@
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Action: check the input of roles and report everything that is wrong with it at once."""
 
 from __future__ import annotations

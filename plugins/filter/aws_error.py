@@ -1,6 +1,6 @@
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Filter: what a failed AWS task means, in one sentence."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: aws_error
 short_description: What a failed AWS task means, in one sentence
-version_added: 1.1.0
+version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
   - Takes the result of a failed task of an C(amazon.aws) module and returns one sentence that names the cause, a

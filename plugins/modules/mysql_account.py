@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Keep a database and its account right inside a MySQL service."""
 
 from __future__ import annotations
@@ -52,14 +52,12 @@ options:
       - It decides which of two valid passwords is kept when the password changes once more. Without it, with a file that
         does not exist, or with one whose password MySQL no longer accepts, that is the one that was set last.
     type: path
-    version_added: 1.1.0
   discard_old_password:
     description:
       - O(password) is the only one that is valid afterwards.
       - Say so when all that log in with this account have O(password) and are healthy.
     type: bool
     default: false
-    version_added: 1.1.0
   privileges:
     description: Rights on the database. Other rights are revoked.
     type: list
@@ -70,7 +68,6 @@ options:
     type: list
     elements: str
     default: []
-    version_added: 1.1.0
   missing_ok:
     description:
       - A service that does not run, or that cannot answer while it starts, initialises or restarts, is left alone.

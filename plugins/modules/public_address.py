@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Find the public addresses of the machine this module runs on."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: public_address
 short_description: Find the public addresses of the machine this module runs on
-version_added: 1.1.0
+version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pack a source directory into a reproducible archive."""
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ options:
     type: list
     elements: str
     default: []
-    version_added: 1.1.0
   extra_files:
     description: Further files at the root of the archive, content by name.
     type: dict

@@ -1,6 +1,6 @@
 # Copyright (c) miniweb.stack maintainers
-# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
-# SPDX-License-Identifier: MIT
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Jinja test: is this a JSON object?"""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: json_object
 short_description: Is this a JSON object
-version_added: 1.1.0
+version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
   - Says whether a text is an object in JSON. A dictionary is one, too, since Ansible before 2.19 makes one of such a
