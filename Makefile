@@ -23,7 +23,7 @@ status: .venv/ready  ## Say what runs
 
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
 	@$(BIN)/python tools/sandbox.py prepare --source $(IMAGES) --scenario role
-	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 tests/system tests
+	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 tests/scenarios tests
 
 test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx
 	@test -n "$(ROLE)" || { echo "ROLE is empty: name a role, for example make test-role ROLE=nginx."; exit 2; }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-from asking import ADDRESS, ROOT, TEST_VARS, Converge, Receiver, RunPlaybook, default_of, eventually
+from helpers.playbooks import Converge, RunPlaybook, converge_playbook, run_playbook, started_playbook
+from helpers.receiver import Receiver
+from helpers.server import ADDRESS, ROOT, default_of
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 
@@ -36,31 +35,6 @@ def receiver(host: Host) -> Iterator[Receiver]:
     host.check_output(command, default_of("flask_app", "flask_app_base_image"), program)
     yield Receiver(host)
     host.check_output("docker rm --force receiver")
-
-
-def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook against the scenario's server; later variables win over the scenario's."""
-    with started_playbook(playbook, variables, *words) as process:
-        out, err = process.communicate()
-    print(out[-6000:], err[-2000:])
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def started_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.Popen[str]:
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook)]
-    command += ["--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
-    command += ["--extra-vars", f"@{TEST_VARS}", "--extra-vars", json.dumps(variables), *words]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
-    environment.pop("ANSIBLE_FORCE_COLOR", None)
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-    )
-
-
-def converge_playbook() -> Path:
-    """The playbook that brought the scenario's server to where it is."""
-    own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "converge.yml"
-    return own if own.exists() else ROOT / ".config" / "molecule" / "converge.yml"
 
 
 @pytest.fixture(name="run_playbook")

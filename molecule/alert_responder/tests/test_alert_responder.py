@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
-from asking import SERVER, Converge, default_of, eventually, folded
+from helpers.playbooks import Converge, folded
+from helpers.server import SERVER, default_of
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 UNIT = "miniweb-alert-responder"

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import SERVER, Converge, Receiver, Service, eventually
+from helpers.playbooks import Converge
+from helpers.receiver import Receiver
+from helpers.server import SERVER
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 ALERTMANAGER = Service("alertmanager")

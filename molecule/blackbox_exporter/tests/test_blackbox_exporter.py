@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from asking import Converge, Service, default_of, eventually
 from conftest import run_playbook
+from helpers.playbooks import Converge
+from helpers.server import default_of
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 BLACKBOX = Service("blackbox_exporter")

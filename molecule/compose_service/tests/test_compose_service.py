@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asking import Converge, Service, default_of, folded
+from helpers.playbooks import Converge, folded
+from helpers.server import default_of
+from helpers.service import Service
 from testinfra.host import Host
 
 Interrupted = Callable[[dict[str, Any], Callable[[], bool]], None]

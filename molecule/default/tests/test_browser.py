@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import ADDRESS, SERVER, brightness
+from helpers.server import ADDRESS, SERVER
+from helpers.web import brightness
 from playwright.sync_api import Browser, Page, expect
 
 URL = f"https://{ADDRESS}"

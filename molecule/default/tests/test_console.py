@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from asking import ADDRESS, PATIENCE_SECONDS, SERVER, brightness
+from helpers.server import ADDRESS, SERVER
+from helpers.waiting import PATIENCE_SECONDS
+from helpers.web import brightness
 from playwright.sync_api import Browser, Page, expect
 
 PATH = "/consoles/overview.html"

@@ -12,7 +12,10 @@ from typing import Any
 import dashboards
 import pytest
 import yaml
-from asking import ADDRESS, ROOT, SERVER, Receiver, curl, eventually
+from helpers.receiver import Receiver
+from helpers.server import ADDRESS, ROOT, SERVER
+from helpers.waiting import eventually
+from helpers.web import curl
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}:9090/api/v1"

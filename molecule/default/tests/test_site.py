@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import ADDRESS, ROOT, SERVER, RunPlaybook, curl, eventually, folded, status
+from helpers.playbooks import RunPlaybook, folded
+from helpers.server import ADDRESS, ROOT, SERVER
+from helpers.waiting import eventually
+from helpers.web import curl, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -36,7 +39,7 @@ def site(run_playbook: RunPlaybook) -> Iterator[Run]:
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
         nonlocal deviated
         deviated = deviated or bool(variables)
-        return run_playbook(SITE, variables, "--inventory", str(ROOT / "inventory" / "wiring.yml"), *words)
+        return run_playbook(SITE, variables, "--inventory", str(ROOT / "inventory" / "choices.yml"), *words)
 
     yield run
     if deviated:

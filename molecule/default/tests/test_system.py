@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from asking import ADDRESS, SERVER, curl, eventually, status
 from cryptography import x509
+from helpers.server import ADDRESS, SERVER
+from helpers.waiting import eventually
+from helpers.web import curl, status
 from testinfra.host import Host
 
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent

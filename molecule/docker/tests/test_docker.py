@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import Converge, default_of, folded
+from helpers.playbooks import Converge, folded
+from helpers.server import default_of
 from testinfra.host import Host
 
 IMAGE = default_of("flask_app", "flask_app_base_image")

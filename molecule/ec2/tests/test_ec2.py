@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from account import CALLS, EPHEMERAL, REFUSALS, ansible, client, instances, play, succeeds, tags
-from asking import ROOT, folded
+from helpers.aws import CALLS, EPHEMERAL, REFUSALS, ansible, client, instances, play, succeeds, tags
+from helpers.playbooks import folded
+from helpers.server import ROOT
 
 TODAY = datetime.date.today().isoformat()
 KEY = EPHEMERAL / "key"

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cloud
 import pytest
 import sandbox
 import yaml
-from account import CALLS, EPHEMERAL, REFUSALS, ansible, client, play, succeeds
-from asking import ROOT, TEST_VARS, curl, folded, status
+from helpers import hypervisor
+from helpers.aws import CALLS, EPHEMERAL, REFUSALS, ansible, client, play, succeeds
+from helpers.playbooks import folded
+from helpers.server import ROOT, TEST_VARS
+from helpers.web import curl, status
 
 NAME = "miniweb-production"
 CONFIRMED = {"ec2_confirm": NAME}
@@ -31,7 +33,7 @@ ENDPOINT = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL"])
 
 @pytest.fixture(scope="module", autouse=True)
 def database() -> Iterator[str]:
-    with cloud.database(PASSWORD) as address:
+    with hypervisor.database(PASSWORD) as address:
         yield address
 
 
@@ -206,21 +208,21 @@ def test_the_source_that_instances_get_holds_no_secrets_and_no_sandbox(tmp_path:
 
 def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) -> None:
     identifier = group()["Instances"][0]["InstanceId"]
-    environment = {"AWS_ENDPOINT_URL": f"http://{cloud.gateway()}:{ENDPOINT.port}"}
+    environment = {"AWS_ENDPOINT_URL": f"http://{hypervisor.gateway()}:{ENDPOINT.port}"}
     environment |= dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "observer")
-    options = cloud.surroundings(tmp_path, **environment)
-    seed = cloud.seed(identifier, user_data=user_data())
+    options = hypervisor.surroundings(tmp_path, **environment)
+    seed = hypervisor.seed(identifier, user_data=user_data())
     with (
-        cloud.relay(str(ENDPOINT.hostname), int(ENDPOINT.port or 80)),
-        cloud.instance("ec2_autoscale", tmp_path, ADDRESS, seed, *options),
+        hypervisor.relay(str(ENDPOINT.hostname), int(ENDPOINT.port or 80)),
+        hypervisor.instance("ec2_autoscale", tmp_path, ADDRESS, seed, *options),
     ):
         said = subprocess.run(
-            ["docker", "exec", cloud.NAME, "sh", "-c", "cloud-init status --wait --long"],
+            ["docker", "exec", hypervisor.NAME, "sh", "-c", "cloud-init status --wait --long"],
             capture_output=True,
             text=True,
             check=False,
         )
-        log = sandbox.docker("exec", cloud.NAME, "tail", "--lines", "300", "/var/log/cloud-init-output.log")
+        log = sandbox.docker("exec", hypervisor.NAME, "tail", "--lines", "300", "/var/log/cloud-init-output.log")
         assert said.returncode == 0, said.stdout + log
 
         assert status(f"https://{ADDRESS}/readyz") == "200"
@@ -231,13 +233,13 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
         assert "tester" in curl(*login, f"https://{ADDRESS}/api/users")
         count = ["mysql", "--user=miniwebapp", f"--password={PASSWORD}", "miniwebapp", "-BNe"]
         assert (
-            sandbox.docker("exec", cloud.DATABASE, *count, "SELECT username FROM users WHERE role = 'viewer'")
+            sandbox.docker("exec", hypervisor.DATABASE, *count, "SELECT username FROM users WHERE role = 'viewer'")
             == "tester"
         )
 
-        running = sandbox.docker("exec", cloud.NAME, "docker", "ps", "--format", "{{.Names}}").split()
+        running = sandbox.docker("exec", hypervisor.NAME, "docker", "ps", "--format", "{{.Names}}").split()
         assert sorted(running) == ["miniweb-app-app-1", "miniweb-nginx-nginx-1"]
-        assert sandbox.docker("exec", cloud.NAME, "stat", "-c", "%a", "/opt/miniweb-instance") == "700"
+        assert sandbox.docker("exec", hypervisor.NAME, "stat", "-c", "%a", "/opt/miniweb-instance") == "700"
 
 
 def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:

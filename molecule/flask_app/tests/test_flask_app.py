@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import Converge, Service
+from helpers.playbooks import Converge
+from helpers.service import Service
 from testinfra.host import Host
 
 APP = Service("app")

@@ -7,7 +7,10 @@ import shlex
 from typing import Any
 
 import yaml
-from asking import ROOT, SERVER, Converge, Service, eventually, folded
+from helpers.playbooks import Converge, folded
+from helpers.server import ROOT, SERVER
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 GRAFANA = Service("grafana")

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import SERVER, Converge, Service, eventually
 from conftest import run_playbook
+from helpers.playbooks import Converge
+from helpers.server import SERVER
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 MYSQL = Service("mysql")

@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import ADDRESS, Converge, Service, curl, default_of, eventually, folded, status
 from cryptography import x509
+from helpers.playbooks import Converge, folded
+from helpers.server import ADDRESS, default_of
+from helpers.service import Service
+from helpers.waiting import eventually
+from helpers.web import curl, status
 from testinfra.host import Host
 
 NGINX = Service("nginx")

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import yaml
-from asking import SERVER, Converge, Service, eventually
+from helpers.playbooks import Converge
+from helpers.server import SERVER
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 NODE_EXPORTER = Service("node_exporter")

@@ -9,7 +9,10 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from asking import ROOT, Converge, Service, eventually, folded
+from helpers.playbooks import Converge, folded
+from helpers.server import ROOT
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 PROMETHEUS = Service("prometheus")

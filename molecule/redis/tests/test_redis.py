@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from asking import SERVER, Converge, Service, default_of, eventually
+from helpers.playbooks import Converge
+from helpers.server import SERVER, default_of
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 REDIS = Service("redis")

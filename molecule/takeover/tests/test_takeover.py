@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import ADDRESS, ROOT, SERVER, RunPlaybook, curl, eventually, folded, status
+from helpers.playbooks import RunPlaybook, folded
+from helpers.server import ADDRESS, ROOT, SERVER
+from helpers.waiting import eventually
+from helpers.web import curl, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -17,7 +20,7 @@ SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" 
 
 
 def site(run_playbook: RunPlaybook, variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    return run_playbook(ROOT / "site.yml", variables, "--inventory", str(ROOT / "inventory" / "wiring.yml"))
+    return run_playbook(ROOT / "site.yml", variables, "--inventory", str(ROOT / "inventory" / "choices.yml"))
 
 
 def seen(host: Host) -> dict[str, Any]:

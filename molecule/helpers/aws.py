@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import yaml
-from asking import ROOT
+from helpers.server import ROOT
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 os.environ.update(yaml.safe_load((SCENARIO / "molecule.yml").read_text())["provisioner"]["env"])

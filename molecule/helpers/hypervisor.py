@@ -13,7 +13,7 @@ from pathlib import Path
 import images
 import sandbox
 import yaml
-from asking import default_of
+from helpers.server import default_of
 
 NAME = "miniweb-instance"
 DATABASE = "miniweb-database"

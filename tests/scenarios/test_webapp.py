@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import images
 import pytest
 import sandbox
-from asking import ROOT, default_of
+from helpers.server import ROOT, default_of
 
 NAME = "miniweb-webapp-tests"
 ADDRESS = "127.0.80.7"

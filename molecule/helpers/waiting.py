@@ -1,0 +1,18 @@
+"""Whether what takes a while comes true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE_SECONDS = 60
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """True as soon as the condition holds; False when it still does not when patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
