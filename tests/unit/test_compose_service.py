@@ -628,9 +628,10 @@ class WithReader(Machine):
     def deploy(self, **given: Any) -> dict[str, Any]:
         return self.run(contributions_uid=os.getuid(), **given)
 
-    def leave(self, content: str | None, owner: str = "app") -> dict[str, Any]:
+    def leave(self, content: str | None, owner: str = "app", shared: str | None = None) -> dict[str, Any]:
         (self.bin / "told").write_text("")
-        items = [{"reader": "web", "ext": "rules.yml", "content": content}] if content is not None else []
+        item = {"reader": "web", "ext": "rules.yml", "content": content, "shared": shared}
+        items = [item] if content is not None else []
         return self.run_module(
             "contributions",
             programs=self.bin,
@@ -691,6 +692,30 @@ def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: W
     reader.answer(run_code=0)
     assert reader.leave("a rule")["changed"] is False
     assert reader.leave("good")["changed"]
+
+
+def test_who_brings_a_shared_file_that_is_refused_does_not_own_it(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule", owner="shop", shared="shops")
+    reader.answer(run_code=1, run_output="bad expression")
+    assert reader.leave("bad", owner="market", shared="shops")["failed"]
+    path = reader.contributions / "web" / "shops.rules.yml"
+    assert path.read_text() == "a rule"
+    reader.answer(run_code=0)
+    reader.leave(None, owner="shop")
+    assert not path.exists()
+
+
+def test_who_owned_a_shared_file_still_does_after_its_withdrawal_was_refused(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule", shared="shops")
+    reader.answer(run_code=1, run_output="bad expression")
+    assert reader.leave(None)["failed"]
+    reader.answer(run_code=0)
+    path = reader.contributions / "web" / "shops.rules.yml"
+    assert path.read_text() == "a rule"
+    assert reader.leave(None)["actions"] == ["withdraw web/shops.rules.yml", "reload web"]
+    assert not path.exists()
 
 
 def test_a_reader_that_goes_leaves_what_waits_for_its_return(reader: WithReader) -> None:

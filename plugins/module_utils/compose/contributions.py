@@ -47,6 +47,15 @@ class Contribution:
 
 
 @dataclasses.dataclass(frozen=True)
+class Change:
+    """A change that was carried out, with the file and its owners as they were before."""
+
+    contribution: Contribution
+    file: FileState | None
+    owners: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Reader:
     """How a service that reads contributions takes them; ``uid`` is who must be able to read them."""
 
@@ -156,10 +165,12 @@ class Store:
         os.makedirs(self.directory(reader), exist_ok=True)
         os.chmod(self.directory(reader), 0o755)
 
-    def put(self, reader: str, file: str, content: bytes | None, uid: int) -> None:
-        """Write or remove a file."""
+    def put(self, reader: str, file: str, content: bytes | None) -> None:
+        """Write a file for the reader's user, or remove it."""
         path = os.path.join(self.directory(reader), file)
         if content is not None:
+            known = self.index(reader).reader
+            uid = known.uid if known else 0
             self.make_directory(reader)
             write_file(path, FileState(content, 0o400, uid, uid))
         elif os.path.exists(path):
@@ -204,40 +215,35 @@ class Store:
             result.append({"before_header": path, "after_header": path, "before": texts[0], "after": texts[1]})
         return result
 
-    def change(self, service: str, changes: list[Contribution]) -> list[tuple[Contribution, FileState | None]]:
-        """Carry the changes out; return each with what was there before."""
+    def change(self, service: str, changes: list[Contribution]) -> list[Change]:
+        """Carry the changes out; return what is needed to undo them."""
         done = []
         for one in changes:
-            index = self.index(one.reader)
-            owners = [owner for owner in index.owners.get(one.file, []) if owner != service]
-            done.append((one, self.read(one.reader, one.file)))
+            before = self.index(one.reader).owners.get(one.file, [])
+            done.append(Change(one, self.read(one.reader, one.file), before))
+            others = [owner for owner in before if owner != service]
             if one.content is not None:
                 # Noted first: an interruption in between leaves a file that its owner knows.
-                index.owners[one.file] = sorted([*owners, service])
-                self.save_index(one.reader, index)
-                self.put(one.reader, one.file, one.content, index.reader.uid if index.reader else 0)
+                self._note_owners(one, [*others, service])
+                self.put(one.reader, one.file, one.content)
                 continue
-            if owners:
-                index.owners[one.file] = owners
-            else:
-                self.put(one.reader, one.file, None, 0)
-                index.owners.pop(one.file, None)
-            self.save_index(one.reader, index)
+            if not others:
+                self.put(one.reader, one.file, None)
+            self._note_owners(one, others)
         return done
 
-    def undo(self, service: str, done: list[tuple[Contribution, FileState | None]]) -> None:
-        """Put back what was there before."""
-        for one, before in reversed(done):
-            index = self.index(one.reader)
-            owners = set(index.owners.get(one.file, []))
-            owners = owners - {service} if before is None else owners | {service}
-            index.owners = (
-                {**index.owners, one.file: sorted(owners)}
-                if owners
-                else {file: names for file, names in index.owners.items() if file != one.file}
-            )
-            self.put(one.reader, one.file, before.content if before else None, index.reader.uid if index.reader else 0)
-            self.save_index(one.reader, index)
+    def undo(self, done: list[Change]) -> None:
+        """Put back the files and owners that were there before."""
+        for change in reversed(done):
+            one = change.contribution
+            self.put(one.reader, one.file, change.file.content if change.file else None)
+            self._note_owners(one, change.owners)
+
+    def _note_owners(self, one: Contribution, owners: list[str]) -> None:
+        index = self.index(one.reader)
+        others = {file: names for file, names in index.owners.items() if file != one.file}
+        index.owners = {**others, one.file: sorted(owners)} if owners else others
+        self.save_index(one.reader, index)
 
     def owners_named(self, reader: str, text: str) -> str:
         """Return whose files a program's message names, in words for a sentence; empty when it names none."""
@@ -340,7 +346,7 @@ def contribute(
                 actions += synchronise(store, reader, engine_of)
             except ServiceError as error:
                 named = store.owners_named(reader, f"{error} {' '.join(error.details.get('logs', []))}")
-                store.undo(service, [item for item in done if item[0].reader == reader])
+                store.undo([change for change in done if change.contribution.reader == reader])
                 kept = f"{reader} keeps what it had"
                 try:
                     synchronise(store, reader, engine_of)
