@@ -120,9 +120,8 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
-
-PROJECT_PREFIX = "miniweb-"
 
 # Reads the login from the first three lines of its input, SQL from the rest: neither stands on a command line. `read`
 # takes no byte more than its line.
@@ -189,6 +188,12 @@ def granted(rows: list[str]) -> dict[str, set[str]]:
     return found
 
 
+def wanted_rights(database: str, privileges: list[str], global_privileges: list[str]) -> dict[str, set[str]]:
+    """Return rights by what they are granted on, spelled as SHOW GRANTS does."""
+    given = {f"{pattern(database)}.*": privileges, "*.*": global_privileges}
+    return {target: {" ".join(right.upper().split()) for right in rights} for target, rights in given.items() if rights}
+
+
 def password_statements(account: str, password: str, retained: str | None) -> list[str]:
     """Return the SQL that sets a password and keeps another one beside it.
 
@@ -245,80 +250,124 @@ class Client:
         return (err.strip() or "it said nothing") if code else ""
 
 
-def ensure_account(module: AnsibleModule, client: Client) -> dict[str, t.Any]:
-    """Bring database and account to the wanted state; return the module's result.
+class Account:
+    """A database and its account: what MySQL has, compared with what is wanted, and the steps between them."""
 
-    :raises Unavailable: MySQL cannot be asked now.
-    """
-    params = module.params
-    database, name, password = params["database"], f"{params['user']}@{params['host']}", params["password"]
-    account = f"{text(params['user'])}@{text(params['host'])}"
-    wanted = {
-        target: {" ".join(right.upper().split()) for right in rights}
-        for target, rights in (
-            (f"{pattern(database or '')}.*", params["privileges"]),
-            ("*.*", params["global_privileges"]),
+    def __init__(self, module: AnsibleModule, client: Client) -> None:
+        self.module = module
+        self.client = client
+        self.params: dict[str, t.Any] = module.params
+        self.database: str = module.params["database"] or ""
+        self.name = f"{module.params['user']}@{module.params['host']}"
+        self.account = f"{text(module.params['user'])}@{text(module.params['host'])}"
+        self.set_password = f"ALTER USER {self.account} IDENTIFIED BY {text(module.params['password'])};"
+        self.actions: list[str] = []
+        self.statements: list[str] = []
+        self.old_password_valid = False
+
+    def ensure(self) -> dict[str, t.Any]:
+        """Bring database and account to the wanted state; return the module's result.
+
+        :raises Unavailable: MySQL cannot be asked now.
+        """
+        facts = self._facts()
+        if self.database and "database" not in facts:
+            self._step(f"create the database {self.database}", f"CREATE DATABASE {identifier(self.database)};")
+        rights: dict[str, set[str]] = {}
+        if "account" in facts:
+            self._correct_password(facts)
+            rights = granted(self.client.query(f"SHOW GRANTS FOR {self.account};"))
+        else:
+            create = f"CREATE USER {self.account} IDENTIFIED BY {text(self.params['password'])};"
+            self._step(f"create the account {self.name}", create)
+        self._correct_rights(rights)
+        if self.statements and not self.module.check_mode:
+            self.client.query("\n".join(self.statements))
+        return {
+            "changed": bool(self.actions),
+            "actions": self.actions,
+            "answered": True,
+            "old_password_valid": self.old_password_valid,
+        }
+
+    def _step(self, action: str, *statements: str) -> None:
+        self.actions.append(action)
+        self.statements += statements
+
+    def _facts(self) -> list[str]:
+        """Return which of these MySQL has: the database, the account, a password of it, and an old one beside it.
+
+        :raises Unavailable: it does not answer, or still initialises its data.
+        """
+        where = f"FROM mysql.user WHERE user = {text(self.params['user'])} AND host = {text(self.params['host'])}"
+        facts = self.client.query(
+            "SELECT 'initialising' WHERE @@skip_networking;\n"
+            f"SELECT 'database' FROM information_schema.schemata WHERE schema_name = {text(self.database)};\n"
+            f"SELECT 'account' {where};\n"
+            f"SELECT 'password' {where} AND authentication_string != '';\n"
+            f"SELECT 'old password' {where} AND User_attributes ->> '$.additional_password' IS NOT NULL;\n"
         )
-        if rights
-    }
-    where = f"FROM mysql.user WHERE user = {text(params['user'])} AND host = {text(params['host'])}"
-    facts = client.query(
-        "SELECT 'initialising' WHERE @@skip_networking;\n"
-        f"SELECT 'database' FROM information_schema.schemata WHERE schema_name = {text(database or '')};\n"
-        f"SELECT 'account' {where};\n"
-        f"SELECT 'password' {where} AND authentication_string != '';\n"
-        f"SELECT 'old password' {where} AND User_attributes ->> '$.additional_password' IS NOT NULL;\n"
-    )
-    if "initialising" in facts:
-        raise Unavailable(f'MySQL of the service "{client.service}" still initialises its data; run this again later.')
-    actions, statements = [], []
-    if database and "database" not in facts:
-        actions.append(f"create the database {database}")
-        statements.append(f"CREATE DATABASE {identifier(database)};")
-    rights: dict[str, set[str]] = {}
-    old = "old password" in facts
-    if "account" not in facts:
-        actions.append(f"create the account {name}")
-        statements.append(f"CREATE USER {account} IDENTIFIED BY {text(password)};")
-    else:
+        if "initialising" in facts:
+            raise Unavailable(
+                f'MySQL of the service "{self.client.service}" still initialises its data; run this again later.'
+            )
+        return facts
+
+    def _correct_password(self, facts: list[str]) -> None:
+        """Make the wanted password valid, and, where it is told to, the only one that is."""
         # Only a refusal of the password itself says that it differs: "too many connections", for example, does not.
-        error = client.login_error(params["user"], password)
+        error = self.client.login_error(self.params["user"], self.params["password"])
         wrong, expired = WRONG_PASSWORD in error, EXPIRED_PASSWORD in error
-        if params["discard_old_password"] and (wrong or old):
-            # Of two valid passwords MySQL does not say which is which, so the wanted one is set before the other goes.
-            statements.append(f"ALTER USER {account} IDENTIFIED BY {text(password)};")
-            statements += [f"ALTER USER {account} DISCARD OLD PASSWORD;"] if old else []
-            actions += [f"set the password of {name}"] if wrong else []
-            actions += [f"discard the old password of {name}"] if old else []
-            old = False
+        self.old_password_valid = "old password" in facts
+        if self.params["discard_old_password"] and (wrong or self.old_password_valid):
+            self._replace_all_passwords(wrong)
         elif wrong and "password" in facts:
-            retained = None
-            if old:
-                found = read_file(params["previous_password_file"]) if params["previous_password_file"] else None
-                previous = found.content.decode(errors="replace") if found else ""
-                retained = previous if previous and not client.login_error(params["user"], previous) else None
-                kept = "was set before it" if retained is None else f"{params['previous_password_file']} has"
-                module.warn(
-                    f"The password of {name} changes again before all that use it were seen healthy, and MySQL keeps two: "
-                    f"beside the new one the one that {kept} stays valid; deploy in this run what may have another."
-                )
-            statements += password_statements(account, password, retained)
-            actions.append(f"set the password of {name}; the old one stays valid beside it")
-            old = True
+            self._change_password()
         elif wrong or expired:
-            statements.append(f"ALTER USER {account} IDENTIFIED BY {text(password)};")
-            actions.append(f"set the password of {name}")
-        rights = granted(client.query(f"SHOW GRANTS FOR {account};"))
-    if rights != wanted:
-        grants = [(", ".join(sorted(of)), "the server" if on == "*.*" else database, on) for on, of in wanted.items()]
+            self._step(f"set the password of {self.name}", self.set_password)
+
+    def _replace_all_passwords(self, wrong: bool) -> None:
+        # Of two valid passwords MySQL does not say which is which, so the wanted one is set before the other goes.
+        self.statements.append(self.set_password)
+        if wrong:
+            self.actions.append(f"set the password of {self.name}")
+        if self.old_password_valid:
+            discard = f"ALTER USER {self.account} DISCARD OLD PASSWORD;"
+            self._step(f"discard the old password of {self.name}", discard)
+        self.old_password_valid = False
+
+    def _change_password(self) -> None:
+        """Set the password, and keep the one that is in use valid beside it."""
+        retained = self._password_in_use() if self.old_password_valid else None
+        statements = password_statements(self.account, self.params["password"], retained)
+        self._step(f"set the password of {self.name}; the old one stays valid beside it", *statements)
+        self.old_password_valid = True
+
+    def _password_in_use(self) -> str | None:
+        """Return the one of two valid passwords that is kept, with a warning; None for the one that was set last."""
+        file = self.params["previous_password_file"]
+        found = read_file(file) if file else None
+        previous = found.content.decode(errors="replace") if found else ""
+        retained = previous if previous and not self.client.login_error(self.params["user"], previous) else None
+        kept = "was set before it" if retained is None else f"{file} has"
+        self.module.warn(
+            f"The password of {self.name} changes again before all that use it were seen healthy, and MySQL keeps two: "
+            f"beside the new one the one that {kept} stays valid; deploy in this run what may have another."
+        )
+        return retained
+
+    def _correct_rights(self, rights: dict[str, set[str]]) -> None:
+        """Grant the wanted rights and revoke all others."""
+        wanted = wanted_rights(self.database, self.params["privileges"], self.params["global_privileges"])
+        if rights == wanted:
+            return
+        grants = [
+            (", ".join(sorted(of)), "the server" if on == "*.*" else self.database, on) for on, of in wanted.items()
+        ]
         words = " and ".join(f"{of} on {where}" for of, where, dummy in grants)
-        actions.append(f"grant {words} to {name}, and nothing else")
-        if rights:
-            statements.append(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account};")
-        statements += [f"GRANT {of} ON {on} TO {account};" for of, dummy, on in grants]
-    if statements and not module.check_mode:
-        client.query("\n".join(statements))
-    return {"changed": bool(actions), "actions": actions, "answered": True, "old_password_valid": old}
+        revoke = [f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {self.account};"] if rights else []
+        grant = [f"GRANT {of} ON {on} TO {self.account};" for of, dummy, on in grants]
+        self._step(f"grant {words} to {self.name}, and nothing else", *revoke, *grant)
 
 
 def main() -> None:
@@ -345,7 +394,7 @@ def main() -> None:
     if params["privileges"] and not params["database"]:
         module.fail_json(msg="database: it is missing; name the one that privileges are for.")
     try:
-        result = ensure_account(module, Client(module, module.get_bin_path("docker") or ""))
+        result = Account(module, Client(module, module.get_bin_path("docker") or "")).ensure()
     except Unavailable as error:
         if not params["missing_ok"] and not module.check_mode:
             module.fail_json(msg=str(error))

@@ -93,6 +93,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 CERTIFICATE = "certificate.pem"
 PRIVATE_KEY = "private_key.pem"
 
+# What the two files are on the server, by name
+Pair = dict[str, t.Optional[FileState]]
+
 CONFIGURATION = """\
 [req]
 distinguished_name = subject
@@ -176,6 +179,41 @@ class OpenSSL:
                 return first.read(), second.read()
 
 
+def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
+    """Return what the files should hold when certificate and key are given, and why they change, if they do."""
+    parameters = {CERTIFICATE: "certificate", PRIVATE_KEY: "private_key"}
+    wanted = {name: module.params[parameter].strip().encode() + b"\n" for name, parameter in parameters.items()}
+    same = all(status and status.content == wanted[name] for name, status in found.items())
+    return wanted, "" if same else "another one was given"
+
+
+def self_signed(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
+    """Return what the files should hold when the certificate is made here, and why it is made anew, if it is.
+
+    In check mode that is what they hold.
+    """
+    params = module.params
+    if not params["names"]:
+        module.fail_json(msg="names: the list is empty; give at least one host name or IP address.")
+    names = list(dict.fromkeys(alternative_name(name) for name in params["names"]))
+    openssl = OpenSSL(module)
+    reason = openssl.fault(params["directory"], names, params["renew_days"])
+    if reason and not module.check_mode:
+        certificate, key = openssl.self_signed(names, params["valid_days"])
+        return {CERTIFICATE: certificate, PRIVATE_KEY: key}, reason
+    return {name: status.content if status else b"" for name, status in found.items()}, reason
+
+
+def write_files(directory: str, files: dict[str, FileState]) -> None:
+    """Write the files, and make their directory when it does not exist."""
+    if not os.path.isdir(directory):
+        os.makedirs(directory)
+        # Whatever the umask: programs that are not root read the certificate.
+        os.chmod(directory, 0o755)
+    for name, file in files.items():
+        write_file(os.path.join(directory, name), file)
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -192,39 +230,16 @@ def main() -> None:
         required_one_of=[("certificate", "names")],
         supports_check_mode=True,
     )
-    params = module.params
-    directory, owner = params["directory"], params["owner"]
-    paths = {name: os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)}
-    found = {name: read_file(path) for name, path in paths.items()}
-    wanted = {name: status.content if status else b"" for name, status in found.items()}
-    openssl = OpenSSL(module)
-    if params["certificate"]:
-        wanted = {
-            name: params[parameter].strip().encode() + b"\n"
-            for name, parameter in ((CERTIFICATE, "certificate"), (PRIVATE_KEY, "private_key"))
-        }
-        same = all(found[name] and found[name].content == wanted[name] for name in wanted)
-        reason = "" if same else "another one was given"
-    else:
-        if not params["names"]:
-            module.fail_json(msg="names: the list is empty; give at least one host name or IP address.")
-        names = list(dict.fromkeys(alternative_name(name) for name in params["names"]))
-        reason = openssl.fault(directory, names, params["renew_days"])
-        if reason and not module.check_mode:
-            wanted[CERTIFICATE], wanted[PRIVATE_KEY] = openssl.self_signed(names, params["valid_days"])
-
+    directory, owner = module.params["directory"], module.params["owner"]
+    found = {name: read_file(os.path.join(directory, name)) for name in (CERTIFICATE, PRIVATE_KEY)}
+    wanted, reason = (given if module.params["certificate"] else self_signed)(module, found)
     files = {
         PRIVATE_KEY: FileState(wanted[PRIVATE_KEY], 0o400, owner, owner),
         CERTIFICATE: FileState(wanted[CERTIFICATE], 0o644),
     }
-    changed = bool(reason) or any(found[name] != files[name] for name in files)
+    changed = bool(reason) or found != files
     if changed and not module.check_mode:
-        if not os.path.isdir(directory):
-            os.makedirs(directory)
-            # Whatever the umask: programs that are not root read the certificate.
-            os.chmod(directory, 0o755)
-        for name, wanted_file in files.items():
-            write_file(paths[name], wanted_file)
+        write_files(directory, files)
     result: dict[str, t.Any] = {"changed": changed, "reason": reason, "certificate": wanted[CERTIFICATE].decode()}
     if module._diff and changed:
         result["diff"] = {"before": f"{reason or 'its permissions differ'}\n", "after": "a certificate that is right\n"}
