@@ -60,55 +60,97 @@ def up(engine, words, path):
     return 0, "", ""
 
 
-def answer(engine, words):
-    text = " ".join(words)
-    if words[0] == "ps":
-        return 0, "\n".join(one["Id"] for one in engine["containers"]), ""
-    if words[:2] == ["image", "inspect"]:
-        image = words[-1]
-        known = image in engine["images"] or image in engine["images"].values()
-        return (0, engine["images"].get(image, image), "") if known else (1, "", "No such image")
-    if words[:2] == ["image", "ls"]:
-        rows = [f"{identity} {tag}" for tag, identity in engine["images"].items() if tag.startswith(words[-1] + ":")]
-        return 0, "\n".join(rows), ""
-    if words[:2] == ["image", "rm"]:
-        engine["images"].pop(words[-1], None)
+def ps(engine, words):
+    return 0, "\n".join(one["Id"] for one in engine["containers"]), ""
+
+
+def inspect(engine, words):
+    return 0, json.dumps([one for one in engine["containers"] if one["Id"] in words]), ""
+
+
+def image(engine, words):
+    known, reference = engine["images"], words[-1]
+    if words[1] == "inspect":
+        found = reference in known or reference in known.values()
+        return (0, known.get(reference, reference), "") if found else (1, "", "No such image")
+    if words[1] == "ls":
+        return 0, "\n".join(f"{known[tag]} {tag}" for tag in known if tag.startswith(f"{reference}:")), ""
+    known.pop(reference, None)
+    return 0, "", ""
+
+
+def pull(engine, words):
+    if words[-1] not in engine["pullable"]:
+        return 1, "", "manifest unknown."
+    engine["images"][words[-1]] = engine["pullable"][words[-1]]
+    return 0, "", ""
+
+
+def build(engine, words):
+    engine["images"][words[words.index("--tag") + 1]] = f"sha256:built-{len(engine['images'])}"
+    return 0, "", ""
+
+
+def volume(engine, words):
+    if words[1] == "ls":
+        return 0, "miniweb-web_data" if engine["volume"] else "", ""
+    return 0, engine["volume"] if words[1] == "inspect" else "", ""
+
+
+def turn(engine, words):
+    for one in engine["containers"]:
+        one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
+    return 0, "", ""
+
+
+def logs(engine, words):
+    return 0, "the last words", ""
+
+
+def rm(engine, words):
+    engine["containers"] = []
+    return 0, "", ""
+
+
+def execute(engine, words):
+    return engine["exec_code"], engine["exec_output"], ""
+
+
+def compose(engine, words):
+    if "up" in words:
+        return up(engine, words, words[words.index("--file") + 1])
+    if "run" in words:
+        return engine["run_code"], engine["run_output"], ""
+    if "config" in words:
+        json.load(sys.stdin)
         return 0, "", ""
-    if words[0] == "inspect":
-        return 0, json.dumps([one for one in engine["containers"] if one["Id"] in words]), ""
-    if words[0] == "pull":
-        if words[-1] not in engine["pullable"]:
-            return 1, "", "manifest unknown."
-        engine["images"][words[-1]] = engine["pullable"][words[-1]]
-        return 0, "", ""
-    if words[0] == "build":
-        engine["images"][words[words.index("--tag") + 1]] = f"sha256:built-{len(engine['images'])}"
-        return 0, "", ""
-    if words[0] == "volume":
-        if words[1] == "ls":
-            return 0, "miniweb-web_data" if engine["volume"] else "", ""
-        return 0, engine["volume"] if words[1] == "inspect" else "", ""
-    if words[0] in ("stop", "unpause"):
-        for one in engine["containers"]:
-            one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
-        return 0, "", ""
-    if words[0] == "logs":
-        return 0, "the last words", ""
-    if words[0] == "rm":
-        engine["containers"] = []
-        return 0, "", ""
-    if words[0] == "exec":
-        return engine["exec_code"], engine["exec_output"], ""
-    if words[0] == "compose":
-        path = words[words.index("--file") + 1]
-        if "up" in words:
-            return up(engine, words, path)
-        if "run" in words:
-            return engine["run_code"], engine["run_output"], ""
-        if "config" in words:
-            json.load(sys.stdin)
-            return 0, "", ""
-    return 0, "", "" if words[0] in ("network", "builder") else f"unexpected: {text}"
+    return unexpected(engine, words)
+
+
+def nothing(engine, words):
+    return 0, "", ""
+
+
+def unexpected(engine, words):
+    return 2, "", f"unexpected: {' '.join(words)}"
+
+
+COMMANDS = {
+    "build": build,
+    "builder": nothing,
+    "compose": compose,
+    "exec": execute,
+    "image": image,
+    "inspect": inspect,
+    "logs": logs,
+    "network": nothing,
+    "ps": ps,
+    "pull": pull,
+    "rm": rm,
+    "stop": turn,
+    "unpause": turn,
+    "volume": volume,
+}
 
 
 def main():
@@ -117,7 +159,7 @@ def main():
         print(*words, file=told)
     state = HERE / "engine.json"
     engine = json.loads(state.read_text())
-    code, out, err = answer(engine, words)
+    code, out, err = COMMANDS.get(words[0], unexpected)(engine, words)
     state.write_text(json.dumps(engine))
     print(out)
     print(err, file=sys.stderr)

@@ -64,12 +64,7 @@ class Applier:
 
         :raises ServiceError: it cannot be done; the sentence says why, and what runs now.
         """
-        for file in files:
-            if file.content is None and self.directory.read(file.dest) is None:
-                raise ServiceError(
-                    f"files: {file.dest} has no content and does not exist in {self.directory.path}: "
-                    "make it before the service, or give its content."
-                )
+        self._require_files_of_others(files)
         if plan.recreate:
             self._provide(plan)
         previous = self.directory.load_previous()
@@ -77,14 +72,7 @@ class Applier:
         if fresh:
             previous = self.directory.current(containers[0].image, state)
             self.directory.keep_previous(previous)
-        try:
-            self._write(plan, state)
-            self._prove(plan)
-        except BaseException:
-            self._restore()
-            if fresh:
-                self.directory.forget_previous()
-            raise
+        self._write_proven(plan, state, fresh)
         applied = State(
             plan.reload_hash,
             plan.secrets_mark,
@@ -98,13 +86,22 @@ class Applier:
             self._switch(plan, applied, previous, containers)
         if plan.reload:
             self._reload(state)
-        running = self.engine.containers()
-        healthy = tuple(container.id for container in running)
-        self.directory.save_state(dataclasses.replace(applied, healthy=healthy, settings=settings_of(running)))
-        self.directory.forget_previous()
+        self._note_healthy(applied)
         if plan.recreate:
             build = self.params["build"]
             self.engine.prune(self.params["definition"]["image"], build["keep"] if build else 2, built=bool(build))
+
+    def _require_files_of_others(self, files: list[File]) -> None:
+        """Look for the files that something else makes.
+
+        :raises ServiceError: one does not exist.
+        """
+        for file in files:
+            if file.content is None and self.directory.read(file.dest) is None:
+                raise ServiceError(
+                    f"files: {file.dest} has no content and does not exist in {self.directory.path}: "
+                    "make it before the service, or give its content."
+                )
 
     def _provide(self, plan: Plan) -> None:
         document = plan.compose.content if plan.compose else None
@@ -114,6 +111,20 @@ class Applier:
         self.engine.provide_image(self.params["definition"]["image"], self.params["build"])
         for network in self.params["networks"]:
             self.engine.make_network(network["name"], network["internal"])
+
+    def _write_proven(self, plan: Plan, state: State, fresh: bool) -> None:
+        """Write the files and prove them; put back what was there when that fails or is interrupted.
+
+        :param fresh: the way back was kept by this run.
+        """
+        try:
+            self._write(plan, state)
+            self._prove(plan)
+        except BaseException:
+            self._restore()
+            if fresh:
+                self.directory.forget_previous()
+            raise
 
     def _write(self, plan: Plan, state: State) -> None:
         paths = [STATE_FILE] + [file.dest for file in plan.write] + plan.remove
@@ -162,37 +173,48 @@ class Applier:
             patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
         except StillStarting as waiting:
-            starting = tuple(container.id for container in self.engine.containers())
-            self.directory.save_state(dataclasses.replace(applied, starting=starting))
-            raise ServiceError(
-                f'The service "{self.name}" is still starting after {self.params["wait_timeout"]} s and was left '
-                f"running ({waiting}): the next run waits for it.",
-                logs=self.engine.diagnosis()["logs"],
-            ) from None
+            self._leave_starting(applied, waiting)
         except Failed as failed:
             found = self.engine.diagnosis()
             reason = "; ".join(part for part in (str(failed), found["reason"]) if part)
             failure = f'The service "{self.name}" did not become healthy: {reason}'
             if previous is None:
-                end = "It is left as it is, with its log and its data."
-                if plan.recreate and not worked(applied, containers):
-                    self.engine.run("stop", *(container.id for container in self.engine.containers()), check=False)
-                    end = (
-                        "Nothing worked before it, so it was stopped; its container, log and data are kept to look at."
-                    )
-                self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
-                raise ServiceError(f"{failure}. {end}", logs=found["logs"]) from None
+                self._leave_failed(plan, applied, containers, failure, found["logs"])
             if previous.data and previous.data != self.engine.data_seen():
-                # There is no way back from here, and the next run must not look for one.
-                self.directory.forget_previous()
-                self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
-                raise ServiceError(
-                    f"{failure}. The version before was not put back, because the new image has opened its data, which "
-                    f'an older one may no longer read: "{self.params["definition"]["image"]}" is left as it is. Correct '
-                    "what its log says and run this again, or restore the data from a backup before going back.",
-                    logs=found["logs"],
-                ) from None
+                self._leave_with_data(plan, applied, failure, found["logs"])
             self._put_back(plan, previous, failure, found["logs"])
+
+    def _leave_starting(self, applied: State, waiting: StillStarting) -> t.NoReturn:
+        starting = tuple(container.id for container in self.engine.containers())
+        self.directory.save_state(dataclasses.replace(applied, starting=starting))
+        raise ServiceError(
+            f'The service "{self.name}" is still starting after {self.params["wait_timeout"]} s and was left '
+            f"running ({waiting}): the next run waits for it.",
+            logs=self.engine.diagnosis()["logs"],
+        ) from None
+
+    def _leave_failed(
+        self, plan: Plan, applied: State, containers: list[Container], failure: str, logs: list[str]
+    ) -> t.NoReturn:
+        """Leave a version that has none before it, stopped where nothing worked."""
+        end = "It is left as it is, with its log and its data."
+        if plan.recreate and not worked(applied, containers):
+            self.engine.run("stop", *(container.id for container in self.engine.containers()), check=False)
+            end = "Nothing worked before it, so it was stopped; its container, log and data are kept to look at."
+        self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
+        raise ServiceError(f"{failure}. {end}", logs=logs) from None
+
+    def _leave_with_data(self, plan: Plan, applied: State, failure: str, logs: list[str]) -> t.NoReturn:
+        """Leave a version whose data an older one may no longer read."""
+        # There is no way back from here, and the next run must not look for one.
+        self.directory.forget_previous()
+        self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
+        raise ServiceError(
+            f"{failure}. The version before was not put back, because the new image has opened its data, which "
+            f'an older one may no longer read: "{self.params["definition"]["image"]}" is left as it is. Correct '
+            "what its log says and run this again, or restore the data from a backup before going back.",
+            logs=logs,
+        ) from None
 
     def _stop_for_data(self, previous: Previous | None, containers: list[Container]) -> Previous | None:
         """Stop the old program before another image may open its data, and note how they look then."""
@@ -205,7 +227,7 @@ class Applier:
         self.directory.keep_previous(previous)
         return previous
 
-    def _put_back(self, plan: Plan, previous: Previous, failure: str, logs: list[str]) -> None:
+    def _put_back(self, plan: Plan, previous: Previous, failure: str, logs: list[str]) -> t.NoReturn:
         """Start the previous version again, from its files and its image.
 
         :raises ServiceError: always; it says why the new one failed and what runs now.
@@ -228,14 +250,17 @@ class Applier:
                 f"{failure}. The version before was put back and does not become healthy either: {second}.",
                 logs=logs + self.engine.diagnosis()["logs"],
             ) from None
-        running = self.engine.containers()
-        self.directory.save_state(
-            dataclasses.replace(state, healthy=tuple(one.id for one in running), settings=settings_of(running))
-        )
-        self.directory.forget_previous()
+        self._note_healthy(state)
         kept = sorted(new_volumes - set(self._volumes_of(document)))
         also = f" The new volumes {', '.join(kept)} are kept." if kept else ""
         raise ServiceError(f"{failure}. The version before serves again.{also}", logs=logs)
+
+    def _note_healthy(self, state: State) -> None:
+        """Note that what runs now is well; the way back is no longer needed."""
+        running = self.engine.containers()
+        healthy = tuple(container.id for container in running)
+        self.directory.save_state(dataclasses.replace(state, healthy=healthy, settings=settings_of(running)))
+        self.directory.forget_previous()
 
     def _volumes_of(self, document: bytes) -> list[str]:
         return [f"{self.engine.project}_{name}" for name in json.loads(document).get("volumes", {})]
