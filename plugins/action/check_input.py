@@ -15,6 +15,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import ElementError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import forget, remember
 
 try:
     from ansible.template import trust_as_template
@@ -255,13 +256,22 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
         roles = [Role(path, variables, self._loader) for path in self._paths(arguments["roles"], variables)]
+        if roles:
+            # What an earlier play of this run has looked at may be otherwise by now.
+            forget(variables["inventory_hostname"])
         questions = []
         for role in roles:
             role.check()
             questions += role.server()
         problems = [problem for role in roles for problem in role.problems]
-        if questions:
-            answer = self._execute_module(f"{COLLECTION}.server_check", {"checks": questions}, task_vars=variables)
+        # The one look at the whole server, before its play changes anything.
+        whole = arguments["roles"] is not None
+        if questions or whole:
+            asked = {"checks": questions, "notes": whole}
+            answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
+            # Not a part of the result: it is for the actions of this run alone.
+            if whole:
+                remember(variables["inventory_hostname"], answer.pop("settled", {}))
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:
                     return {**result, **answer}

@@ -198,6 +198,7 @@ options:
 extends_documentation_fragment:
   - miniweb.stack.attributes
   - miniweb.stack.contributions
+  - miniweb.stack.settled
 attributes:
   check_mode:
     details: Commands are not run.
@@ -264,6 +265,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
 
 def main() -> None:
@@ -334,6 +336,7 @@ def main() -> None:
             },
             "wait_timeout": {"type": "int", "default": 120},
             "remove_volumes": {"type": "bool", "default": False},
+            **SETTLED_SPEC,
         },
         required_if=[("state", "present", ["definition"])],
         supports_check_mode=True,

@@ -28,6 +28,7 @@ options:
 extends_documentation_fragment:
   - miniweb.stack.attributes
   - miniweb.stack.contributions
+  - miniweb.stack.settled
 attributes:
   diff_mode:
     details: For passwords it says only that they change.
@@ -59,6 +60,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
 
 def main() -> None:
@@ -69,6 +71,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "contributions": CONTRIBUTION_SPEC,
             "contributions_directory": {"type": "path", "default": "/opt/miniweb/contributions"},
+            **SETTLED_SPEC,
         },
         supports_check_mode=True,
     )

@@ -38,6 +38,10 @@ options:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
+  notes:
+    description: Also return what the notes of earlier runs say, as far as it still holds.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - miniweb.stack.attributes.read_only
 seealso:
@@ -65,6 +69,11 @@ problems:
   elements: str
   sample:
     - 'nginx_https_port: port 443 of this server is already taken by "apache2" (process 812); stop it, or choose another port.'
+settled:
+  description: The digest and the result of each task that is known to be done, by module and name.
+  returned: when O(notes=true)
+  type: dict
+  sample: {compose_service/nginx: {digest: 6f1c, result: {actions: [], container_id: 5cb1}}}
 """
 
 import glob
@@ -74,6 +83,7 @@ import typing as t
 from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 PROJECT_PREFIX = "miniweb-"
 LISTEN = "0A"
@@ -213,12 +223,14 @@ def main() -> None:
                     "disk_free_mb": {"type": "dict", "default": {}},
                 },
             },
+            "notes": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     server = Server(module)
     problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
-    module.exit_json(changed=False, problems=problems)
+    result = {"settled": Notes(module).holding()} if module.params["notes"] else {}
+    module.exit_json(changed=False, problems=problems, **result)
 
 
 if __name__ == "__main__":

@@ -371,6 +371,8 @@ def test_a_play_with_a_real_role(tmp_path: Path, arguments: list[str], said: str
         "web,",
         "-c",
         "local",
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
         "play.yml",
         *arguments,
     ]

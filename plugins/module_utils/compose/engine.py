@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -29,6 +30,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     write_file,
 )
 
+PROJECT_LABEL = "com.docker.compose.project"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
 
 
@@ -57,6 +60,38 @@ def container_of(found: dict[str, t.Any]) -> Container:
         settings=digest([[host.get(name) for name in HAND_SETTINGS], networks]),
         verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A container that Compose made, of whatever project."""
+
+    container: Container
+    project: str
+    one_off: bool
+    labels: tuple[str, ...]
+
+
+def listed_containers(module: AnsibleModule) -> list[Listed] | None:
+    """Return all containers that Compose made; None when the engine does not answer."""
+    program = module.get_bin_path("docker")
+    if not program:
+        return []
+    words = [program, "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}"]
+    code, out, dummy = module.run_command(words)
+    if code:
+        return None
+    ids = out.split()
+    if not ids:
+        return []
+    # One that is gone by now is left out of the answer, which then ends with an error.
+    answer = module.run_command([program, "inspect", "--type", "container", *ids])[1]
+    result = []
+    for found in json.loads(answer or "[]"):
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        one_off = labels.get(ONE_OFF_LABEL) == "True"
+        result.append(Listed(container_of(found), labels.get(PROJECT_LABEL, ""), one_off, tuple(labels)))
+    return result
 
 
 class Engine:
@@ -104,9 +139,9 @@ class Engine:
         if not self.program and self.module.check_mode:
             return []
         labels = (
-            f"com.docker.compose.project={self.project}",
+            f"{PROJECT_LABEL}={self.project}",
             f"com.docker.compose.service={self.name}",
-            "com.docker.compose.oneoff=False",
+            f"{ONE_OFF_LABEL}=False",
         )
         filters = [word for label in labels for word in ("--filter", f"label={label}")]
         ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters)[1].split()
@@ -121,7 +156,7 @@ class Engine:
 
     def project_containers(self) -> list[str]:
         """Return the ids of all containers of the project, one-off ones that an interrupted run has left included."""
-        label = f"label=com.docker.compose.project={self.project}"
+        label = f"label={PROJECT_LABEL}={self.project}"
         return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", label)[1].split()
 
     def image_id(self, image: str) -> str:
@@ -229,7 +264,7 @@ class Engine:
 
     def volumes(self) -> list[str]:
         """Return the names of the project's named volumes."""
-        return self.run("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}")[
+        return self.run("volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={self.project}")[
             1
         ].split()
 

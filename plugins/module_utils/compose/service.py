@@ -11,6 +11,7 @@ import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.apply import Applier, worked
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
@@ -18,6 +19,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
     COMPOSE_FILE,
+    PREVIOUS_FILE,
+    Container,
+    File,
     Plan,
     ServiceError,
 )
@@ -56,6 +60,7 @@ class Service:
         self.directory = Directory(module.params.get("directory") or os.path.join(BASE_DIRECTORY, self.name))
         self.store = contributed.Store(module.params["contributions_directory"])
         self.engine = self.engine_of(self.name, self.directory.path)
+        self.notes = settled.Notes(module, os.path.join(os.path.dirname(self.store.path), "settled"))
 
     def engine_of(self, name: str, directory: str) -> Engine:
         """Return the engine for a service."""
@@ -95,7 +100,29 @@ class Service:
                 self._note_reading(reads)
         result["container_id"] = containers[0].id[:12] if containers else ""
         self._contribute(result)
+        self._note("compose_service", self._conditions(files, containers), container_id=result["container_id"])
         return result
+
+    def _conditions(self, files: list[File], containers: list[Container]) -> list[settled.Condition]:
+        """Return what stays as it is now for as long as nothing is to do."""
+        names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
+        conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
+        conditions.append(["containers", self.engine.project, {one.id: one.settings for one in containers}])
+        if self.params["contributions_uid"] is not None:
+            conditions.append(["reader", self.store.path, self.name])
+        return conditions
+
+    def _note(self, module: str, conditions: list[settled.Condition], **result: t.Any) -> None:
+        """Note that all is as it should be, contributions included."""
+        if self.module.check_mode:
+            return
+        items = self.params["contributions"] if self.params["state"] == "present" else []
+        wanted = contributed.described(self.name, items, self.directory.read)
+        paths = [os.path.join(self.store.directory(one.reader), one.file) for one in wanted]
+        conditions += settled.files(*paths)
+        conditions.append(["contributions", self.store.path, self.name, [[one.reader, one.file] for one in wanted]])
+        key = f"{module}/{self.name}"
+        self.notes.write(key, self.params["settled"], conditions, {"actions": [], **result})
 
     def _reader(self) -> contributed.Reader | None:
         if self.params["contributions_uid"] is None:
@@ -144,6 +171,10 @@ class Service:
             if exists:
                 shutil.rmtree(self.directory.path)
         self._contribute(result, absent=True)
+        # Who asks for volumes to be removed wants them looked for.
+        if not self.params["remove_volumes"]:
+            gone = settled.files(self.directory.path)
+            self._note("compose_service", [["no_containers", self.engine.project], *gone], container_id="")
         return result
 
     def _forget_reading(self) -> None:
@@ -161,6 +192,7 @@ class Service:
         """Bring the contributions of something that is no container to their readers; return the module's result."""
         result: dict[str, t.Any] = {"changed": False, "actions": []}
         self._contribute(result, absent=self.params["state"] == "absent")
+        self._note("contributions", [])
         return result
 
     def _contribute(self, result: dict[str, t.Any], absent: bool = False) -> None:

@@ -1,0 +1,232 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Notes on the server of tasks that are done, and under what conditions they stay done.
+
+A module that has brought, or found, everything as it should be leaves a note: what it was asked, as one hash, and what has to
+be as it was then. One look at the beginning of a run goes through all notes at once; a task that asks the same, and whose
+conditions still hold, needs no look of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+import typing as t
+from functools import cached_property
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Store
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Listed, listed_containers
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
+
+DIRECTORY = os.path.join(BASE_DIRECTORY, "settled")
+# The option by which the controller tells a module what it is asked, as one hash.
+SETTLED_SPEC: dict[str, t.Any] = {"settled": {"type": "str", "no_log": True}}
+UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
+
+Condition = list[t.Any]
+
+
+def signature(path: str) -> list[t.Any] | None:
+    """Return what changes with any change of a file or directory; None when it does not exist.
+
+    It says nothing of the content, which may be a secret.
+    """
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return [found.st_mode, found.st_uid, found.st_gid]
+    return [
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+        found.st_size,
+        found.st_ino,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    ]
+
+
+def files(*paths: str) -> list[Condition]:
+    """Return the conditions that files stay as they are now, and that those missing stay missing."""
+    return [["file", path, signature(path)] for path in paths]
+
+
+def until(moment: float) -> Condition:
+    """Return the condition that a moment, in seconds since 1970, has not come."""
+    return ["until", moment]
+
+
+def packages(*names: str) -> Condition:
+    """Return the condition that Debian packages stay installed."""
+    return ["packages", *names]
+
+
+class Notes:
+    """The notes on this server.
+
+    :param module: runs the programs that are asked.
+    """
+
+    def __init__(self, module: AnsibleModule, directory: str = DIRECTORY) -> None:
+        self.module = module
+        self.directory = directory
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self.directory, key.replace("/", "%") + ".json")
+
+    def forget(self, key: str) -> None:
+        """Remove a note: what it says is about to change."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(key))
+
+    def write(self, key: str, digest: str | None, conditions: list[Condition], result: dict[str, t.Any]) -> None:
+        """Note that a task is done.
+
+        :param digest: what was asked, as one hash; without one, nothing is noted.
+        :param result: what the task returns for as long as the conditions hold.
+        """
+        if not digest:
+            return
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        note = {"digest": digest, "conditions": conditions, "result": result}
+        write_file(self._path(key), FileState(dump(note), 0o600))
+
+    def holding(self) -> dict[str, dict[str, t.Any]]:
+        """Return the digest and the result of each note whose conditions all hold, by its key."""
+        names = os.listdir(self.directory) if os.path.isdir(self.directory) else []
+        notes = {
+            name[: -len(".json")].replace("%", "/"): load(read_file(os.path.join(self.directory, name)))
+            for name in sorted(names)
+            if name.endswith(".json")
+        }
+        asked = [condition for note in notes.values() for condition in note.get("conditions", [])]
+        server = Server(self.module, asked)
+        return {
+            key: {"digest": note["digest"], "result": note.get("result", {})}
+            for key, note in notes.items()
+            if note.get("digest") and all(server.holds(condition) for condition in note.get("conditions", []))
+        }
+
+
+class Server:
+    """What the conditions are about; each thing is asked for once, for all of them together."""
+
+    def __init__(self, module: AnsibleModule, asked: list[Condition]) -> None:
+        self.module = module
+        self.asked = asked
+        self.hashes: dict[tuple[str, str], str] = {}
+
+    def holds(self, condition: Condition) -> bool:
+        """Return whether a condition holds; one that this version does not know does not."""
+        kind, *values = condition
+        check = getattr(self, f"_{kind}", None)
+        return check is not None and check(*values)
+
+    def _names(self, kind: str) -> list[str]:
+        return sorted({name for condition in self.asked if condition[0] == kind for name in condition[1:] if name})
+
+    # -- one method a kind of condition --------------------------------------------------------------------------------
+
+    def _file(self, path: str, wanted: list[t.Any] | None) -> bool:
+        return signature(path) == wanted
+
+    def _until(self, moment: float) -> bool:
+        return time.time() < moment
+
+    def _packages(self, *names: str) -> bool:
+        return set(names) <= self.installed
+
+    def _unit(self, name: str, wanted: dict[str, str]) -> bool:
+        return self.units.get(name) == wanted
+
+    def _containers(self, project: str, wanted: dict[str, str]) -> bool:
+        """The project's containers are these, with their settings, and are well; one-off ones do not count."""
+        found = [one for one in self.listed or () if one.project == project and not one.one_off]
+        return (
+            self.listed is not None
+            and {one.container.id: one.container.settings for one in found} == wanted
+            and all(one.container.settled for one in found)
+        )
+
+    def _no_containers(self, project: str) -> bool:
+        return self.listed is not None and not any(one.project == project for one in self.listed)
+
+    def _services(self, label: str, wanted: list[str]) -> bool:
+        return self.listed is not None and sorted({one.project for one in self.listed if label in one.labels}) == wanted
+
+    def _directories(self, base: str, file: str, wanted: list[str]) -> bool:
+        return directories_with(base, file) == wanted
+
+    def _contributions(self, directory: str, service: str, wanted: list[list[str]]) -> bool:
+        """The service owns these files and no others, and their readers have loaded what lies there."""
+        store = Store(directory)
+        owned = [
+            [reader, file]
+            for reader in store.readers()
+            for file, owners in store.index(reader).owners.items()
+            if service in owners
+        ]
+        return sorted(owned) == sorted(wanted) and all(
+            store.index(reader).reader is None or self._reader(directory, reader)
+            for reader in {one[0] for one in wanted}
+        )
+
+    def _reader(self, directory: str, name: str) -> bool:
+        """The reader has loaded all that lies there for it."""
+        store = Store(directory)
+        if (directory, name) not in self.hashes:
+            self.hashes[directory, name] = store.hash(name)
+        return store.index(name).applied == self.hashes[directory, name]
+
+    # -- what they ask ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def listed(self) -> list[Listed] | None:
+        """All containers that Compose made; None when the engine does not answer."""
+        return listed_containers(self.module)
+
+    @cached_property
+    def installed(self) -> set[str]:
+        """Those of the packages that are installed."""
+        program = self.module.get_bin_path("dpkg-query")
+        if not program:
+            return set()
+        words = ["--show", "--showformat", "${Package} ${db:Status-Status}\n", *self._names("packages")]
+        # It ends with an error where one of them is not known at all.
+        out = self.module.run_command([program, *words])[1]
+        return {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
+
+    @cached_property
+    def units(self) -> dict[str, dict[str, str]]:
+        """The state of those of systemd's units that are asked for."""
+        return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
+
+
+def directories_with(base: str, file: str) -> list[str]:
+    """Return the names of the directories below another one in which there is a certain file."""
+    names = os.listdir(base) if os.path.isdir(base) else []
+    return sorted(name for name in names if os.path.isfile(os.path.join(base, name, file)))
+
+
+def unit_states(module: AnsibleModule, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return what systemd says of units, by name; nothing where systemd does not run."""
+    program = module.get_bin_path("systemctl")
+    if not program or not names:
+        return {}
+    out = module.run_command([program, "show", f"--property=Id,{','.join(UNIT_PROPERTIES)}", *names])[1]
+    blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in out.split("\n\n")]
+    return {name: block for block in blocks for name in [block.pop("Id", "")] if name}
+
+
+def unit_conditions(module: AnsibleModule, names: list[str]) -> list[Condition]:
+    """Return the conditions that systemd's units stay as they are now."""
+    states = unit_states(module, names)
+    return [["unit", name, states.get(name)] for name in names]

@@ -1,0 +1,96 @@
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side of module_utils/settled.py: what the look at the beginning of a run has found settled.
+
+It is kept in a file that Ansible removes at the end of the run, because actions run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import typing as t
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+PLUGINS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _path(host: str) -> str:
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"miniweb-{hashlib.sha256(host.encode()).hexdigest()[:16]}.json")
+
+
+def remember(host: str, settled: dict[str, t.Any]) -> None:
+    """Keep what a host's notes say, for the rest of this run."""
+    with open(_path(host), "w", encoding="utf-8") as stream:
+        json.dump(settled, stream)
+
+
+def forget(host: str) -> None:
+    """A task has changed the host: each later one looks for itself."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path(host))
+
+
+def code_of(module: str) -> t.Iterator[str]:
+    """Yield the files of a module's code: another version of it has to look for itself."""
+    yield os.path.join(PLUGINS, "modules", f"{module}.py")
+    for directory, directories, files in os.walk(os.path.join(PLUGINS, "module_utils")):
+        directories.sort()
+        yield from (os.path.join(directory, file) for file in sorted(files) if file.endswith(".py"))
+
+
+def digest_of(module: str, arguments: dict[str, t.Any]) -> str:
+    """Return what a task asks, as one hash."""
+    total = hashlib.sha256(json.dumps(arguments, sort_keys=True, default=str).encode())
+    for path in code_of(module):
+        with open(path, "rb") as stream:
+            total.update(stream.read())
+    return total.hexdigest()
+
+
+def settled(host: str, key: str, digest: str) -> dict[str, t.Any] | None:
+    """Return a task's result when the look has found that it is done; otherwise None."""
+    try:
+        with open(_path(host), encoding="utf-8") as stream:
+            note = json.load(stream).get(key)
+    except FileNotFoundError:
+        return None
+    return note["result"] if note and note["digest"] == digest else None
+
+
+class SettledAction(ActionBase):
+    """An action that runs its module only when the look has not found its task done.
+
+    :cvar MODULE: the module's name in this collection.
+    :cvar KEY: the option that tells its tasks apart; none for a module that has one task a host.
+    """
+
+    MODULE = ""
+    KEY = ""
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return at once when the task is done, or run the module."""
+        variables = task_vars or {}
+        result = super().run(tmp, variables)
+        arguments = dict(self._task.args)
+        host = variables["inventory_hostname"]
+        key = f"{self.MODULE}/{arguments.get(self.KEY)}" if self.KEY else self.MODULE
+        digest = digest_of(self.MODULE, arguments)
+        found = None if self._task.delegate_to else settled(host, key, digest)
+        if found is not None:
+            return {**result, **found, "changed": False}
+        name = f"miniweb.stack.{self.MODULE}"
+        result.update(self._execute_module(name, {**arguments, "settled": digest}, task_vars=variables))
+        if not self._task.check_mode and self.changes(result):
+            forget(host)
+        return result
+
+    def changes(self, result: dict[str, t.Any]) -> bool:
+        """Return whether what the look has found may be otherwise now."""
+        return bool(result.get("changed") or result.get("failed"))
