@@ -13,16 +13,16 @@ help:  ## Show the targets
 setup: .venv/ready  ## Make the virtual environment alone, to deploy to a server of your own
 
 up: .venv/ready  ## Start the sandbox server and deploy the whole system to it
-	@$(BIN)/python tools/sandbox.py up --source $(IMAGES)
+	@PYTHONPATH=tools $(BIN)/python -m sandbox up --source $(IMAGES)
 
 down: .venv/ready  ## Remove every trace of the sandbox
-	@$(BIN)/python tools/sandbox.py down
+	@PYTHONPATH=tools $(BIN)/python -m sandbox down
 
 status: .venv/ready  ## Say what runs
-	@$(BIN)/python tools/sandbox.py status
+	@PYTHONPATH=tools $(BIN)/python -m sandbox status
 
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
-	@$(BIN)/python tools/sandbox.py prepare --source $(IMAGES) --scenario role
+	@PYTHONPATH=tools $(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 tests/scenarios tests
 
 test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx

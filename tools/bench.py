@@ -18,9 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import images
-import sandbox
-from images import ROOT, Failure, docker, say, step, told
+from sandbox import playbook
+from sandbox.engine import docker, remove_container
+from sandbox.images import SOURCES
+from sandbox.paths import ROOT, STATE
+from sandbox.scenario import REPOSITORY, prepare
+from sandbox.server import server_options, wait_for_ssh
+from sandbox.shell import Failure, install, say, told
 
 NAME = "miniweb-bench"
 ADDRESS = "127.0.80.8"
@@ -168,9 +172,9 @@ def measure(seconds: int, headers: list[str], static: str) -> dict[str, Result]:
             check=True,
         )
         first = json.loads(answer.stdout)[0]["id"]
-        with step(f"measured: {name}"):
-            load(path.format(id=first), 2, with_type, script)
-            found[name] = load(path.format(id=first), seconds, with_type, script)
+        say(f"Measuring: {name}…")
+        load(path.format(id=first), 2, with_type, script)
+        found[name] = load(path.format(id=first), seconds, with_type, script)
     return found
 
 
@@ -178,14 +182,13 @@ def deploy(**variables: Any) -> None:
     given = {
         "ansible_host": ADDRESS,
         "miniweb_address": ADDRESS,
-        "miniweb_secrets_dir": str(sandbox.STATE / "bench"),
+        "miniweb_secrets_dir": str(STATE / "bench"),
         "miniweb_monitoring": False,
         "miniweb_sample_users": False,
         "nginx_server_names": ["bench", ADDRESS],
         **variables,
     }
-    code, dummy = sandbox.playbook("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given))
-    if code:
+    if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given)):
         raise Failure("site.yml failed, see above.")
 
 
@@ -202,12 +205,12 @@ def plain_source(directory: Path) -> Path:
 
 
 def run(source: str, seconds: int) -> None:
-    images.install({"wrk": "wrk", "curl": "curl"})
-    sandbox.prepare(source, "role")
-    sandbox.remove_container(NAME)
-    docker("run", "--detach", *sandbox.server_options(NAME, ADDRESS), f"{sandbox.SCENARIO}:role")
+    install({"wrk": "wrk", "curl": "curl"})
+    prepare(source, "role")
+    remove_container(NAME)
+    docker("run", "--detach", *server_options(NAME, ADDRESS), f"{REPOSITORY}:role")
     try:
-        sandbox.wait_for_ssh(ADDRESS)
+        wait_for_ssh(ADDRESS)
         with tempfile.TemporaryDirectory() as directory:
             deploy(
                 flask_app_source_dir=str(plain_source(Path(directory))),
@@ -234,7 +237,7 @@ def run(source: str, seconds: int) -> None:
                 raise Failure("The login page names no style sheet.")
             product[name] = measure(seconds, [f"Authorization: Bearer {token}"], static[1])
     finally:
-        sandbox.remove_container(NAME)
+        remove_container(NAME)
     for name, measured in product.items():
         report(plain, measured, name)
 
@@ -257,7 +260,7 @@ def report(plain: dict[str, Result], product: dict[str, Result], driver: str) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=sandbox.SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
+    parser.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
     parser.add_argument("--seconds", type=int, default=15, help="of each measurement")
     arguments = parser.parse_args()
     with told():

@@ -7,8 +7,11 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
-import sandbox
-from images import ROOT, Failure, docker, say, step, told
+from sandbox import playbook
+from sandbox.engine import docker
+from sandbox.paths import ROOT
+from sandbox.server import NAME, address
+from sandbox.shell import Failure, say, told
 
 PARTS = (
     "prometheus",
@@ -50,7 +53,7 @@ print(used.ru_utime + used.ru_stime)
 
 
 def inside(*words: str) -> str:
-    return docker("exec", sandbox.NAME, *words)
+    return docker("exec", NAME, *words)
 
 
 def ask(query: str) -> float:
@@ -105,24 +108,24 @@ def failure() -> None:
     try:
         variables = {
             "miniweb_webhooks": [{"name": "bench", "url": f"http://{RECEIVER}:8000/"}],
-            "ansible_host": sandbox.address(),
+            "ansible_host": address(),
         }
         words = ("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
-        if sandbox.playbook(*words, "-e", json.dumps(variables))[0]:
+        if not playbook.succeeds(*words, "-e", json.dumps(variables)):
             raise Failure("site.yml failed, see above.")
-        with step("MySQL stopped, told, and started again"):
-            start = time.time()
-            inside("docker", "stop", "miniweb-mysql-mysql-1")
-            stopped = time.time()
-            while not (moments := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
-                if time.time() > start + PATIENCE_SECONDS:
-                    raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
-                time.sleep(1)
+        say("Stopping MySQL, and waiting until that is told…")
+        start = time.time()
+        inside("docker", "stop", "miniweb-mysql-mysql-1")
+        stopped = time.time()
+        while not (moments := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
+            if time.time() > start + PATIENCE_SECONDS:
+                raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
+            time.sleep(1)
         say(f"From the database's end to the delivered message: {moments[0] - stopped:.0f} s.")
     finally:
         inside("docker", "start", "miniweb-mysql-mysql-1")
         inside("docker", "rm", "--force", RECEIVER)
-        sandbox.playbook("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
+        playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import images
-import sandbox
-from images import ROOT, told
 from playwright.sync_api import Page, sync_playwright
+from sandbox.paths import ROOT, SECRETS
+from sandbox.server import address
+from sandbox.shell import install, told
 
 TARGET = ROOT / "docs" / "screenshots"
 SIZES = {"desktop": {"width": 1100, "height": 720}, "phone": {"width": 390, "height": 844}}
@@ -22,7 +22,7 @@ def take(page: Page, at: str, suffix: str) -> None:
     page.goto(f"https://{at}/login")
     shoot("login")
     page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill((sandbox.SECRETS / "admin_password").read_text().strip())
+    page.get_by_label("Password").fill((SECRETS / "admin_password").read_text().strip())
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"https://{at}/")
     shoot("users")
@@ -48,10 +48,10 @@ def take_console(page: Page, at: str, scheme: str) -> None:
 
 
 def main() -> None:
-    at = sandbox.address()
+    at = address()
     TARGET.mkdir(exist_ok=True)
     with told():
-        images.install({"chromium": "chromium fonts-dejavu-core"})
+        install({"chromium": "chromium fonts-dejavu-core"})
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             for size, viewport in SIZES.items():

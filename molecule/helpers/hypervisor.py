@@ -10,10 +10,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import images
-import sandbox
 import yaml
 from helpers.server import default_of
+from sandbox import registry
+from sandbox.engine import NETWORK, docker, remove_container
+from sandbox.paths import KEY
+from sandbox.scenario import REPOSITORY
+from sandbox.server import server_options
 
 NAME = "miniweb-instance"
 DATABASE = "miniweb-database"
@@ -29,17 +32,15 @@ def instance(scenario: str, directory: Path, at: str, seed: dict[str, str], *opt
         (directory / name).write_text(content)
     nobody = directory / "nobody"
     nobody.write_text("# cloud-init brings the key.\n")
-    words = sandbox.server_options(NAME, at)
-    words = [
-        word.replace(f"{at}:2222:22", f"{at}:22:22").replace(str(sandbox.KEY) + ".pub", str(nobody)) for word in words
-    ]
+    words = server_options(NAME, at)
+    words = [word.replace(f"{at}:2222:22", f"{at}:22:22").replace(str(KEY) + ".pub", str(nobody)) for word in words]
     words += ["--volume", f"{directory}:/var/lib/cloud/seed/nocloud:ro", *options]
-    sandbox.remove_container(NAME)
+    remove_container(NAME)
     try:
-        sandbox.docker("run", "--detach", *words, f"{sandbox.SCENARIO}:{scenario}")
+        docker("run", "--detach", *words, f"{REPOSITORY}:{scenario}")
         yield NAME
     finally:
-        sandbox.remove_container(NAME)
+        remove_container(NAME)
 
 
 def seed(identifier: str, public_key: str = "", user_data: str = "#cloud-config\n{}\n") -> dict[str, str]:
@@ -51,22 +52,20 @@ def seed(identifier: str, public_key: str = "", user_data: str = "#cloud-config\
 @contextlib.contextmanager
 def database(password: str) -> Iterator[str]:
     """Run a database outside the instances, with the names that the site's variables give it; its address."""
-    image = default_of("mysql", "mysql_image").removeprefix(f"{images.REGISTRY_PULL}/")
-    options = ["--name", DATABASE, "--network", images.NETWORK, "--env", f"MYSQL_ROOT_PASSWORD={secrets.token_hex()}"]
+    image = registry.on_engine(default_of("mysql", "mysql_image"))
+    options = ["--name", DATABASE, "--network", NETWORK, "--env", f"MYSQL_ROOT_PASSWORD={secrets.token_hex()}"]
     options += ["--env", "MYSQL_DATABASE=miniwebapp", "--env", "MYSQL_USER=miniwebapp"]
-    sandbox.remove_container(DATABASE)
+    remove_container(DATABASE)
     try:
-        sandbox.docker("run", "--detach", *options, "--env", f"MYSQL_PASSWORD={password}", image)
-        yield sandbox.docker(
-            "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", DATABASE
-        )
+        docker("run", "--detach", *options, "--env", f"MYSQL_PASSWORD={password}", image)
+        yield docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", DATABASE)
     finally:
-        sandbox.remove_container(DATABASE)
+        remove_container(DATABASE)
 
 
 def gateway() -> str:
     """This machine's address as the instance sees it."""
-    return sandbox.docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", images.NETWORK)
+    return docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", NETWORK)
 
 
 @contextlib.contextmanager

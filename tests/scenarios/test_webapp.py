@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 
-import images
 import pytest
-import sandbox
 from helpers.server import ROOT, default_of
+from sandbox import registry
+from sandbox.engine import docker, remove_container
 
 NAME = "miniweb-webapp-tests"
 ADDRESS = "127.0.80.7"
@@ -24,21 +24,21 @@ START_SECONDS = 90
 def database() -> Iterator[str]:
     """URL of an empty database."""
     password = secrets.token_hex()
-    image = default_of("mysql", "mysql_image").removeprefix(f"{images.REGISTRY_PULL}/")
+    image = registry.on_engine(default_of("mysql", "mysql_image"))
     given = {"MYSQL_ROOT_PASSWORD": secrets.token_hex(), "MYSQL_DATABASE": "miniwebapp", "MYSQL_USER": "miniwebapp"}
     options = ["--name", NAME, "--publish", f"{ADDRESS}:3306:3306", "--tmpfs", "/var/lib/mysql"]
     for name, value in (given | {"MYSQL_PASSWORD": password}).items():
         options += ["--env", f"{name}={value}"]
-    sandbox.remove_container(NAME)
-    sandbox.docker("run", "--detach", *options, image)
+    remove_container(NAME)
+    docker("run", "--detach", *options, image)
     try:
         deadline = time.monotonic() + START_SECONDS
         while not greets():
-            assert time.monotonic() < deadline, sandbox.docker("logs", "--tail", "20", NAME)
+            assert time.monotonic() < deadline, docker("logs", "--tail", "20", NAME)
             time.sleep(0.5)
         yield f"mysql+pymysql://miniwebapp:{password}@{ADDRESS}/miniwebapp?charset=utf8mb4"
     finally:
-        sandbox.remove_container(NAME)
+        remove_container(NAME)
 
 
 def greets() -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import time
+from pathlib import Path
 
 import bench
 import pytest
-from images import Failure
+from sandbox.shell import Failure
 
 FAST = """\
   Latency Distribution
@@ -40,9 +42,15 @@ def test_no_figures_are_no_result() -> None:
         bench.parse("unable to connect")
 
 
-def test_work_of_this_program_is_seen() -> None:
-    with open(f"/proc/{os.getpid()}/comm", encoding="utf-8") as file:
-        own = file.read().strip()
-    before = bench.processor_seconds()[own]
-    while not bench.processor_seconds()[own] > before:
-        pass
+def test_the_processor_seconds_of_a_program_are_its_own(tmp_path: Path) -> None:
+    program = tmp_path / "busy (bench)"
+    program.symlink_to("/bin/sh")
+    begin = time.monotonic()
+    with subprocess.Popen([program, "-c", "while :; do :; done"]) as process:
+        try:
+            while not (used := bench.processor_seconds()[program.name]):
+                assert time.monotonic() < begin + 10, "nothing is measured of a program that does nothing but work"
+                time.sleep(0.05)
+        finally:
+            process.kill()
+    assert used <= time.monotonic() - begin + 0.01

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sandbox
 import yaml
 from helpers import hypervisor
 from helpers.aws import CALLS, EPHEMERAL, REFUSALS, ansible, client, play, succeeds
 from helpers.playbooks import folded
 from helpers.server import ROOT, TEST_VARS
 from helpers.web import curl, status
+from sandbox.engine import docker
 
 NAME = "miniweb-production"
 CONFIRMED = {"ec2_confirm": NAME}
@@ -222,7 +222,7 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
             text=True,
             check=False,
         )
-        log = sandbox.docker("exec", hypervisor.NAME, "tail", "--lines", "300", "/var/log/cloud-init-output.log")
+        log = docker("exec", hypervisor.NAME, "tail", "--lines", "300", "/var/log/cloud-init-output.log")
         assert said.returncode == 0, said.stdout + log
 
         assert status(f"https://{ADDRESS}/readyz") == "200"
@@ -233,13 +233,12 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
         assert "tester" in curl(*login, f"https://{ADDRESS}/api/users")
         count = ["mysql", "--user=miniwebapp", f"--password={PASSWORD}", "miniwebapp", "-BNe"]
         assert (
-            sandbox.docker("exec", hypervisor.DATABASE, *count, "SELECT username FROM users WHERE role = 'viewer'")
-            == "tester"
+            docker("exec", hypervisor.DATABASE, *count, "SELECT username FROM users WHERE role = 'viewer'") == "tester"
         )
 
-        running = sandbox.docker("exec", hypervisor.NAME, "docker", "ps", "--format", "{{.Names}}").split()
+        running = docker("exec", hypervisor.NAME, "docker", "ps", "--format", "{{.Names}}").split()
         assert sorted(running) == ["miniweb-app-app-1", "miniweb-nginx-nginx-1"]
-        assert sandbox.docker("exec", hypervisor.NAME, "stat", "-c", "%a", "/opt/miniweb-instance") == "700"
+        assert docker("exec", hypervisor.NAME, "stat", "-c", "%a", "/opt/miniweb-instance") == "700"
 
 
 def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sandbox
 from helpers import hypervisor
 from helpers.aws import ansible, client, instances, play, succeeds
 from helpers.playbooks import folded
 from helpers.server import ROOT, TEST_VARS
 from helpers.waiting import eventually
 from helpers.web import curl, status
+from sandbox.engine import docker
 
 NAME = "miniweb-production"
 PASSWORD = secrets.token_urlsafe()
@@ -68,7 +68,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_the_new_server_is_waited_for_over_ssh(address: str) -> None:
     assert succeeds("provision", ec2_wait_timeout_seconds=120) == "unchanged"
-    assert sandbox.docker("exec", hypervisor.NAME, "cloud-init", "status") == "status: done"
+    assert docker("exec", hypervisor.NAME, "cloud-init", "status") == "status: done"
 
 
 def test_site_yml_finds_the_server_and_lets_whoever_runs_it_in_first(address: str) -> None:
@@ -81,7 +81,7 @@ def test_the_site_answers_over_https_and_it_is_this_server(address: str) -> None
     assert "ada" in curl("--user", f"admin:{PASSWORD}", f"https://{address}/api/users")
     assert status(f"https://{address}/readyz") == "200"
     assert status("--location", f"http://{address}/") == "200"
-    own = sandbox.docker("exec", hypervisor.NAME, "cat", "/opt/miniweb/nginx/tls/certificate.pem")
+    own = docker("exec", hypervisor.NAME, "cat", "/opt/miniweb/nginx/tls/certificate.pem")
     assert ssl.get_server_certificate((address, 443)).strip() in own
 
 

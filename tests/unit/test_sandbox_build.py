@@ -1,0 +1,77 @@
+"""An image is built once: afterwards the engine has it, or the cache. What takes long is said before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sandbox import build, shell
+from sandbox.recipes import Image
+
+# The engine's images are the lines of a file.
+DOCKER = """\
+#!/bin/sh
+cd "$(dirname "$0")"
+case "$1 $2" in
+    "image ls") touch tags; cat tags ;;
+    "image inspect") ;;
+    build*) test -z "$BROKEN" || { echo "no space left" >&2; exit 1; }
+        while test "$1" != --iidfile; do shift; done; echo sha256:1 > "$2" ;;
+    run*) echo 1:2.3-4 ;;
+    tag*) echo "$3" >> tags ;;
+    save*) echo "$2" ;;
+    load*) cat >> tags ;;
+    *) echo "unexpected: $*" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a docker program; its file tags holds what the engine has."""
+    directory = tmp_path / "engine"
+    directory.mkdir()
+    (directory / "docker").write_text(DOCKER)
+    (directory / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=":")
+    return directory
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n")
+    return Image("shop", recipe, "shop-server")
+
+
+def test_an_image_is_built_once(engine: Path, image: Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tag = build.ensure_image(image, tmp_path)
+    assert tag.startswith("miniweb/shop:2.3-")
+    assert capsys.readouterr().out == "Building the image shop…\n"
+    assert build.ensure_image(image, tmp_path) == tag
+    assert capsys.readouterr().out == ""
+    (engine / "tags").unlink()
+    assert build.ensure_image(image, tmp_path) == tag
+    assert capsys.readouterr().out == "Loading the image shop from the cache…\n"
+
+
+def test_another_argument_is_another_image(engine: Path, image: Image, tmp_path: Path) -> None:
+    other = Image("shop", image.recipe, "shop-server", arguments={"USER": "nobody"})
+    assert build.ensure_image(other, tmp_path) != build.ensure_image(image, tmp_path)
+
+
+def test_a_failed_build_is_shown_and_leaves_no_image(
+    engine: Path, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKEN", "1")
+    with pytest.raises(shell.Failure, match=r"(?s)`docker build .*` failed \(1\):\nno space left"):
+        build.ensure_image(image, tmp_path)
+    assert not build.found(image, build.base_of(image))
+    assert not list(tmp_path.glob("shop-*"))
+
+
+def test_a_pipeline_names_the_command_that_failed() -> None:
+    assert shell.run(["echo", "a b"], ["tr", "a", "c"]) == "c b"
+    with pytest.raises(shell.Failure, match=r"(?s)`sh -c 'echo lost >&2; exit 3'` failed \(3\):\nlost"):
+        shell.run(["echo"], ["sh", "-c", "echo lost >&2; exit 3"])

@@ -1,0 +1,73 @@
+"""Images made from Debian's packages, or found where they were made before."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from sandbox.cache import compressor, feed, restored, store
+from sandbox.engine import docker, exists, tags_of
+from sandbox.recipes import BASE_OPTIONS, Image, base_tag, find_tag, program_version, recipe_hash
+from sandbox.shell import install, say
+
+
+def base_of(image: Image) -> str:
+    """The base that is made for this image here."""
+    return base_tag(image.suite, platform.machine())
+
+
+def found(image: Image, base: str) -> str | None:
+    """The tag of the image of the recipe as it is now, where the engine has it."""
+    return find_tag(tags_of(f"miniweb/{image.name}"), recipe_hash(image.recipe, image.build_arguments(base)))
+
+
+def ensure_base(suite: str, cache: Path) -> None:
+    """A suite's base on the engine, from the cache or made."""
+    tag = base_tag(suite, platform.machine())
+    if exists("image", tag):
+        return
+    archive = cache / f"{tag.rpartition(':')[2]}.tar{compressor()[1]}"
+    importer = ["docker", "import", "-", tag]
+    if not restored(archive, importer, f"the base {suite}"):
+        # Without root it makes the base in a user namespace.
+        unprivileged = {"newuidmap": "uidmap"} if os.geteuid() else {}
+        install({"mmdebstrap": "mmdebstrap debian-archive-keyring", **unprivileged})
+        say(f"Building the base {suite}…")
+        store(["mmdebstrap", *BASE_OPTIONS, suite, "-"], archive)
+        feed(archive, importer)
+
+
+def build(image: Image, base: str) -> str:
+    """Build the recipe; the tag is set last, so that it names complete images only."""
+    say(f"Building the image {image.name}…")
+    arguments = image.build_arguments(base)
+    with tempfile.TemporaryDirectory(prefix="miniweb-") as directory:
+        identity = Path(directory) / "id"
+        options = ["--force-rm", "--network", "host", "--iidfile", str(identity)]
+        options += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+        docker("build", *options, str(image.recipe))
+        made = identity.read_text().strip()
+    version = recipe_hash(image.recipe, arguments)
+    if image.package:
+        installed = docker("run", "--rm", "--entrypoint", "dpkg-query", made, "-W", "-f", "${Version}", image.package)
+        version = f"{program_version(installed)}-{version}"
+    tag = f"miniweb/{image.name}:{version}"
+    docker("tag", made, tag)
+    return tag
+
+
+def ensure_image(image: Image, cache: Path, official_base: str = "") -> str:
+    """The image of the recipe as it is now: on the engine, else from the cache, else built; its tag."""
+    base = official_base or base_of(image)
+    if tag := found(image, base):
+        return tag
+    archive = cache / f"{image.name}-{recipe_hash(image.recipe, image.build_arguments(base))}.tar{compressor()[1]}"
+    if restored(archive, ["docker", "load"], f"the image {image.name}") and (tag := found(image, base)):
+        return tag
+    if not official_base:
+        ensure_base(image.suite, cache)
+    tag = build(image, base)
+    store(["docker", "save", tag], archive)
+    return tag

@@ -1,0 +1,112 @@
+"""The Docker engine of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox.paths import STATE
+from sandbox.shell import Failure, install, run, say
+
+NETWORK = "miniweb-sandbox"
+LOG = STATE / "dockerd.log"
+PID = STATE / "dockerd.pid"
+# The engine's own, removed last when it stops
+RUNS = Path("/run/docker.pid")
+PATIENCE_SECONDS = 60
+
+
+def docker(*arguments: str) -> str:
+    """Run docker; return what it printed."""
+    return run(["docker", *arguments])
+
+
+def exists(kind: str, name: str) -> bool:
+    """Whether the engine has this container, image, network or volume."""
+    return silent("docker", kind, "inspect", name)
+
+
+def tags_of(repository: str) -> list[str]:
+    """The engine's images of this name, in which * stands for any part without a slash."""
+    return docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).splitlines()
+
+
+def remove_container(name: str) -> None:
+    """Remove a container and the volume of its name, where they exist."""
+    if exists("container", name):
+        docker("rm", "--force", "--volumes", name)
+    if exists("volume", name):
+        docker("volume", "rm", name)
+
+
+def ensure_network() -> None:
+    """The network of server and registry."""
+    if not exists("network", NETWORK):
+        docker("network", "create", NETWORK)
+
+
+def silent(*command: str) -> bool:
+    """Whether the command succeeds."""
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def answers() -> bool:
+    """Whether a Docker engine answers."""
+    return bool(shutil.which("docker")) and silent("docker", "version")
+
+
+def ensure() -> None:
+    """Find a Docker engine, or install and start one."""
+    if answers():
+        return
+    if os.geteuid():
+        raise Failure(
+            "No Docker engine answers: start it, or add your user to the group docker (sudo usermod -aG docker "
+            f"{os.environ.get('USER', '$USER')}) and log in again."
+        )
+    install({"dockerd": "docker.io iptables"})
+    STATE.mkdir(exist_ok=True)
+    say("Starting the Docker engine…")
+    if Path("/run/systemd/system").is_dir():
+        run(["systemctl", "start", "docker"])
+    else:
+        start()
+    until(answers, f"The Docker engine does not answer within {PATIENCE_SECONDS} s: see {LOG}.")
+
+
+def start() -> None:
+    """Start an engine without systemd, and note its process."""
+    # A process that was killed leaves its file behind, and the engine would take it for another one.
+    RUNS.unlink(missing_ok=True)
+    with LOG.open("ab") as log:
+        process = subprocess.Popen(
+            ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    PID.write_text(str(process.pid))
+
+
+def stop() -> None:
+    """Stop the engine that `start` started."""
+    if not PID.exists():
+        return
+    process = int(PID.read_text())
+    name = Path(f"/proc/{process}/comm")
+    if name.exists() and name.read_text() == "dockerd\n":
+        say("Stopping the Docker engine…")
+        os.kill(process, signal.SIGTERM)
+        sentence = f"The engine, process {process}, does not stop within {PATIENCE_SECONDS} s: end it."
+        until(lambda: not RUNS.exists(), sentence)
+
+
+def until(condition: Callable[[], bool], sentence: str) -> None:
+    """Wait for the condition; a failure with this sentence when patience ends."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failure(sentence)
+        time.sleep(0.2)

@@ -1,0 +1,26 @@
+"""Where the sandbox's files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ROOT / "roles"
+STATE = ROOT / ".sandbox"
+KEY = STATE / "ssh_key"
+TEST_VARS = STATE / "test_vars.yml"
+SECRETS = ROOT / "secrets" / "sandbox"
+HOST_VARS = ROOT / "inventory" / "host_vars" / "sandbox" / "images.yml"
+# The definition of a server that molecule uses
+MOLECULE = ROOT / ".config" / "molecule"
+
+
+def write_if_changed(path: Path, content: str) -> bool:
+    """Whether the file had another content; it appears only when it is complete."""
+    if path.exists() and path.read_text() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(content)
+    partial.replace(path)
+    return True

@@ -1,0 +1,69 @@
+"""What a molecule scenario needs before it begins."""
+
+from __future__ import annotations
+
+import fcntl
+
+import yaml
+
+from sandbox import engine, images, registry
+from sandbox.engine import docker, exists
+from sandbox.paths import ROOT, STATE, TEST_VARS, write_if_changed
+from sandbox.prepared import ensure_prepared
+from sandbox.recipes import recipe_hash
+from sandbox.server import ensure_key
+from sandbox.shell import install, say
+
+REPOSITORY = "miniweb/scenario"
+# These begin with a server as a cloud gives it, the others with one on which the role docker has already run.
+BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
+# Their tests look at pages in Debian's Chromium.
+SEEN_BY_A_BROWSER = ("default",)
+DOUBLES = ROOT / "tests" / "doubles"
+
+
+def prepare(source: str, scenario: str) -> None:
+    """Engine, images, key, the scenario's server and its variables."""
+    engine.ensure()
+    ensure_key()
+    # Several scenarios may begin at once; the first makes it for all.
+    with (STATE / "preparation.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        images.ensure(source)
+        images.ensure_server(source)
+        ensure_server_of(scenario, ensure_prepared())
+        write_if_changed(TEST_VARS, test_variables())
+        if scenario in SEEN_BY_A_BROWSER:
+            install({"chromium": "chromium fonts-dejavu-core"})
+
+
+def ensure_server_of(scenario: str, prepared: str) -> None:
+    """The image of the scenario's server: one of the two, or what the scenario's own recipe makes of it."""
+    base = images.BARE if scenario in BARE_SCENARIOS else prepared
+    recipe = (ROOT / "molecule" / scenario / "Dockerfile").resolve()
+    if recipe.exists():
+        say(f"Building the server of the scenario {scenario}…")
+        arguments = ["--network", "host", "--build-arg", f"BASE={base}"]
+        docker("build", *arguments, "--tag", f"{REPOSITORY}:{scenario}", str(recipe.parent))
+    else:
+        docker("tag", base, f"{REPOSITORY}:{scenario}")
+
+
+def test_variables() -> str:
+    """The variables of every scenario: the sandbox's images, and the doubles of those that cannot be had here."""
+    variables = images.host_vars()
+    for name in images.left_out_of(variables):
+        if (DOUBLES / name / "Dockerfile").exists():
+            del variables[f"{name}_state"]
+            variables[f"{name}_image"] = double_of(name, registry.on_engine(variables["flask_app_base_image"]))
+    return "---\n" + yaml.safe_dump(variables)
+
+
+def double_of(name: str, base: str) -> str:
+    """The double of a service, for the servers."""
+    recipe = DOUBLES / name
+    tag = f"miniweb/{name}-double:{recipe_hash(recipe, {'BASE': base})}"
+    if not exists("image", tag):
+        say(f"Building the double of {name}…")
+        docker("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(recipe))
+    return registry.push(tag)
