@@ -210,9 +210,16 @@ def test_what_redis_refuses_gives_way(host: Host, converge: Converge, variables:
             "value of redis_maxmemory_policy must be one of: noeviction, allkeys-lru",
         ),
         ({"redis_maxmemory_mb": 90}, "redis_maxmemory_mb: 90 MB do not fit into redis_memory_limit_mb, 96 MB"),
+        (
+            {"redis_memory_reservation_mb": 97},
+            "redis_memory_reservation_mb is 97: set it to at most redis_memory_limit_mb",
+        ),
         ({"redis_maxclients": 0}, "redis_maxclients is 0: set it to a number above 0."),
         ({"redis_denied_commands": ["KEYS", "get set"]}, "redis_denied_commands has ['KEYS', 'get set']"),
-        ({"redis_settings": {"requirepass": "x"}}, "redis_settings has ['requirepass'], which the role sets itself"),
+        (
+            {"redis_settings": {"requirepass": "x", "AppendFilename": "other.aof"}},
+            "redis_settings has ['requirepass', 'appendfilename'], which the role decides itself",
+        ),
         ({"redis_alert_down_for": "soon"}, 'redis_alert_down_for is "soon": set it to a duration'),
         ({"redis_alert_memory_percent": 100}, "redis_alert_memory_percent is 100: set it to a percentage"),
         ({"redis_alert_rejected_connections": -1}, "redis_alert_rejected_connections is -1: set it to 0"),
