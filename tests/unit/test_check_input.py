@@ -411,6 +411,45 @@ def test_checks_name_options_of_their_role(role: str) -> None:
     assert each - set(options(role)) == set()
 
 
+RESERVATIONS = sorted(
+    (role, name) for role in CHECKED for name in options(role) if name.endswith("_memory_reservation_mb")
+)
+
+
+@pytest.mark.parametrize(("role", "name"), RESERVATIONS)
+def test_no_more_memory_is_reserved_than_allowed(check: Run, role: str, name: str) -> None:
+    limit = name.replace("_reservation_", "_limit_")
+    said = f"{name} is 65: set it to at most {limit} (64)."
+    assert said in check([role], **{name: 65, limit: 64})
+    assert said.replace("65", "64") not in check([role], **{name: 64, limit: 64})
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, ""),
+        ({"nginx_sites": [{"name": "a", "port": 443, "server_names": ["a"]}, {"name": "b", "port": 3000}]}, ""),
+        ({"nginx_http_port": 443}, "the ports are 443, 443; give each another one"),
+        ({"nginx_https_port": 70000}, "the ports are 80, 70000; give each another one"),
+        ({"nginx_sites": [{"name": "a", "port": 80}]}, "the ports are 80, 443, 80;"),
+        ({"nginx_sites": [{"name": "a", "port": 3000}, {"name": "b", "port": 3000}]}, "80, 443, 3000, 3000;"),
+        ({"nginx_sites": [{"name": "a", "port": 8082}]}, "the ports are 80, 443, 8082;"),
+        ({"nginx_sites": [{"name": "a", "port": 0}]}, "the ports are 80, 443, 0;"),
+        ({"nginx_sites": [{"name": "a", "port": 443}]}, "nginx_sites: a shares port 443 and has no server_names;"),
+        (
+            {"nginx_sites": [{"name": "a", "server_names": []}]},
+            "nginx_sites: a shares port 443 and has no server_names;",
+        ),
+    ],
+)
+def test_sites_of_nginx_get_in_nobodys_way(check: Run, given: dict[str, Any], found: str) -> None:
+    sites = [{"upstream": "http://app:8000", **site} for site in given.get("nginx_sites", [])]
+    known = {"nginx_http_port": 80, "nginx_https_port": 443, **given, "nginx_sites": sites}
+    said = "\n".join(check(["nginx"], **known))
+    assert found in said
+    assert bool(found) == (" port" in said.replace("cannot be evaluated", ""))
+
+
 def test_old_names_are_no_options() -> None:
     known = {name for role in ROLES for name in options(role)}
     for role in CHECKED:
