@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import role_rules
+import yaml
+from role_templates import ROLES, worked_out
 from sandbox import playbook
 from sandbox.engine import docker
 from sandbox.paths import ROOT
 from sandbox.server import NAME, address
 from sandbox.shell import Failure, say, told
 
-PARTS = (
-    "prometheus",
-    "alertmanager",
-    "grafana",
-    "node_exporter",
-    "blackbox_exporter",
-    "mysql_exporter",
-    "nginx_exporter",
-)
 PROMETHEUS = "miniweb-prometheus-prometheus-1"
 REST_SECONDS = 120
 PATIENCE_SECONDS = 600
@@ -65,9 +60,22 @@ def ask(query: str) -> float:
     return float(found[0]["value"][1])
 
 
+def monitoring(role: Path) -> list[str]:
+    """The role's services that are there because something is measured."""
+    named = yaml.safe_load((role / "meta" / "service.yml").read_text())["services"]
+    switched = [name for name in named if f"{name}_state" in role_rules.defaults(role)]
+    return [name for name in switched if state(role, name, True) != state(role, name, False)]
+
+
+def state(role: Path, service: str, measured: bool) -> str:
+    return worked_out(role, f"{{{{ {service}_state }}}}", miniweb_monitoring=measured)
+
+
 def containers() -> dict[str, str]:
+    """The parts of monitoring that run, by the names of their containers."""
+    parts = [name for path in ROLES.glob("*/meta/service.yml") for name in monitoring(path.parents[1])]
     names = inside("docker", "ps", "--format", "{{.Names}}").split()
-    return {name: part for name in names for part in PARTS if name.startswith(f"miniweb-{part}-")}
+    return {name: part for name in names for part in parts if name.startswith(f"miniweb-{part}-")}
 
 
 def rest() -> None:

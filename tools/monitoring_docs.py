@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import role_rules
-import yaml
+from role_templates import ROLES, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/monitoring.md"
 MARKER = "<!-- services -->\n"
 
@@ -24,16 +22,6 @@ def meaning(runbook: str) -> str:
     section = runbook.split("## What it means\n", 1)[1].split("\n## ", 1)[0]
     words = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(section.split()))
     return re.split(r"(?<=[.!?]) (?=[A-Z`])", words)[0].rstrip(".")
-
-
-def jobs(role: Path) -> list[str]:
-    """What Prometheus measures of the role's services, as its meta/service.yml says."""
-    path = role / "meta/service.yml"
-    found = yaml.safe_load(path.read_text()).get("jobs", []) if path.is_file() else []
-    return [
-        f"Job `{jinja2.Template(job['name']).render(role_rules.defaults(role))}`: {job['what']}. Metrics: {job['metrics']}."
-        for job in found
-    ]
 
 
 def alerts(role: Path) -> list[str]:
@@ -59,7 +47,7 @@ def recordings(role: Path) -> list[str]:
 def section(role: Path) -> str:
     """What the page says about a role; empty if Prometheus has nothing of it."""
     has_rules = (role / role_rules.TEMPLATE).is_file()
-    parts: list[list[str]] = [[job] for job in jobs(role)]
+    parts = [[f"Job `{job['name']}`: {job['what']}. Metrics: {job['metrics']}."] for job in role_rules.jobs(role)]
     if has_rules:
         parts += [alerts(role), recordings(role)]
     parts = [part for part in parts if part]
@@ -74,7 +62,7 @@ def rendered() -> str:
     head, marker, dummy = PAGE.read_text().partition(MARKER)
     if not marker:
         raise SystemExit(f"{PAGE} has no line {MARKER.strip()}: add it where the services shall stand.")
-    sections: list[Any] = [section(role) for role in sorted((ROOT / "roles").iterdir()) if role.is_dir()]
+    sections: list[Any] = [section(role) for role in sorted(ROLES.iterdir()) if role.is_dir()]
     return "\n".join([f"{head}{MARKER}", *filter(None, sections)])
 
 

@@ -1,34 +1,21 @@
-"""The rules of the roles, as the lookup miniweb.stack.rules makes them of roles/<role>/templates/rules.yml.j2."""
+"""What the roles bring for Prometheus: their jobs, and their rules as the lookup miniweb.stack.rules makes them."""
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
+from role_templates import ROLES, worked_out
 
-ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = "templates/rules.yml.j2"
-
-
-def _lookup() -> Any:
-    specification = importlib.util.spec_from_file_location("rules", ROOT / "plugins/lookup/rules.py")
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-LOOKUP = _lookup()
-RUNBOOK_URL = yaml.safe_load(LOOKUP.DOCUMENTATION)["options"]["runbook_url"]["default"]
 
 
 def roles() -> list[Path]:
     """The roles that have rules."""
-    return sorted(path.parents[1] for path in (ROOT / "roles").glob(f"*/{TEMPLATE}"))
+    return sorted(path.parents[1] for path in ROLES.glob(f"*/{TEMPLATE}"))
 
 
 def defaults(role: Path) -> dict[str, Any]:
@@ -37,18 +24,17 @@ def defaults(role: Path) -> dict[str, Any]:
     return values
 
 
+def jobs(role: Path) -> list[dict[str, Any]]:
+    """The scrape jobs of the role's services, as its meta/service.yml says, under the names that they have by default."""
+    path = role / "meta/service.yml"
+    found = yaml.safe_load(path.read_text()).get("jobs", []) if path.is_file() else []
+    return [{**job, "name": worked_out(role, job["name"])} for job in found]
+
+
+@functools.cache
 def text(role: Path, **given: Any) -> str:
     """The rules of a role as YAML text, with the role's defaults but for the variables given."""
-    environment = jinja2.Environment(
-        variable_start_string="<<",
-        variable_end_string=">>",
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    template = environment.from_string((role / TEMPLATE).read_text())
-    rendered: str = LOOKUP.with_runbooks(template.render(defaults(role) | given), f"{RUNBOOK_URL}{role.name}/runbooks/")
-    return rendered
+    return str(worked_out(role, "{{ lookup('miniweb.stack.rules', 'rules.yml.j2') }}", **given))
 
 
 def rules(role: Path, **given: Any) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import yaml
 PROGRAM = Path(__file__).parent / "grafana" / "grafana_double.py"
 SOURCE = {"name": "Prometheus", "uid": "prometheus", "type": "prometheus", "url": "http://127.0.0.1:1"}
 PASSWORD = "a password of the test"
+PATIENCE_SECONDS = 30
 
 
 class Instance:
@@ -66,22 +67,32 @@ class Instance:
 
     def run(self, **environment: str) -> None:
         process = self.start(**environment)
-        while process.poll() is None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
             try:
                 self.get("/api/health")
                 return
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError(self.log.read_text())
+        raise AssertionError(f"It ended, or gave no answer within {PATIENCE_SECONDS} s:\n{self.log.read_text()}")
 
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait()
+            self.end()
+
+    def end(self) -> int:
+        """Wait for its end; its exit code."""
+        assert self.process
+        try:
+            return self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
     def refusal(self, **environment: str) -> str:
-        process = self.start(**environment)
-        assert process.wait(timeout=30) != 0
+        self.start(**environment)
+        assert self.end() != 0
         return self.log.read_text()
 
     def get(self, path: str, password: str | None = None) -> tuple[int, Any]:
@@ -99,7 +110,7 @@ class Instance:
         if password is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
         try:
-            with urllib.request.urlopen(request) as reply:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

@@ -21,7 +21,7 @@ More than `a_alert_b` of
 
 
 def test_the_page_is_current() -> None:
-    assert monitoring_docs.PAGE.read_text() == monitoring_docs.rendered(), "run: python tools/monitoring_docs.py"
+    assert monitoring_docs.PAGE.read_text() == monitoring_docs.rendered(), "run: make docs"
 
 
 def test_the_meaning_is_the_first_sentence() -> None:

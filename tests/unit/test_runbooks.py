@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = role_rules.roles()
 RUNBOOKS = sorted((ROOT / "roles").glob("*/runbooks/*.md"))
 SECTIONS = ["What it means", "How to look", "What to do"]
+WITH_VARIABLES = [path.parents[1] for path in (ROOT / "roles").glob("*/defaults/main.yml")]
+PREFIXES = tuple(f"{role.name}_" for role in WITH_VARIABLES)
+VARIABLES = {name for role in WITH_VARIABLES for name in role_rules.defaults(role)}
 each_runbook = pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
 
 
@@ -51,16 +54,16 @@ def test_alerts_say_what_they_explain() -> None:
     assert {own["cause"] for own in labels.values() if "cause" in own} == explained, "an alert explains each cause"
 
 
+def test_an_application_shares_the_cause_that_it_is_given() -> None:
+    role = ROOT / "roles/flask_app"
+    given = [rule["labels"] for rule in role_rules.rules(role, flask_app_alert_cause="database") if "alert" in rule]
+    assert {labels.get("cause") for labels in given} == {"database"}
+    assert [name for name, alert in role_rules.alerts(role).items() if "cause" in alert["labels"]] == []
+
+
 def test_rules_ask_for_their_own_job_only() -> None:
     asked = {role.name: set(re.findall(r'job(?:=|!=|=~|!~)"(.*?)"', role_rules.text(role))) for role in ROLES}
-    jobs = {
-        role.name: {
-            job["name"].replace("{{ flask_app_name }}", "app")
-            for job in yaml.safe_load((role / "meta/service.yml").read_text())["jobs"]
-        }
-        for role in ROLES
-    }
-    assert asked == jobs
+    assert asked == {role.name: {job["name"] for job in role_rules.jobs(role)} for role in ROLES}
 
 
 @each_runbook
@@ -81,9 +84,5 @@ def test_links_of_runbooks_lead_somewhere(runbook: Path) -> None:
 
 @each_runbook
 def test_variables_in_runbooks_exist(runbook: Path) -> None:
-    known = {
-        name for path in (ROOT / "roles").glob("*/defaults/main.yml") for name in role_rules.defaults(path.parents[1])
-    }
-    roles = {path.name for path in (ROOT / "roles").iterdir()}
-    named = set(re.findall(r"`([a-z_]+)`", runbook.read_text()))
-    assert {name for name in named if name.startswith(tuple(f"{role}_" for role in roles))} - known == set()
+    named = re.findall(r"`([a-z_]+)`", runbook.read_text())
+    assert {name for name in named if name.startswith(PREFIXES)} - VARIABLES == set()

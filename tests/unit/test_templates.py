@@ -1,41 +1,23 @@
-"""The roles' templates, rendered by Ansible's own Templar with the roles' defaults and private variables."""
+"""What the roles' templates and private variables become."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-
-ROOT = Path(__file__).resolve().parents[2]
+from role_templates import ROLES, rendered, worked_out
 
 
-def trusted(value: Any) -> Any:
-    if isinstance(value, str):
-        return trust_as_template(value)
-    if isinstance(value, dict):
-        return {key: trusted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [trusted(item) for item in value]
-    return value
-
-
-def templar(role: str, given: dict[str, Any]) -> Templar:
-    variables: dict[str, Any] = {"inventory_hostname": "www", "ansible_facts": {}}
-    for name in ("defaults/main.yml", "vars/main.yml"):
-        variables.update(trusted(yaml.safe_load((ROOT / "roles" / role / name).read_text())))
-    return Templar(loader=DataLoader(), variables=variables | given)
+def value(role: str, name: str, **given: Any) -> Any:
+    """A variable of a role."""
+    return worked_out(ROLES / role, f"{{{{ {name} }}}}", **given)
 
 
 def render(role: str, template: str, **given: Any) -> str:
-    text = (ROOT / "roles" / role / "templates" / template).read_text()
-    overrides = {"trim_blocks": True, "keep_trailing_newline": True}
-    rendered = templar(role, given).template(trust_as_template(text), escape_backslashes=False, overrides=overrides)
-    return str(rendered)
+    """A template of a role."""
+    return rendered(ROLES / role, template, **given)
 
 
 def servers(configuration: str) -> list[str]:
@@ -52,7 +34,7 @@ def servers(configuration: str) -> list[str]:
     ],
 )
 def test_what_a_server_costs_is_never_guessed(variables: dict[str, Any], cost: str) -> None:
-    assert str(templar("ec2", variables).template(trust_as_template("{{ __ec2_cost }}"))).startswith(cost)
+    assert str(value("ec2", "__ec2_cost", **variables)).startswith(cost)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +53,7 @@ def test_docker_packages_of_each_distribution(distribution: str, version: str, s
         "distribution_version": version,
         "distribution_major_version": version.split(".")[0],
     }
-    packages = templar("docker", {"ansible_facts": facts, "docker_source": source})
-    assert package in packages.template(trust_as_template("{{ __docker_packages }}"))
+    assert package in value("docker", "__docker_packages", ansible_facts=facts, docker_source=source)
 
 
 def test_nginx_main_site() -> None:
@@ -99,7 +80,7 @@ def test_nginx_main_site() -> None:
     ],
 )
 def test_nginx_shows_its_state_where_its_exporter_is(given: dict[str, Any], state: str) -> None:
-    assert templar("nginx", given).template(trust_as_template("{{ __nginx_exporter_state }}")) == state
+    assert value("nginx", "__nginx_exporter_state", **given) == state
     text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", **given)
     assert ("stub_status" in text) is (state == "present")
 
@@ -145,7 +126,7 @@ def test_nginx_admin_site() -> None:
 
 def test_grafana_dashboards_have_a_file_each() -> None:
     given = [{"name": "a", "content": '{"uid": "a"}'}, {"name": "b-2", "content": {"uid": "b"}}]
-    files = templar("grafana", {"grafana_dashboards": given}).template(trust_as_template("{{ __grafana_extra_files }}"))
+    files = value("grafana", "__grafana_extra_files", grafana_dashboards=given)
     assert [(file["dest"], file["reload"]) for file in files] == [
         ("dashboards/a.json", True),
         ("dashboards/b-2.json", True),
@@ -155,15 +136,18 @@ def test_grafana_dashboards_have_a_file_each() -> None:
 @pytest.mark.parametrize(("enabled", "served"), [(True, True), (False, False), ("false", False)])
 def test_the_console_is_served_unless_it_is_switched_off(enabled: bool | str, served: bool) -> None:
     given = {"prometheus_console_enabled": enabled, "prometheus_extra_arguments": ["--query.timeout=1m"]}
-    command = templar("prometheus", given).template(trust_as_template("{{ __prometheus_service.command }}"))
+    command = value("prometheus", "__prometheus_service.command", **given)
     assert ("--web.console.templates=/etc/prometheus/consoles" in command) == served
     assert command[-1] == "--query.timeout=1m"
 
 
-@pytest.mark.parametrize("name", ["overview.css", "overview.js"])
+CONSOLES = ROLES / "prometheus" / "files" / "consoles"
+
+
+@pytest.mark.parametrize("name", sorted({path.name for path in CONSOLES.iterdir()} - {"index.html"}))
 def test_the_consoles_parts_are_plain_and_ask_nobody_else(name: str) -> None:
     """Prometheus runs them through its template engine, inside the page."""
-    text = (ROOT / "roles" / "prometheus" / "files" / "consoles" / name).read_text()
+    text = (CONSOLES / name).read_text()
     assert "{{" not in text
     assert "</" not in text
     assert set(re.findall(r"\w+://[^\"\s]+", text)) <= {"http://www.w3.org/2000/svg"}
@@ -172,12 +156,20 @@ def test_the_consoles_parts_are_plain_and_ask_nobody_else(name: str) -> None:
 
 def test_gunicorn_configuration_is_python() -> None:
     settings = {"accesslog": "-", "reuse_port": True, "backlog": 64, "logger_class": 'a "quoted" name'}
-    text = render("flask_app", "gunicorn.conf.py.j2", flask_app_max_requests=1000, flask_app_gunicorn_settings=settings)
+    given = {
+        "flask_app_workers": 3,
+        "flask_app_threads": 5,
+        "flask_app_worker_class": "gthread",
+        "flask_app_port": 9000,
+    }
+    text = render(
+        "flask_app", "gunicorn.conf.py.j2", **given, flask_app_max_requests=1000, flask_app_gunicorn_settings=settings
+    )
     found: dict[str, Any] = {}
     exec(compile(text, "gunicorn.conf.py", "exec"), found)
     assert settings.items() <= found.items()
-    assert found["bind"] == "0.0.0.0:8000"
-    assert (found["workers"], found["threads"], found["worker_class"]) == (2, 4, "gthread")
+    assert found["bind"] == "0.0.0.0:9000"
+    assert (found["workers"], found["threads"], found["worker_class"]) == (3, 5, "gthread")
     assert (found["max_requests"], found["max_requests_jitter"]) == (1000, 100)
     assert found["preload_app"] is True
     assert callable(found["on_starting"])
@@ -192,7 +184,7 @@ def test_wait_for_ends_when_everything_answers_or_time_is_up() -> None:
 
 def test_the_application_is_measured_where_it_says() -> None:
     given = {"flask_app_name": "shop", "flask_app_port": 9000, "flask_app_metrics_path": "/internal/metrics"}
-    job = templar("flask_app", given).template(trust_as_template("{{ __flask_app_job }}"))
+    job = value("flask_app", "__flask_app_job", **given)
     assert job == {
         "job_name": "shop",
         "metrics_path": "/internal/metrics",
@@ -221,10 +213,11 @@ def test_what_prometheus_lets_blackbox_exporter_ask() -> None:
 
 @pytest.mark.parametrize("requirements", [True, False])
 def test_dockerfile(requirements: bool) -> None:
-    text = render("flask_app", "Dockerfile.j2", __flask_app_has_requirements=requirements)
+    given = {"flask_app_base_image": "python:3.14.1-slim", "__flask_app_has_requirements": requirements}
+    text = render("flask_app", "Dockerfile.j2", **given)
     instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
     assert set(instructions) <= {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER"}
-    assert text.startswith("FROM python:3.13.9-slim AS build\n")
+    assert text.startswith("FROM python:3.14.1-slim AS build\n")
     assert text.rstrip().endswith("USER 10001:10001")
     assert ("--requirement requirements.txt" in text, "pip install .\n" in text) == (requirements, not requirements)
     assert "apt-get" not in text
@@ -250,14 +243,15 @@ def test_dockerfile_with_packages_and_certificates() -> None:
 
 
 def test_mysql_configuration() -> None:
-    text = render("mysql", "miniweb.cnf.j2", mysql_performance_schema=True, mysql_settings={"sort_buffer_size": "1M"})
+    given = {"mysql_innodb_buffer_pool_mb": 256, "mysql_max_connections": 61, "mysql_performance_schema": True}
+    text = render("mysql", "miniweb.cnf.j2", **given, mysql_settings={"sort_buffer_size": "1M"})
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines[0] == "[mysqld]"
     values = dict(line.split(" = ") for line in lines[1:])
-    assert values["innodb_buffer_pool_size"] == "128M"
+    assert values["innodb_buffer_pool_size"] == "256M"
     assert values["performance_schema"] == "ON"
     assert values["sort_buffer_size"] == "1M"
-    assert values["max_connections"] == "60"
+    assert values["max_connections"] == "61"
 
 
 def test_mysql_option_file_quotes() -> None:
@@ -273,16 +267,15 @@ def test_containers_are_measured_where_there_is_systemd(
     service_manager: str, enabled: bool | str, measured: bool
 ) -> None:
     given = {"ansible_facts": {"service_mgr": service_manager}, "node_exporter_containers_enabled": enabled}
-    found = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_containers }}"))
+    found = value("node_exporter", "__node_exporter_containers", **given)
     assert found is measured
-    gone = templar("node_exporter", {**given, "node_exporter_state": "absent"})
-    assert gone.template(trust_as_template("{{ __node_exporter_containers }}")) is False
+    assert value("node_exporter", "__node_exporter_containers", **given, node_exporter_state="absent") is False
 
 
 def job(role: str, **given: Any) -> dict[str, Any]:
     """The scrape job that a role contributes, or in Prometheus's case has."""
     name = "self" if role == "prometheus" else "job"
-    found = templar(role, given).template(trust_as_template(f"{{{{ __{role}_{name} }}}}"))
+    found = value(role, f"__{role}_{name}", **given)
     assert found["static_configs"][0]["labels"]["instance"] == "www"
     return dict(found)
 
@@ -305,10 +298,10 @@ def test_what_runs_beside_prometheus_says_nothing_about_the_server(role: str) ->
 
 @pytest.mark.parametrize("role", ["alertmanager", "prometheus"])
 def test_alerts_are_taken_from_every_service_and_none_is_named(role: str) -> None:
-    roles = {path.parts[-3] for path in ROOT.glob("roles/*/meta/service.yml")}
+    roles = {path.parts[-3] for path in ROLES.glob("*/meta/service.yml")}
     others = roles - {"alertmanager", "docker", "prometheus", "site"}
     named = re.compile(rf"\b({'|'.join(sorted(others))})", re.IGNORECASE)
-    for path in sorted((ROOT / "roles" / role).rglob("*")):
+    for path in sorted((ROLES / role).rglob("*")):
         # Cases of rules need some services to be about.
         if path.is_file() and path.parent.name != "tests":
             assert named.findall(path.read_text()) == [], path
@@ -321,7 +314,7 @@ def test_the_containers_service_writes_nothing_but_its_file() -> None:
     assert re.findall(r"^ReadWritePaths=(.*)$", service, re.MULTILINE) == ["/srv/metrics"]
     timer = render("node_exporter", "miniweb-container-metrics.timer.j2", node_exporter_containers_interval="30")
     assert "OnUnitActiveSec=30\n" in timer
-    arguments = templar("node_exporter", given).template(trust_as_template("{{ __node_exporter_arguments }}"))
+    arguments = value("node_exporter", "__node_exporter_arguments", **given)
     assert "--collector.textfile.directory=/host/srv/metrics" in arguments
 
 
@@ -368,7 +361,7 @@ def test_where_the_responder_listens(given: dict[str, Any], address: str, asked:
 def test_the_responder_is_compared_with_what_was_started() -> None:
     def started(content: str = "", **given: Any) -> str:
         given = {"alert_responder_password": "", **given, "__alert_responder_files": [{"content": content}]}
-        found = templar("alert_responder", given).template(trust_as_template("{{ __alert_responder_started }}"))
+        found = value("alert_responder", "__alert_responder_started", **given)
         return str(found)
 
     assert len({started(), started(content="x"), started(alert_responder_password="x" * 16)}) == 3

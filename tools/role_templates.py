@@ -1,0 +1,37 @@
+"""The roles' variables and templates as Ansible itself works them out, for a server called www without facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+ROLES = ROOT / "roles"
+
+if not AnsibleCollectionConfig.collection_finder:
+    init_plugin_loader([str(ROOT / ".ansible" / "collections")])
+
+
+def worked_out(role: Path, text: str, **given: Any) -> Any:
+    """What a text with {{ }} becomes in a role, whose variables are its own but for those given."""
+    loader = DataLoader()
+    variables = {
+        "inventory_hostname": "www",
+        "ansible_facts": {},
+        "ansible_role_name": role.name,
+        "ansible_search_path": [str(role)],
+    }
+    for path in (role / "defaults" / "main.yml", role / "vars" / "main.yml"):
+        if path.is_file():
+            variables |= loader.load_from_file(str(path), trusted_as_template=True)
+    return Templar(loader, variables | given).template(trust_as_template(text))
+
+
+def rendered(role: Path, template: str, **given: Any) -> str:
+    """What a template of the role becomes."""
+    return str(worked_out(role, f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}", **given))
