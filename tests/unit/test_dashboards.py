@@ -171,12 +171,12 @@ def test_expressions_are_complete() -> None:
     found = dashboards.expressions()
     assert {expression.dashboard for expression in found} == UIDS
     assert not [expression for expression in found if dashboards.VARIABLE.search(expression.expr)]
-    assert ("miniweb-web", "variable site", "probe_success") in found
+    assert ("miniweb-sites", "variable site", "probe_success") in found
     assert ("miniweb-application", "State", 'min(up{job=~".+", instance=~".+"})') in found
     (chosen,) = [
         expression.expr
         for expression in dashboards.expressions({"instance": "www", "__rate_interval": "2m"})
-        if (expression.dashboard, expression.panel) == ("miniweb-servers", "CPU usage")
+        if (expression.dashboard, expression.panel) == ("miniweb-host", "CPU usage")
     ]
     assert chosen == '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{instance=~"www", mode="idle"}[2m])))'
 

@@ -77,11 +77,11 @@ def test_what_lies_in_both_directories_is_taken_and_what_is_gone_goes(server: Se
     server.grafana.run()
     assert server.prove() == (0, "Grafana has taken all 2 dashboards.")
     server.put("contributions", "mysql.json", uid="mysql", title="MySQL 9")
-    server.put("contributions", "node_exporter.servers.json", uid="servers", title="Host")
+    server.put("contributions", "node_exporter.host.json", uid="host", title="Host")
     assert server.prove() == (0, "Grafana has taken all 3 dashboards.")
     (server.path("contributions") / "mysql.json").unlink()
     assert server.prove() == (0, "Grafana has taken all 2 dashboards.")
-    assert {one["uid"] for one in server.grafana.get("/api/search", PASSWORD)[1]} == {"overview", "servers"}
+    assert {one["uid"] for one in server.grafana.get("/api/search", PASSWORD)[1]} == {"overview", "host"}
 
 
 @pytest.mark.parametrize(

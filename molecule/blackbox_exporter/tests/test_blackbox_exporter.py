@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from helpers.waiting import eventually
 from testinfra.host import Host
 
 BLACKBOX = Service("blackbox_exporter")
+LEFT = {
+    "prometheus/blackbox_exporter.jobs.yml",
+    "prometheus/blackbox_exporter.rules.yml",
+    "grafana/blackbox_exporter.json",
+}
 RELOADED = "blackbox_exporter_config_last_reload_success_timestamp_seconds"
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
@@ -62,14 +68,15 @@ def test_new_modules_are_reloaded_without_a_restart(host: Host, converge: Conver
     assert BLACKBOX.started(host) == before
 
 
-def test_it_leaves_its_job_and_rules(host: Host, converge: Converge) -> None:
+def test_it_leaves_its_job_rules_and_dashboard(host: Host, converge: Converge) -> None:
     left = BLACKBOX.contributions(host)
-    assert set(left) == {"prometheus/blackbox_exporter.jobs.yml", "prometheus/blackbox_exporter.rules.yml"}
+    assert set(left) == LEFT
     (job,) = yaml.safe_load(left["prometheus/blackbox_exporter.jobs.yml"])["scrape_configs"]
     assert job["static_configs"] == [
         {"targets": ["http://site:8000/hostname"], "labels": {"instance": "the site", "__param_module": "plain"}}
     ]
     assert "SiteDown" in left["prometheus/blackbox_exporter.rules.yml"]
+    assert json.loads(left["grafana/blackbox_exporter.json"])["title"] == "Sites"
     before = BLACKBOX.started(host)
     assert converge({"blackbox_exporter_targets": []}).returncode == 0
     assert "http://site" not in BLACKBOX.contributions(host)["prometheus/blackbox_exporter.jobs.yml"]
@@ -108,7 +115,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert (again.returncode, "changed=0 " in again.stdout) == (0, True)
     assert converge({}).returncode == 0
     assert probe(host, "plain")["probe_success"] == 1
-    assert len(BLACKBOX.contributions(host)) == 2
+    assert set(BLACKBOX.contributions(host)) == LEFT
 
 
 def test_wrong_input_is_refused(host: Host, converge: Converge) -> None:

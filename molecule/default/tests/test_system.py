@@ -172,7 +172,7 @@ def test_grafana_shows_the_servers_dashboard() -> None:
     password = secret("grafana_admin_password")
     assert status(f"{URL}:3000/api/org") == "401"
     found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
-    assert "miniweb-servers" in {dashboard["uid"] for dashboard in found}
+    assert "miniweb-host" in {dashboard["uid"] for dashboard in found}
 
 
 def test_administrators_sites_answer_to_administrators_only(host: Host) -> None:

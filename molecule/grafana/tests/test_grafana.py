@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import yaml
 from helpers.playbooks import Converge, folded
-from helpers.server import ROOT, SERVER
+from helpers.server import SERVER
 from helpers.service import Service
 from helpers.waiting import eventually
 from testinfra.host import Host
@@ -16,7 +17,7 @@ from testinfra.host import Host
 GRAFANA = Service("grafana")
 PASSWORD = "a password of the scenario"
 OWN = {"miniweb-overview", "miniweb-alerts"}
-SERVERS = ROOT / "roles/node_exporter/files/dashboards/servers.json"
+VISITOR = Path(__file__).with_name("visitor.json")
 BROUGHT = "/opt/miniweb/contributions/grafana/visitor.json"
 EXTRA = {"uid": "extra", "title": "Extra", "schemaVersion": 37, "panels": []}
 
@@ -101,25 +102,16 @@ def test_nobody_reads_its_measurements(host: Host) -> None:
 def test_a_dashboard_that_a_service_brings_is_there_at_once_and_goes_with_it(host: Host, converge: Converge) -> None:
     before = GRAFANA.started(host)
     # As a role gives it: text that Ansible takes as it is
-    result = converge(brought(f"{{{{ lookup('ansible.builtin.file', '{SERVERS}') }}}}"))
+    result = converge(brought(f"{{{{ lookup('ansible.builtin.file', '{VISITOR}') }}}}"))
     assert result.returncode == 0, result.stdout
-    assert dashboards(host) == OWN | {"miniweb-servers"}
-    found = api(host, "/api/dashboards/uid/miniweb-servers")
+    assert dashboards(host) == OWN | {"visitor"}
+    found = api(host, "/api/dashboards/uid/visitor")
     assert found["meta"]["provisioned"] is True
-    dashboard = found["dashboard"]
-    panels = {panel["title"]: panel for panel in dashboard["panels"]}
-    for title, metric in (
-        ("CPU usage", "node_cpu_seconds_total"),
-        ("Memory usage", "node_memory_MemAvailable_bytes"),
-        ("Disk usage", "node_filesystem_avail_bytes"),
-    ):
-        panel = panels[title]
-        assert metric in panel["targets"][0]["expr"]
-        assert '=~"$instance"' in panel["targets"][0]["expr"]
-        assert panel["targets"][0]["datasource"]["uid"] == "prometheus"
-        assert panel["fieldConfig"]["defaults"]["unit"] == "percent"
-        assert (panel["fieldConfig"]["defaults"]["min"], panel["fieldConfig"]["defaults"]["max"]) == (0, 100)
-    assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["instance"]
+    (panel,) = found["dashboard"]["panels"]
+    (target,) = panel["targets"]
+    assert (target["datasource"]["uid"], target["expr"]) == ("prometheus", 'visitors{instance=~"$instance"}')
+    assert panel["fieldConfig"]["defaults"]["unit"] == "percent"
+    assert [variable["name"] for variable in found["dashboard"]["templating"]["list"]] == ["instance"]
     assert converge({}).returncode == 0
     assert dashboards(host) == OWN
     assert GRAFANA.started(host) == before

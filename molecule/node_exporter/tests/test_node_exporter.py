@@ -149,7 +149,7 @@ def test_it_leaves_its_alerts_and_dashboards(host: Host, converge: Converge) -> 
         "prometheus/node_exporter.password",
         "prometheus/node_exporter.pem",
         "prometheus/node_exporter.rules.yml",
-        "grafana/node_exporter.servers.json",
+        "grafana/node_exporter.host.json",
         "grafana/node_exporter.containers.json",
     }
     before = NODE_EXPORTER.started(host)

@@ -87,7 +87,7 @@ def test_everything_is_measured_and_shown_as_before(host: Host) -> None:
     }
     password = (SECRETS / "grafana_admin_password").read_text().strip()
     found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
-    assert {"miniweb-overview", "miniweb-servers", "miniweb-mysql"} <= {dashboard["uid"] for dashboard in found}
+    assert {"miniweb-overview", "miniweb-host", "miniweb-mysql"} <= {dashboard["uid"] for dashboard in found}
     assert status(f"{URL}/readyz") == "200"
 
 

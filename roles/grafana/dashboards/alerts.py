@@ -1,4 +1,4 @@
-"""Alerts: what fires, and whether its messages arrive."""
+"""Alerts: what fires, and whether it is handed on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dashboards.panels import (
     DOWN_UP,
     GOOD,
     NONE_WANTED,
-    UP_OR_DOWN,
     Column,
     Query,
     board,
@@ -21,7 +20,7 @@ from grafana_foundation_sdk.builders import dashboard
 STATES = {"firing": ("firing", "red"), "pending": ("pending", "orange")}
 SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
 
-METRICS = ("ALERTS", "alertmanager_", "prometheus_", "up")
+METRICS = ("ALERTS", "prometheus_", "up")
 ON = 'instance=~"$instance"'
 ALERTS = f'ALERTS{{{ON}, severity!="none"}}'
 FIRING = f'ALERTS{{{ON}, severity!="none", alertstate="firing"}}'
@@ -32,36 +31,28 @@ def build() -> dashboard.Dashboard:
     return board(
         "alerts",
         "Alerts",
-        "What fires and what may soon, and whether the messages about it arrive",
+        "What fires and what may soon, and whether it is handed on to who sends messages",
         # Some alerts are about no server; they belong to all of them.
         [servers("up", all_value=".*"), interval()],
         [
             figure(
                 "Critical", "Critical alerts that fire", "none",
-                f'count(ALERTS{{{ON}, severity="critical", alertstate="firing"}}) or vector(0)', steps=NONE_WANTED,
+                f'count(ALERTS{{{ON}, severity="critical", alertstate="firing"}}) or vector(0)',
+                steps=NONE_WANTED, width=6,
             ),
             figure(
                 "Warnings", "Warnings that fire", "none",
                 f'count(ALERTS{{{ON}, severity="warning", alertstate="firing"}}) or vector(0)',
-                steps=[(None, "green"), (1, "orange")],
+                steps=[(None, "green"), (1, "orange")], width=6,
             ),
             figure(
                 "Pending", "Alerts that fire soon if nothing changes", "none",
-                f"count({PENDING}) or vector(0)", steps=[(None, "green"), (1, "orange")],
+                f"count({PENDING}) or vector(0)", steps=[(None, "green"), (1, "orange")], width=6,
             ),
             figure(
                 "Watchdog", "The alert that always fires: as long as it does, rules are evaluated", "none",
-                'count(ALERTS{alertname="Watchdog", alertstate="firing"}) or vector(0)',
-                steps=DOWN_UP, names={"0": ("silent", "red"), "1": ("fires", "green")},
-            ),
-            figure(
-                "Alertmanager", "Alertmanager answers Prometheus; down as soon as one does not", "none",
-                "min(up and on (job, instance) last_over_time(alertmanager_build_info[$__range]))",
-                steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
-            ),
-            figure(
-                "Messages failed", "Messages that Alertmanager could not deliver, over the interval", "none",
-                "sum(increase(alertmanager_notifications_failed_total[$interval]))", steps=NONE_WANTED, decimals=0,
+                'count(ALERTS{severity="none", alertstate="firing"}) > bool 0 or vector(0)',
+                steps=DOWN_UP, names={"0": ("silent", "red"), "1": ("fires", "green")}, width=6,
             ),
             rows(
                 "Firing and pending", "What fires or may soon, and since when",
@@ -92,34 +83,13 @@ def build() -> dashboard.Dashboard:
                 Query(f"count by (alertname) ({PENDING})", "{{alertname}}"),
                 stacked=True, bars=True,
             ),
-            "Messages",
+            "The monitoring itself",
             graph(
-                "Messages sent", "Messages that Alertmanager sent in each interval, by the way they go", "none",
-                Query(
-                    "sum by (integration) (increase(alertmanager_notifications_total[$interval]))", "{{integration}}"
-                ),
-                bars=True, stacked=True,
-            ),
-            graph(
-                "Messages failed", "Messages that Alertmanager could not deliver in each interval", "none",
-                Query(
-                    "sum by (integration) (increase(alertmanager_notifications_failed_total[$interval]))",
-                    "{{integration}}",
-                ),
-                bars=True, stacked=True,
-            ),
-            graph(
-                "From Prometheus to Alertmanager", "Alerts handed over, refused and dropped in each interval", "none",
-                Query("sum(increase(prometheus_notifications_sent_total[$interval]))", "handed over"),
+                "Handed on", "Alerts that an Alertmanager took, refused, or did not get, in each interval", "none",
+                Query("sum(increase(prometheus_notifications_sent_total[$interval]))", "taken"),
                 Query("sum(increase(prometheus_notifications_errors_total[$interval]))", "refused"),
                 Query("sum(increase(prometheus_notifications_dropped_total[$interval]))", "dropped"),
             ),
-            graph(
-                "Alertmanager's alerts and silences", "Alerts it sends or holds back, and silences in force", "none",
-                Query("sum by (state) (alertmanager_alerts)", "alerts {{state}}"),
-                Query('sum(alertmanager_silences{state="active"})', "silences in force"),
-            ),
-            "The monitoring itself",
             graph(
                 "Targets", "Targets that answer Prometheus, and those that do not, by job", "none",
                 Query('sum by (job) (up{instance=~"$instance"})', "{{job}} up"),
@@ -131,15 +101,17 @@ def build() -> dashboard.Dashboard:
             graph(
                 "Evaluation of the rules", "Time that a group of rules took; above its interval, alerts come late", "s",
                 Query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
-                steps=GOOD,
+                steps=GOOD, width=8,
             ),
             graph(
                 "Samples", "Measurements that Prometheus takes each second, over the interval", "cps",
                 Query("sum(rate(prometheus_tsdb_head_samples_appended_total[$interval]))", "samples"),
+                width=8,
             ),
             graph(
                 "Storage", "What Prometheus keeps on the disk, without the last hours", "bytes",
                 Query("sum(prometheus_tsdb_storage_blocks_bytes)", "blocks"),
+                width=8,
             ),
         ],
     )  # fmt: skip

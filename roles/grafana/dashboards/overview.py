@@ -62,7 +62,7 @@ def build() -> dashboard.Dashboard:
                 names=UP_OR_DOWN,
                 width=3,
                 missing="not there",
-                leads_to="miniweb-web",
+                leads_to="miniweb-sites",
             ),
             figure(
                 "Alerts firing",
@@ -111,7 +111,7 @@ def build() -> dashboard.Dashboard:
                 steps=[(None, "green"), (0.6, "orange"), (0.8, "red")],
                 width=2,
                 decimals=0,
-                leads_to="miniweb-servers",
+                leads_to="miniweb-host",
             ),
             figure(
                 "Memory",
@@ -121,7 +121,7 @@ def build() -> dashboard.Dashboard:
                 steps=USE,
                 width=2,
                 decimals=0,
-                leads_to="miniweb-servers",
+                leads_to="miniweb-host",
             ),
             figure(
                 "Disk",
@@ -131,7 +131,7 @@ def build() -> dashboard.Dashboard:
                 steps=USE,
                 width=2,
                 decimals=0,
-                leads_to="miniweb-servers",
+                leads_to="miniweb-host",
             ),
             figure(
                 "Certificate",
@@ -141,7 +141,7 @@ def build() -> dashboard.Dashboard:
                 steps=[(None, "red"), (7 * 86400, "orange"), (21 * 86400, "green")],
                 width=3,
                 decimals=0,
-                leads_to="miniweb-web",
+                leads_to="miniweb-sites",
             ),
             graph(
                 "Traffic",

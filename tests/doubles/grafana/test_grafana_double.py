@@ -13,14 +13,14 @@ from grafana_instance import PASSWORD, SOURCE, Instance
 
 ROOT = Path(__file__).resolve().parents[3]
 DASHBOARDS = sorted(ROOT.glob("roles/*/files/dashboards/*.json"))
-DASHBOARD = ROOT / "roles/node_exporter/files/dashboards/servers.json"
+DASHBOARD = ROOT / "roles/node_exporter/files/dashboards/host.json"
 HOME = ROOT / "roles/grafana/files/dashboards/overview.json"
 
 
 @pytest.fixture
 def grafana(tmp_path: Path) -> Iterator[Instance]:
     instance = Instance(tmp_path)
-    (instance.dashboards / "servers.json").write_text(DASHBOARD.read_text())
+    (instance.dashboards / "host.json").write_text(DASHBOARD.read_text())
     yield instance
     instance.stop()
 
@@ -33,15 +33,15 @@ def test_it_serves_what_is_provisioned(grafana: Instance) -> None:
     assert grafana.get("/api/org", PASSWORD) == (200, {"id": 1, "name": "Main Org."})
     assert grafana.get("/api/datasources/uid/prometheus", PASSWORD)[1]["url"] == SOURCE["url"]
     assert grafana.get("/api/datasources/uid/prometheus/health", PASSWORD)[0] == 400
-    assert [found["uid"] for found in grafana.get("/api/search?query=hos", PASSWORD)[1]] == ["miniweb-servers"]
-    status, found = grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)
+    assert [found["uid"] for found in grafana.get("/api/search?query=hos", PASSWORD)[1]] == ["miniweb-host"]
+    status, found = grafana.get("/api/dashboards/uid/miniweb-host", PASSWORD)
     assert (status, found["dashboard"]) == (200, json.loads(DASHBOARD.read_text()) | {"id": 1, "version": 1})
-    assert (found["meta"]["provisioned"], found["meta"]["provisionedExternalId"]) == (True, "servers.json")
+    assert (found["meta"]["provisioned"], found["meta"]["provisionedExternalId"]) == (True, "host.json")
     assert grafana.get("/api/dashboards/uid/none", PASSWORD)[0] == 404
 
 
 def test_it_takes_every_dashboard_of_all_roles(grafana: Instance) -> None:
-    (grafana.dashboards / "servers.json").unlink()
+    (grafana.dashboards / "host.json").unlink()
     for file in DASHBOARDS:
         directory = grafana.dashboards if "grafana" in file.parts else grafana.contributions
         (directory / file.name).write_text(file.read_text())
@@ -79,20 +79,20 @@ def shown(grafana: Instance) -> dict[str, str]:
 
 def test_a_reload_takes_what_changed_and_leaves_what_is_broken(grafana: Instance) -> None:
     grafana.run()
-    file, other = grafana.dashboards / "servers.json", grafana.contributions / "other.json"
+    file, other = grafana.dashboards / "host.json", grafana.contributions / "other.json"
     file.write_text(json.dumps(json.loads(DASHBOARD.read_text()) | {"title": "Changed"}))
-    assert shown(grafana) == {"miniweb-servers": "Host"}
+    assert shown(grafana) == {"miniweb-host": "Host"}
     assert grafana.reload() == 200
-    assert shown(grafana) == {"miniweb-servers": "Changed"}
-    assert grafana.get("/api/dashboards/uid/miniweb-servers", PASSWORD)[1]["dashboard"]["version"] == 2
+    assert shown(grafana) == {"miniweb-host": "Changed"}
+    assert grafana.get("/api/dashboards/uid/miniweb-host", PASSWORD)[1]["dashboard"]["version"] == 2
     file.write_text("{")
     other.write_text('{"uid": "other", "title": "Other"}')
     assert grafana.reload() == 200
-    assert shown(grafana) == {"miniweb-servers": "Changed", "other": "Other"}
+    assert shown(grafana) == {"miniweb-host": "Changed", "other": "Other"}
     assert "failed to load dashboard" in grafana.log.read_text()
     other.unlink()
     assert grafana.reload() == 200
-    assert shown(grafana) == {"miniweb-servers": "Changed"}
+    assert shown(grafana) == {"miniweb-host": "Changed"}
 
 
 def test_a_reload_is_for_the_administrator(grafana: Instance) -> None:
@@ -104,13 +104,13 @@ def test_a_reload_reads_the_providers_and_says_what_is_wrong_with_them(grafana: 
     grafana.run()
     grafana.providers([grafana.provider("own", Path("/nowhere"))])
     assert grafana.reload() == 500
-    assert shown(grafana) == {"miniweb-servers": "Host"}
+    assert shown(grafana) == {"miniweb-host": "Host"}
 
 
 def test_what_changed_is_taken_in_time_without_a_reload(grafana: Instance) -> None:
     grafana.providers([grafana.provider("own", grafana.dashboards, 1)])
     grafana.run()
-    (grafana.dashboards / "servers.json").unlink()
+    (grafana.dashboards / "host.json").unlink()
     deadline = time.monotonic() + 30
     while shown(grafana) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -120,7 +120,7 @@ def test_what_changed_is_taken_in_time_without_a_reload(grafana: Instance) -> No
 @pytest.mark.parametrize(
     ("twice", "reason"),
     [
-        ({"uid": "miniweb-servers", "title": "Another"}, "the same UID is used more than once"),
+        ({"uid": "miniweb-host", "title": "Another"}, "the same UID is used more than once"),
         ({"uid": "another", "title": "Host"}, "title is not unique in folder"),
     ],
 )
@@ -131,12 +131,12 @@ def test_providers_that_share_a_uid_or_title_write_nothing(
     (grafana.contributions / "twice.json").write_text(json.dumps(twice))
     (grafana.contributions / "good.json").write_text('{"uid": "good", "title": "Good"}')
     assert grafana.reload() == 200
-    assert shown(grafana) == {"miniweb-servers": "Host"}
+    assert shown(grafana) == {"miniweb-host": "Host"}
     assert reason in grafana.log.read_text()
     assert "no database write permissions because of duplicates: contributions" in grafana.log.read_text()
     (grafana.contributions / "twice.json").unlink()
     assert grafana.reload() == 200
-    assert shown(grafana) == {"miniweb-servers": "Host", "good": "Good"}
+    assert shown(grafana) == {"miniweb-host": "Host", "good": "Good"}
 
 
 def test_it_refuses_broken_yaml(grafana: Instance) -> None:
@@ -180,7 +180,7 @@ def test_it_refuses_wrong_providers(grafana: Instance, tmp_path: Path, name: str
     [
         ("{", "failed to load dashboard"),
         ('{"uid": "a"}', "title cannot be empty"),
-        ('{"uid": "miniweb-servers", "title": "Twice"}', "used more than once"),
+        ('{"uid": "miniweb-host", "title": "Twice"}', "used more than once"),
         ('{"uid": "a", "title": "Host"}', "not unique in folder"),
         ('{"uid": "a", "title": "A", "panels": [{"type": "worldmap"}]}', "unknown panel type"),
         ('{"uid": "a", "title": "A", "panels": [{"type": "row", "panels": [{"type": "map"}]}]}', "unknown panel type"),

@@ -15,7 +15,7 @@ DEVICES = '{instance=~"$instance", device!~"lo|veth.*|br-.*|docker.*"}'
 
 def build() -> dashboard.Dashboard:
     return board(
-        "servers",
+        "host",
         "Host",
         "Processors, memory, disks and network of each server",
         [servers("node_uname_info")],
