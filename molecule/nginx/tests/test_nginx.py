@@ -22,6 +22,7 @@ from testinfra.host import Host
 
 NGINX = Service("nginx")
 EXPORTER = Service("nginx_exporter")
+LEFT = {"prometheus/nginx_exporter.jobs.yml", "prometheus/nginx_exporter.rules.yml", "grafana/nginx_exporter.json"}
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and speaks the first line of a WebSocket upgrade.
@@ -118,10 +119,12 @@ def test_it_is_measured_inside_only(host: Host, converge: Converge) -> None:
     assert float(measured()["nginx_http_requests_total"]) > before
     EXPORTER.confined(host, "1001:1001")
     left = EXPORTER.contributions(host)
-    assert set(left) == {"prometheus/nginx_exporter.jobs.yml", "grafana/nginx_exporter.json"}
+    assert set(left) == LEFT
     (job,) = yaml.safe_load(left["prometheus/nginx_exporter.jobs.yml"])["scrape_configs"]
     assert (job["job_name"], job["static_configs"][0]["targets"]) == ("nginx", ["nginx_exporter:9113"])
-    assert json.loads(left["grafana/nginx_exporter.json"])["title"]
+    (group,) = yaml.safe_load(left["prometheus/nginx_exporter.rules.yml"])["groups"]
+    assert [rule["expr"] for rule in group["rules"] if rule["alert"] == "NginxDown"] == ['nginx_up{job="nginx"} == 0']
+    assert json.loads(left["grafana/nginx_exporter.json"])["title"] == "nginx"
     served = NGINX.started(host)
     assert converge({"nginx_exporter_state": "absent"}).returncode == 0
     assert EXPORTER.container(host) == ""
@@ -305,7 +308,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert converge({}).returncode == 0
     assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
     assert left_certificate(host) == certificate()
-    assert set(EXPORTER.contributions(host)) == {"prometheus/nginx_exporter.jobs.yml", "grafana/nginx_exporter.json"}
+    assert set(EXPORTER.contributions(host)) == LEFT
 
 
 @pytest.mark.parametrize(
