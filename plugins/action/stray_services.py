@@ -14,6 +14,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of, settled
 
 try:
     from ansible.template import trust_as_template
@@ -60,8 +61,12 @@ class ActionModule(ActionBase):
         )
         known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
         module_args = {"known": sorted(known), "directory": arguments["directory"]}
+        host, digest = variables["inventory_hostname"], digest_of("stray_services", module_args)
+        found = settled(host, "stray_services", digest)
+        if found is not None:
+            return {**result, **found, "changed": False}
+        module_args["settled"] = digest
         result.update(self._execute_module(module_name=MODULE, module_args=module_args, task_vars=variables))
-        host = variables["inventory_hostname"]
         for stray in result.get("strays", []):
             stray["remove"] = removal(host, stray)
             result.setdefault("warnings", []).append(sentence(host, stray))

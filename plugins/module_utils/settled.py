@@ -11,6 +11,7 @@ conditions still hold, needs no look of its own.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import time
@@ -62,6 +63,11 @@ def files(*paths: str) -> list[Condition]:
 def until(moment: float) -> Condition:
     """Return the condition that a moment, in seconds since 1970, has not come."""
     return ["until", moment]
+
+
+def answer(module: AnsibleModule, *command: str) -> Condition:
+    """Return the condition that a program, which changes nothing, goes on answering what it answers now."""
+    return ["answer", list(command), answer_hash(module, list(command))]
 
 
 def packages(*names: str) -> Condition:
@@ -123,6 +129,7 @@ class Server:
         self.module = module
         self.asked = asked
         self.hashes: dict[tuple[str, str], str] = {}
+        self.answers: dict[tuple[str, ...], str] = {}
 
     def holds(self, condition: Condition) -> bool:
         """Return whether a condition holds; one that this version does not know does not."""
@@ -140,6 +147,12 @@ class Server:
 
     def _until(self, moment: float) -> bool:
         return time.time() < moment
+
+    def _answer(self, command: list[str], wanted: str) -> bool:
+        key = tuple(command)
+        if key not in self.answers:
+            self.answers[key] = answer_hash(self.module, command)
+        return self.answers[key] == wanted != ""
 
     def _packages(self, *names: str) -> bool:
         return set(names) <= self.installed
@@ -208,6 +221,12 @@ class Server:
     def units(self) -> dict[str, dict[str, str]]:
         """The state of those of systemd's units that are asked for."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
+
+
+def answer_hash(module: AnsibleModule, command: list[str]) -> str:
+    """Return one hash of a program's output; empty when it fails."""
+    code, out, dummy = module.run_command(command)
+    return "" if code else hashlib.sha256(out.encode(errors="surrogateescape")).hexdigest()
 
 
 def directories_with(base: str, file: str) -> list[str]:

@@ -68,6 +68,11 @@ options:
     type: list
     elements: str
     default: []
+  login_file:
+    description:
+      - File inside the container that C(mysql) reads root's login from, such as a secret of the service.
+      - With it a later run of the whole system sees by one question that nothing has changed in MySQL's accounts.
+    type: str
   missing_ok:
     description:
       - A service that does not run, or that cannot answer while it starts, initialises or restarts, is left alone.
@@ -76,6 +81,7 @@ options:
     default: false
 extends_documentation_fragment:
   - miniweb.stack.attributes
+  - miniweb.stack.settled
 attributes:
   diff_mode:
     support: none
@@ -120,6 +126,7 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
 
@@ -137,6 +144,11 @@ mysql --defaults-file="$file" "$@"
 SILENT = re.compile(r"ERROR 2002 |[Cc]ontainer \S+ is (not running|restarting|paused)")
 WRONG_PASSWORD = "ERROR 1045 "
 EXPIRED_PASSWORD = "--connect-expired-password"
+# Whatever changes an account, its rights or a database changes the answer.
+EVERYTHING = "; ".join(
+    f"SELECT * FROM {table} ORDER BY 1, 2, 3"
+    for table in ("mysql.user", "mysql.db", "mysql.global_grants", "mysql.role_edges", "information_schema.schemata")
+)
 
 
 class Unavailable(Exception):
@@ -221,6 +233,7 @@ class Client:
             raise Unavailable(f'The service "{self.service}" does not run on this server; start it first.')
         container, dummy, status = found[0].partition(" ")
         self.starting = "(health: starting)" in status
+        self.plain = [docker, "exec", container]
         self.command = [docker, "exec", "--interactive", container]
 
     def query(self, statements: str) -> list[str]:
@@ -283,12 +296,20 @@ class Account:
         self._correct_rights(rights)
         if self.statements and not self.module.check_mode:
             self.client.query("\n".join(self.statements))
-        return {
-            "changed": bool(self.actions),
-            "actions": self.actions,
-            "answered": True,
-            "old_password_valid": self.old_password_valid,
-        }
+        result = {"answered": True, "old_password_valid": self.old_password_valid}
+        if not self.module.check_mode and not self.old_password_valid:
+            self._note(result)
+        return {**result, "changed": bool(self.actions), "actions": self.actions}
+
+    def _note(self, result: dict[str, t.Any]) -> None:
+        """Note that the account is right, for as long as nothing changes in MySQL's accounts."""
+        login_file = self.params["login_file"]
+        if not login_file or self.params["discard_old_password"]:
+            return
+        words = [f"--defaults-file={login_file}", "--batch", f"--execute={EVERYTHING}"]
+        condition = settled.answer(self.module, *self.client.plain, "mysql", *words)
+        key = f"mysql_account/{self.params['user']}"
+        settled.Notes(self.module).write(key, self.params["settled"], [condition], {**result, "actions": []})
 
     def _step(self, action: str, *statements: str) -> None:
         self.actions.append(action)
@@ -384,7 +405,9 @@ def main() -> None:
             "discard_old_password": {"type": "bool", "default": False, "no_log": False},
             "privileges": {"type": "list", "elements": "str", "default": []},
             "global_privileges": {"type": "list", "elements": "str", "default": []},
+            "login_file": {"type": "str"},
             "missing_ok": {"type": "bool", "default": False},
+            **settled.SETTLED_SPEC,
         },
         supports_check_mode=True,
     )

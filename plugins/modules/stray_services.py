@@ -38,6 +38,7 @@ options:
     default: /opt/miniweb
 extends_documentation_fragment:
   - miniweb.stack.attributes.read_only
+  - miniweb.stack.settled
 attributes:
   action:
     support: full
@@ -92,6 +93,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     STATE_FILE,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC, Notes, directories_with
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -123,6 +125,7 @@ def main() -> None:
             "roles": {"type": "list", "elements": "str", "default": []},
             "known": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "path", "default": BASE_DIRECTORY},
+            **SETTLED_SPEC,
         },
         supports_check_mode=True,
     )
@@ -135,10 +138,14 @@ def main() -> None:
             module.fail_json(
                 msg=f"The containers of this server cannot be listed ({last_line(err)}): look at systemctl status docker."
             )
-    names = os.listdir(base) if os.path.isdir(base) else []
-    directories = [name for name in names if os.path.isfile(os.path.join(base, name, STATE_FILE))]
+    directories = directories_with(base, STATE_FILE)
     services = made(listing, directories, base)
     strays = [services[name] for name in sorted(services.keys() - set(module.params["known"]))]
+    if not strays and not module.check_mode:
+        projects = sorted({line.split("\t")[1] for line in listing.splitlines()})
+        conditions = [["services", CONFIGURATION_LABEL, projects], ["directories", base, STATE_FILE, directories]]
+        notes = Notes(module, os.path.join(base, "settled"))
+        notes.write("stray_services", module.params["settled"], conditions, {"strays": []})
     module.exit_json(changed=False, strays=strays)
 
 

@@ -50,6 +50,7 @@ options:
     type: str
 extends_documentation_fragment:
   - miniweb.stack.attributes
+  - miniweb.stack.settled
 attributes:
   diff_mode:
     details: It says why the certificate is made anew, and never shows the key.
@@ -79,10 +80,12 @@ reason:
 import ipaddress
 import os
 import re
+import ssl
 import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
@@ -160,6 +163,11 @@ class OpenSSL:
             return f"fewer than {renew_days} days of it were left"
         return ""
 
+    def end(self, directory: str) -> int:
+        """Return when the certificate in the directory ends, in seconds since 1970."""
+        out = self.run("x509", "-in", os.path.join(directory, CERTIFICATE), "-noout", "-enddate")[1]
+        return ssl.cert_time_to_seconds(out.strip().partition("=")[2])
+
     def self_signed(self, names: list[str], valid_days: int) -> tuple[bytes, bytes]:
         """Make a certificate and a key; return both in PEM format."""
         common_name = names[0].split(":", 1)[1]
@@ -214,6 +222,17 @@ def write_files(directory: str, files: dict[str, FileState]) -> None:
         write_file(os.path.join(directory, name), file)
 
 
+def note(module: AnsibleModule, certificate: str) -> None:
+    """Note that the certificate is right, until it has to be renewed."""
+    directory = module.params["directory"]
+    conditions = settled.files(directory, *(os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)))
+    if not module.params["certificate"]:
+        end = OpenSSL(module).end(directory)
+        conditions.append(settled.until(end - module.params["renew_days"] * 86400))
+    result = {"reason": "", "certificate": certificate}
+    settled.Notes(module).write(f"tls_certificate/{directory}", module.params["settled"], conditions, result)
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -225,6 +244,7 @@ def main() -> None:
             "renew_days": {"type": "int", "default": 30},
             "certificate": {"type": "str"},
             "private_key": {"type": "str", "no_log": True},
+            **settled.SETTLED_SPEC,
         },
         required_together=[("certificate", "private_key")],
         required_one_of=[("certificate", "names")],
@@ -238,8 +258,10 @@ def main() -> None:
         CERTIFICATE: FileState(wanted[CERTIFICATE], 0o644),
     }
     changed = bool(reason) or found != files
-    if changed and not module.check_mode:
-        write_files(directory, files)
+    if not module.check_mode:
+        if changed:
+            write_files(directory, files)
+        note(module, wanted[CERTIFICATE].decode())
     result: dict[str, t.Any] = {"changed": changed, "reason": reason, "certificate": wanted[CERTIFICATE].decode()}
     if module._diff and changed:
         result["diff"] = {"before": f"{reason or 'its permissions differ'}\n", "after": "a certificate that is right\n"}

@@ -36,21 +36,34 @@ def forget(host: str) -> None:
         os.unlink(_path(host))
 
 
-def code_of(module: str) -> t.Iterator[str]:
-    """Yield the files of a module's code: another version of it has to look for itself."""
-    yield os.path.join(PLUGINS, "modules", f"{module}.py")
-    for directory, directories, files in os.walk(os.path.join(PLUGINS, "module_utils")):
-        directories.sort()
-        yield from (os.path.join(directory, file) for file in sorted(files) if file.endswith(".py"))
+def code_of(*directories: str) -> t.Iterator[str]:
+    """Yield the files below directories, in one order."""
+    for top in directories:
+        for directory, names, files in os.walk(top):
+            names[:] = sorted(name for name in names if name != "__pycache__")
+            yield from (os.path.join(directory, file) for file in sorted(files))
 
 
-def digest_of(module: str, arguments: dict[str, t.Any]) -> str:
-    """Return what a task asks, as one hash."""
-    total = hashlib.sha256(json.dumps(arguments, sort_keys=True, default=str).encode())
-    for path in code_of(module):
+def _digest(value: t.Any, paths: t.Iterable[str]) -> str:
+    """Return one hash of a value and of files: another version of the code has to look for itself."""
+    total = hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode())
+    for path in paths:
         with open(path, "rb") as stream:
             total.update(stream.read())
     return total.hexdigest()
+
+
+def digest_of(module: str, arguments: dict[str, t.Any]) -> str:
+    """Return what a task asks of a module of this collection, as one hash."""
+    own = os.path.join(PLUGINS, "modules", f"{module}.py")
+    return _digest(arguments, [own, *code_of(os.path.join(PLUGINS, "module_utils"))])
+
+
+def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
+    """Return what the tasks of a role depend on, as one hash: these values and its code."""
+    return _digest(
+        values, code_of(*(os.path.join(path, name) for name in ("defaults", "files", "tasks", "templates", "vars")))
+    )
 
 
 def settled(host: str, key: str, digest: str) -> dict[str, t.Any] | None:

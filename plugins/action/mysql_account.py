@@ -1,0 +1,15 @@
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of the module mysql_account: it runs only when its task is not known to be done."""
+
+from __future__ import annotations
+
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
+
+
+class ActionModule(SettledAction):
+    """The action of this file."""
+
+    MODULE = "mysql_account"
+    KEY = "user"
