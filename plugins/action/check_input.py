@@ -15,6 +15,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import ElementError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
+from ansible_collections.miniweb.stack.plugins.lookup.secret import SecretMissing
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import forget, remember
 
 try:
@@ -97,6 +98,27 @@ def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[s
     return [f"{name}: {error.msg.rstrip('.')}; correct it." for error in errors]
 
 
+def from_here(path: str) -> str:
+    """Return a path as it is called from the current directory, if it lies below."""
+    here = os.path.join(os.getcwd(), "")
+    return path[len(here) :] if path.startswith(here) else path
+
+
+class LostSecret(t.NamedTuple):
+    """A secret that is not on the controller and that the data in a volume of the server need."""
+
+    variable: str
+    path: str
+    volume: str
+
+
+def missing_secret(error: BaseException | None) -> str:
+    """Return the path of the secret whose absence is behind an error; empty for any other reason."""
+    while error and not isinstance(error, SecretMissing):
+        error = error.__cause__ or error.__context__
+    return error.path if error else ""
+
+
 class Role:
     """The input of one role, and what is wrong with it."""
 
@@ -144,6 +166,24 @@ class Role:
                     self._check_option(name)
         for check in self._active("checks"):
             self._check_condition(check)
+
+    def lost_secrets(self) -> list[LostSecret]:
+        """Return the secrets that evaluating the options would make, although data on the server may need the old ones."""
+        variables = {**self.variables, "miniweb_secrets_create": False}
+        found = []
+        for entry in self.rules.get("kept_secrets") or []:
+            name = entry["variable"]
+            try:
+                if self._template(variables.get(f"{self.name}_state"), variables) == "absent":
+                    continue
+                if self._all(listed(entry.get("when")), variables):
+                    self._template(variables.get(name), variables)
+            except Exception as error:
+                # What else is wrong, the check says.
+                path = missing_secret(error)
+                if path:
+                    found.append(LostSecret(name, path, entry["volume"]))
+        return found
 
     def server(self) -> list[dict[str, t.Any]]:
         """Return what the server has to be asked, for the module server_check."""
@@ -259,6 +299,9 @@ class ActionModule(ActionBase):
         if roles:
             # What an earlier play of this run has looked at may be otherwise by now.
             forget(variables["inventory_hostname"])
+        failure = self._fails_for_lost_secrets(roles, variables)
+        if failure:
+            return {**result, **failure}
         questions = []
         for role in roles:
             role.check()
@@ -281,6 +324,24 @@ class ActionModule(ActionBase):
             # Two roles may find the same.
             return {**result, "failed": True, "msg": "\n".join(dict.fromkeys(problems))}
         return result
+
+    def _fails_for_lost_secrets(self, roles: list[Role], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return a failure, before any secret is made, where the server has data that need a lost one."""
+        lost = [secret for role in roles for secret in role.lost_secrets()]
+        if not lost:
+            return {}
+        asked = {"checks": [], "volumes": list(dict.fromkeys(secret.volume for secret in lost))}
+        answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
+        if answer.get("failed") or answer.get("unreachable"):
+            return answer
+        host = variables["inventory_hostname"]
+        problems = [
+            f'{secret.variable}: "{from_here(secret.path)}" does not exist, but {host} has data that need it (volume '
+            f"{secret.volume}): put the file of the first deployment there, or set {secret.variable}."
+            for secret in lost
+            if secret.volume in answer["volumes"]
+        ]
+        return {"failed": True, "msg": "\n".join(problems)} if problems else {}
 
     def _paths(self, names: list[str] | None, variables: dict[str, t.Any]) -> list[str]:
         """Return the directories of the roles to check, each once, in their order."""

@@ -27,6 +27,12 @@ options:
     description: Characters of a secret that is made.
     type: int
     default: 32
+  create:
+    description: Whether a secret that is not there is made; otherwise the lookup fails.
+    type: bool
+    default: true
+    vars:
+      - name: miniweb_secrets_create
   directory:
     description: Where the files are. A relative path begins where C(secrets) would be.
     type: str
@@ -59,6 +65,14 @@ from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
 
+class SecretMissing(AnsibleLookupError):
+    """A secret is not there and shall not be made."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'The secret "{path}" does not exist: put it there, or set miniweb_secrets_create to true.')
+        self.path = path
+
+
 def beside_inventory(inventory_dir: str | None, sources: list[str]) -> str:
     """Return the directory that holds what belongs to an inventory but must not be read as one."""
     # Of a host that no file names, Ansible says None, as a text, too.
@@ -87,8 +101,12 @@ class LookupModule(LookupBase):
                     f'The secret "{name}" cannot be a file: use letters, digits, "_", "." and "-".'
                 )
         directory = self._directory(variables)
-        password = lookup_loader.get("ansible.builtin.password", loader=self._loader, templar=self._templar)
         paths = [os.path.join(directory, name) for name in terms]
+        if not self.get_option("create"):
+            for path in paths:
+                if not os.path.exists(path):
+                    raise SecretMissing(path)
+        password = lookup_loader.get("ansible.builtin.password", loader=self._loader, templar=self._templar)
         options = {"length": self.get_option("length"), "chars": ["ascii_letters", "digits"]}
         return password.run(paths, variables, **options)
 

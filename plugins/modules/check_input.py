@@ -22,6 +22,10 @@ description:
     one or more conditions, C(vars), and C(each), names of variables to evaluate it for, one after the other, as C(name) and
     C(value).
   - Each entry of C(server) has the options of an entry of C(checks) of M(miniweb.stack.server_check), and C(when).
+  - Each entry of C(kept_secrets) has C(variable), a secret that data on the server need once they are there, and C(volume),
+    the name of their Docker volume; it may have C(when), one or more conditions. Where P(miniweb.stack.secret#lookup) would
+    make such a secret although the volume exists, the run ends before anything else is evaluated, so none is made. Ansible's
+    own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) switches it off.
   - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are looked at.
 options:
   roles:

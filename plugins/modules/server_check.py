@@ -38,6 +38,11 @@ options:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
+  volumes:
+    description: Names of Docker volumes of which those that exist are returned.
+    type: list
+    elements: str
+    default: []
   notes:
     description: Also return what the notes of earlier runs say, as far as it still holds.
     type: bool
@@ -69,6 +74,12 @@ problems:
   elements: str
   sample:
     - 'nginx_https_port: port 443 of this server is already taken by "apache2" (process 812); stop it, or choose another port.'
+volumes:
+  description: The volumes asked for that exist, with or without a running engine.
+  returned: when O(volumes) has any
+  type: list
+  elements: str
+  sample: [miniweb-mysql_data]
 settled:
   description: The digest and the result of each task that is known to be done, by module and name.
   returned: when O(notes=true)
@@ -87,6 +98,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 PROJECT_PREFIX = "miniweb-"
 LISTEN = "0A"
+VOLUMES = "/var/lib/docker/volumes"
 
 
 class Container(t.NamedTuple):
@@ -160,13 +172,23 @@ class Server:
     @cached_property
     def containers(self) -> list[Container]:
         """The running containers; none without an engine."""
-        program = self.module.get_bin_path("docker")
-        if not program:
-            return []
         columns = r'{{.ID}}\t{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}'
-        code, out, dummy = self.module.run_command([program, "ps", "--no-trunc", "--format", columns])
-        lines = [line.split("\t") for line in out.splitlines()] if code == 0 else []
+        lines = [line.split("\t") for line in self._docker("ps", "--no-trunc", "--format", columns) or []]
         return [Container(line[0], line[1], line[2], published(line[3])) for line in lines if len(line) == 4]
+
+    @cached_property
+    def volumes(self) -> list[str]:
+        """The names of the engine's volumes, those in its usual directory when it does not answer."""
+        named = self._docker("volume", "ls", "--quiet")
+        if named is not None:
+            return named
+        return os.listdir(VOLUMES) if os.path.isdir(VOLUMES) else []
+
+    def _docker(self, *words: str) -> list[str] | None:
+        """Return the lines that docker prints; None without an engine that answers."""
+        program = self.module.get_bin_path("docker")
+        code, out, dummy = self.module.run_command([program, *words]) if program else (1, "", "")
+        return out.splitlines() if code == 0 else None
 
     def holder(self, service: str, port: int) -> str:
         """Return who holds a port; empty when nobody or the service itself does."""
@@ -223,13 +245,16 @@ def main() -> None:
                     "disk_free_mb": {"type": "dict", "default": {}},
                 },
             },
+            "volumes": {"type": "list", "elements": "str", "default": []},
             "notes": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     server = Server(module)
     problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
-    result = {"settled": Notes(module).holding()} if module.params["notes"] else {}
+    result: dict[str, t.Any] = {"settled": Notes(module).holding()} if module.params["notes"] else {}
+    if module.params["volumes"]:
+        result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)
 
 
