@@ -21,7 +21,38 @@ CREDENTIALS = (
     "UnrecognizedClientException",
 )
 PERMISSION = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
-QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|TooMany|MaxIOPSLimit|InsufficientInstanceCapacity")
+QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|TooMany|MaxIOPSLimit")
+
+# What is wrong before or instead of an answer, and what it means.
+MEANINGS = (
+    (
+        re.compile(r"Failed to import the required Python library \(.*?\) on .*'s Python (\S+)\. "),
+        "boto3 is not installed for {0}, which runs the modules for AWS: run {0} -m pip install boto3.",
+    ),
+    (
+        re.compile(r"Failed to modify instance attribute$"),
+        "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
+        "these credentials, see docs/aws.md.",
+    ),
+    (
+        re.compile(r"Unable to locate credentials|NoCredentialsError"),
+        "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "
+        "instance with a role.",
+    ),
+    (
+        re.compile(r"The config profile \((.*?)\) could not be found"),
+        'AWS_PROFILE: the profile "{0}" is not in your AWS configuration; set AWS_PROFILE to one that is.',
+    ),
+    (
+        re.compile(r"must specify .*region|requires a region", re.I | re.S),
+        "The AWS region is missing: set AWS_REGION, or the region of your profile.",
+    ),
+    (
+        re.compile(r'Could not connect to the endpoint URL: "(.*?)"'),
+        "No answer from {0}: the region in it does not exist, or this machine does not reach AWS; check AWS_REGION and "
+        "the network.",
+    ),
+)
 
 
 def sentence(message: str) -> str:
@@ -31,39 +62,22 @@ def sentence(message: str) -> str:
     """
     found = CALLED.search(message)
     if found:
-        code, call, text = found["code"], found["call"], found["text"].strip().rstrip(".")
-        if code in CREDENTIALS:
-            return (
-                f"AWS does not accept the credentials ({code}): {text}; renew them, for example with `aws sso login`."
-            )
-        if code in PERMISSION:
-            return f"AWS does not permit {call} with these credentials: add it to their policy, see docs/aws.md."
-        if code == "InsufficientInstanceCapacity":
-            return f"AWS has no room for this instance type just now ({text}): try again later, or take another type."
-        if QUOTA.search(code):
-            return f"A quota of the AWS account is used up ({code} of {call}: {text}): raise it under Service Quotas."
-        return f"AWS refuses {call} ({code}): {text}."
-    if message.endswith("Failed to modify instance attribute"):
-        return (
-            "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
-            "these credentials, see docs/aws.md."
-        )
-    if "Unable to locate credentials" in message or "NoCredentialsError" in message:
-        return (
-            "AWS credentials are missing: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run on an "
-            "instance with a role."
-        )
-    profile = re.search(r"The config profile \((.*?)\) could not be found", message)
-    if profile:
-        return (
-            f'AWS_PROFILE: the profile "{profile[1]}" is not in your AWS configuration; set AWS_PROFILE to one that is.'
-        )
-    if "region" in message.lower() and ("must specify" in message or "requires a region" in message):
-        return "The AWS region is missing: set AWS_REGION, or the region of your profile."
-    endpoint = re.search(r'Could not connect to the endpoint URL: "(.*?)"', message)
-    if endpoint:
-        return (
-            f"No answer from {endpoint[1]}: the region in it does not exist, or this machine does not reach AWS; check "
-            "AWS_REGION and the network."
-        )
+        return _refusal(found["code"], found["call"], found["text"].strip().rstrip("."))
+    for pattern, meaning in MEANINGS:
+        found = pattern.search(message)
+        if found:
+            return meaning.format(*found.groups())
     return message.strip()
+
+
+def _refusal(code: str, call: str, text: str) -> str:
+    """Return what it means that AWS answered a call with this code and text."""
+    if code in CREDENTIALS:
+        return f"AWS does not accept the credentials ({code}): {text}; renew them, for example with `aws sso login`."
+    if code in PERMISSION:
+        return f"AWS does not permit {call} with these credentials: add it to their policy, see docs/aws.md."
+    if code == "InsufficientInstanceCapacity":
+        return f"AWS has no room for this instance type just now ({text}): try again later, or take another type."
+    if QUOTA.search(code):
+        return f"A quota of the AWS account is used up ({code} of {call}: {text}): raise it under Service Quotas."
+    return f"AWS refuses {call} ({code}): {text}."

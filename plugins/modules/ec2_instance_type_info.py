@@ -23,16 +23,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    support: full
-    description: It only reads.
-  diff_mode:
-    support: none
-    description: It only reads.
-  idempotent:
-    support: full
-    description: It only reads.
+  - miniweb.stack.attributes.read_only
 """
 
 EXAMPLES = r"""
@@ -59,15 +50,9 @@ processors:
   sample: 2
 """
 
-import contextlib
 import typing as t
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
-
-# AnsibleAWSModule says so when it is missing.
-with contextlib.suppress(ImportError):
-    from botocore.exceptions import BotoCoreError, ClientError
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import ClientError, InputError, run
 
 ARCHITECTURES = ("x86_64", "arm64")
 
@@ -82,26 +67,27 @@ def facts(found: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleAWSModule(
-        argument_spec={"instance_type": {"type": "str", "required": True}}, supports_check_mode=True
-    )
+def looked_up(module: t.Any) -> dict[str, t.Any]:
+    """Return the module's result.
+
+    :raises InputError: the region has no such type.
+    """
     name = module.params["instance_type"]
-    types: list[dict[str, t.Any]] = []
     try:
-        types = module.client("ec2").describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
+        [found] = module.client("ec2").describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("InvalidInstanceType", "InvalidParameterValue"):
-            module.fail_json(msg=sentence(str(error)))
-    except BotoCoreError as error:
-        module.fail_json(msg=sentence(str(error)))
-    if not types:
-        module.fail_json(
-            msg=f'instance_type: "{name}" does not exist in {module.region}; choose one that '
+            raise
+        raise InputError(
+            f'instance_type: "{name}" does not exist in {module.region}; choose one that '
             "`aws ec2 describe-instance-types` lists, such as t3.small."
-        )
-    module.exit_json(changed=False, **facts(types[0]))
+        ) from error
+    return {"changed": False, **facts(found)}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    run({"instance_type": {"type": "str", "required": True}}, looked_up)
 
 
 if __name__ == "__main__":

@@ -25,16 +25,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-attributes:
-  check_mode:
-    support: full
-    description: It only reads.
-  diff_mode:
-    support: none
-    description: It only reads.
-  idempotent:
-    support: full
-    description: It only reads.
+  - miniweb.stack.attributes.read_only
 """
 
 EXAMPLES = r"""
@@ -89,15 +80,9 @@ key_pairs:
   sample: [miniweb-production-0123456789ab]
 """
 
-import contextlib
 import typing as t
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
-
-# AnsibleAWSModule says so when it is missing.
-with contextlib.suppress(ImportError):
-    from botocore.exceptions import BotoCoreError, ClientError
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import InputError, run
 
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
 # Name of the result, word for it, call, key of its list, key that identifies an entry, and whether it comes in pages.
@@ -128,18 +113,19 @@ def listed(client: t.Any, tags: dict[str, str]) -> dict[str, list[str]]:
     return result
 
 
+def look(module: t.Any) -> dict[str, t.Any]:
+    """Return the module's result.
+
+    :raises InputError: there are no tags.
+    """
+    if not module.params["tags"]:
+        raise InputError("tags: there are none, and so everything in the account would be listed; give at least one.")
+    return {"changed": False, **listed(module.client("ec2"), module.params["tags"])}
+
+
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleAWSModule(argument_spec={"tags": {"type": "dict", "required": True}}, supports_check_mode=True)
-    if not module.params["tags"]:
-        module.fail_json(
-            msg="tags: there are none, and so everything in the account would be listed; give at least one."
-        )
-    try:
-        result = listed(module.client("ec2"), module.params["tags"])
-    except (BotoCoreError, ClientError) as error:
-        module.fail_json(msg=sentence(str(error)))
-    module.exit_json(changed=False, **result)
+    run({"tags": {"type": "dict", "required": True}}, look)
 
 
 if __name__ == "__main__":

@@ -31,16 +31,8 @@ options:
     description: Seconds each service has to answer.
     type: int
     default: 5
-attributes:
-  check_mode:
-    support: full
-    description: It only asks.
-  diff_mode:
-    support: none
-    description: It only asks.
-  idempotent:
-    support: full
-    description: It only asks.
+extends_documentation_fragment:
+  - miniweb.stack.attributes.read_only
 """
 
 EXAMPLES = r"""

@@ -59,16 +59,12 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - miniweb.stack.attributes
 attributes:
-  check_mode:
-    support: full
-    description: Says what it would do.
   diff_mode:
-    support: full
-    description: Shows who reaches what from where.
+    details: Shows who reaches what from where.
   idempotent:
-    support: full
-    description: A second run on the same day changes nothing.
+    details: With O(expires_days), a run on a later day moves the end.
 """
 
 EXAMPLES = r"""
@@ -96,30 +92,22 @@ access:
   sample: ["alice: 203.0.113.7/32 to 22, 3000 since 2026-11-24"]
 """
 
-import contextlib
 import dataclasses
 import datetime
 import ipaddress
+import itertools
 import re
 import typing as t
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
-
-# AnsibleAWSModule says so when it is missing.
-with contextlib.suppress(ImportError):
-    from botocore.exceptions import BotoCoreError, ClientError
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import InputError, run
 
 MARK = "miniweb: "
 # AWS takes no longer description.
 DESCRIPTION_LENGTH = 255
 # Networks larger than these are refused as "anywhere": shorter prefixes by version of IP.
 SHORTEST_PREFIX = {4: 8, 6: 16}
+OPERATOR = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 GRANT = re.compile(r"(?P<operator>\S+) (?P<since>\d{4}-\d\d-\d\d)(?: until (?P<until>\d{4}-\d\d-\d\d))?")
-
-
-class AccessError(Exception):
-    """The input cannot be used; the message says why in one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,14 +129,14 @@ Access = dict[Place, tuple[Grant, ...]]
 def network(value: str, allow_anywhere: bool) -> str:
     """Return an address or network in CIDR notation.
 
-    :raises AccessError: it is neither, or as large as the internet.
+    :raises InputError: it is neither, or as large as the internet.
     """
     try:
         found = ipaddress.ip_network(value.strip())
     except ValueError as error:
-        raise AccessError(f'addresses: "{value}" is not an address or network ({error}); give one.') from error
+        raise InputError(f'addresses: "{value}" is not an address or network ({error}); give one.') from error
     if found.prefixlen < SHORTEST_PREFIX[found.version] and not allow_anywhere:
-        raise AccessError(
+        raise InputError(
             f'addresses: "{value}" lets practically everyone reach the administrators\' ports; give the address you '
             "come from."
         )
@@ -168,12 +156,12 @@ def parse(description: str) -> tuple[Grant, ...] | None:
 def describe(grants: tuple[Grant, ...]) -> str:
     """Return the description of a rule with these grants.
 
-    :raises AccessError: it would be too long for AWS.
+    :raises InputError: it would be too long for AWS.
     """
     text = MARK + "; ".join(str(grant) for grant in grants)
     if len(text) > DESCRIPTION_LENGTH:
         names = ", ".join(grant.operator for grant in grants)
-        raise AccessError(f"operator: too many operators share one address ({names}): revoke those who are gone.")
+        raise InputError(f"operator: too many operators share one address ({names}): revoke those who are gone.")
     return text
 
 
@@ -186,23 +174,21 @@ def wanted_access(
     """
     if action == "list":
         return found
-    places = set(places) if action in ("grant", "refresh") else set()
-    wanted = {}
-    for place, grants in found.items():
-        kept = [grant for grant in grants if not grant.until or grant.until > today]
-        if action in ("revoke", "refresh"):
-            kept = [grant for grant in kept if grant.operator != operator or place in places]
-        if kept:
-            wanted[place] = tuple(kept)
-    for place in places:
-        grants = wanted.get(place, ())
+    given = set(places) if action in ("grant", "refresh") else set()
+    wanted: dict[Place, list[Grant]] = {}
+    for place in {*found, *given}:
+        grants = [grant for grant in found.get(place, ()) if not grant.until or grant.until > today]
         old = next((grant for grant in grants if grant.operator == operator), None)
-        others = tuple(grant for grant in grants if grant.operator != operator)
-        wanted[place] = (*others, Grant(operator, old.since if old else today, until))
-    return {
-        place: tuple(sorted(grants, key=lambda grant: (grant.since, grant.operator)))
-        for place, grants in wanted.items()
-    }
+        wanted[place] = [grant for grant in grants if grant.operator != operator]
+        if place in given:
+            wanted[place].append(Grant(operator, old.since if old else today, until))
+        elif old and action == "grant":
+            wanted[place].append(old)
+    return {place: tuple(sorted(grants, key=_age)) for place, grants in wanted.items() if grants}
+
+
+def _age(grant: Grant) -> tuple[str, str]:
+    return grant.since, grant.operator
 
 
 def lines(access: Access) -> list[str]:
@@ -228,6 +214,32 @@ def permissions(access: Access) -> list[dict[str, t.Any]]:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What has to be done to a group."""
+
+    opened: Access
+    described: Access
+    closed: list[Place]
+
+    @classmethod
+    def between(cls, found: Access, wanted: Access) -> Change:
+        """Return what makes the one of the other."""
+        return cls(
+            opened={place: grants for place, grants in wanted.items() if place not in found},
+            described={place: grants for place, grants in wanted.items() if found.get(place, grants) != grants},
+            closed=sorted(found.keys() - wanted.keys()),
+        )
+
+    def actions(self) -> list[str]:
+        """Return what is done, in words."""
+        return [
+            *(f"open {port} for {cidr}" for cidr, port in sorted(self.opened)),
+            *(f"change who uses {port} for {cidr}" for cidr, port in sorted(self.described)),
+            *(f"close {port} for {cidr}" for cidr, port in self.closed),
+        ]
+
+
 class Group:
     """A security group, as EC2's API shows it."""
 
@@ -235,7 +247,7 @@ class Group:
         self.client = client
         groups = client.describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
         if len(groups) != 1:
-            raise AccessError(
+            raise InputError(
                 f'group_name: {len(groups)} security groups are called "{name}" in this region; there must be one: '
                 "provision the server first, and check the name and AWS_REGION."
             )
@@ -243,93 +255,91 @@ class Group:
         self.access: Access = {}
         self.rules: dict[Place, str] = {}
         self.foreign: set[Place] = set()
-        pages = client.get_paginator("describe_security_group_rules").paginate(
+        for place, rule in self._rules():
+            grants = parse(rule.get("Description", ""))
+            if grants is None:
+                self.foreign.add(place)
+            else:
+                self.access[place], self.rules[place] = grants, rule["SecurityGroupRuleId"]
+
+    def _rules(self) -> t.Iterator[tuple[Place, dict[str, t.Any]]]:
+        """Yield the rules that let one network in to one TCP port, and where."""
+        pages = self.client.get_paginator("describe_security_group_rules").paginate(
             Filters=[{"Name": "group-id", "Values": [self.id]}]
         )
         for page in pages:
             for rule in page["SecurityGroupRules"]:
                 cidr = rule.get("CidrIpv4") or rule.get("CidrIpv6")
-                if rule["IsEgress"] or not cidr or rule["IpProtocol"] != "tcp" or rule["FromPort"] != rule["ToPort"]:
-                    continue
-                place, grants = (cidr, rule["FromPort"]), parse(rule.get("Description", ""))
-                if grants is None:
-                    self.foreign.add(place)
-                else:
-                    self.access[place], self.rules[place] = grants, rule["SecurityGroupRuleId"]
+                one_port = rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"]
+                if cidr and one_port and not rule["IsEgress"]:
+                    yield (cidr, rule["FromPort"]), rule
 
-    def open(self, places: Access) -> None:
-        """Add rules."""
-        self.client.authorize_security_group_ingress(GroupId=self.id, IpPermissions=permissions(places))
-
-    def describe(self, places: Access) -> None:
-        """Change the descriptions of rules."""
-        self.client.update_security_group_rule_descriptions_ingress(GroupId=self.id, IpPermissions=permissions(places))
-
-    def close(self, places: t.Iterable[Place]) -> None:
-        """Remove rules."""
-        self.client.revoke_security_group_ingress(
-            GroupId=self.id, SecurityGroupRuleIds=[self.rules[place] for place in sorted(places)]
-        )
+    def apply(self, change: Change) -> None:
+        """Bring the group's rules to where the change leads, new ones first, so that nobody is locked out in between."""
+        if change.opened:
+            self.client.authorize_security_group_ingress(GroupId=self.id, IpPermissions=permissions(change.opened))
+        if change.described:
+            self.client.update_security_group_rule_descriptions_ingress(
+                GroupId=self.id, IpPermissions=permissions(change.described)
+            )
+        if change.closed:
+            identifiers = [self.rules[place] for place in change.closed]
+            self.client.revoke_security_group_ingress(GroupId=self.id, SecurityGroupRuleIds=identifiers)
 
 
-def run(module: AnsibleAWSModule) -> dict[str, t.Any]:
-    """Bring the group to the wanted state; return the module's result."""
-    params = module.params
-    if not re.fullmatch(r"[A-Za-z0-9._@+-]{1,64}", params["operator"]):
-        raise AccessError(
+def networks(params: dict[str, t.Any]) -> list[str]:
+    """Return where the operator comes from, in CIDR notation.
+
+    :raises InputError: the module's parameters do not say it, or not who the operator is.
+    """
+    if not OPERATOR.fullmatch(params["operator"]):
+        raise InputError(
             f'operator: "{params["operator"]}" cannot be used; give 1 to 64 letters, digits or any of "._@+-".'
         )
     if params["action"] in ("grant", "refresh") and not params["addresses"]:
-        raise AccessError("addresses: the list is empty; give the address you come from.")
-    networks = [network(value, params["allow_anywhere"]) for value in params["addresses"]]
+        raise InputError("addresses: the list is empty; give the address you come from.")
+    return [network(value, params["allow_anywhere"]) for value in params["addresses"]]
+
+
+def change_access(module: t.Any) -> dict[str, t.Any]:
+    """Bring the group to the wanted state; return the module's result."""
+    params = module.params
+    cidrs = networks(params)
     group = Group(module.client("ec2"), params["group_name"])
     today = datetime.date.today()
     until = str(today + datetime.timedelta(days=params["expires_days"])) if params["expires_days"] else ""
     # Where a rule of somebody else's making already opens the port, there is nothing to add.
-    places = {(cidr, port) for cidr in networks for port in params["ports"]} - group.foreign
+    places = set(itertools.product(cidrs, params["ports"])) - group.foreign
     wanted = wanted_access(group.access, params["action"], params["operator"], places, str(today), until)
-    added = {place: grants for place, grants in wanted.items() if place not in group.access}
-    removed = sorted(place for place in group.access if place not in wanted)
-    described = {p: grants for p, grants in wanted.items() if p in group.access and grants != group.access[p]}
-    actions = [f"open {port} for {cidr}" for cidr, port in sorted(added)]
-    actions += [f"change who uses {port} for {cidr}" for cidr, port in sorted(described)]
-    actions += [f"close {port} for {cidr}" for cidr, port in removed]
+    change = Change.between(group.access, wanted)
     if not module.check_mode:
-        if added:
-            group.open(added)
-        if described:
-            group.describe(described)
-        if removed:
-            group.close(removed)
-    result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions, "access": lines(wanted)}
-    if module._diff:
-        before, after = ("".join(f"{line}\n" for line in lines(access)) for access in (group.access, wanted))
-        result["diff"] = {"before_header": params["group_name"], "after_header": params["group_name"]}
-        result["diff"].update(before=before, after=after)
-    return result
+        group.apply(change)
+    actions = change.actions()
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "access": lines(wanted),
+        "diff": {
+            "before_header": params["group_name"],
+            "after_header": params["group_name"],
+            "before": "".join(f"{line}\n" for line in lines(group.access)),
+            "after": "".join(f"{line}\n" for line in lines(wanted)),
+        },
+    }
 
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleAWSModule(
-        argument_spec={
-            "group_name": {"type": "str", "required": True},
-            "action": {"type": "str", "choices": ["list", "grant", "revoke", "refresh"], "default": "refresh"},
-            "operator": {"type": "str", "required": True},
-            "addresses": {"type": "list", "elements": "str", "default": []},
-            "ports": {"type": "list", "elements": "int", "default": [22]},
-            "expires_days": {"type": "int", "default": 0},
-            "allow_anywhere": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result = run(module)
-    except AccessError as error:
-        module.fail_json(msg=str(error))
-    except (BotoCoreError, ClientError) as error:
-        module.fail_json(msg=sentence(str(error)))
-    module.exit_json(**result)
+    argument_spec = {
+        "group_name": {"type": "str", "required": True},
+        "action": {"type": "str", "choices": ["list", "grant", "revoke", "refresh"], "default": "refresh"},
+        "operator": {"type": "str", "required": True},
+        "addresses": {"type": "list", "elements": "str", "default": []},
+        "ports": {"type": "list", "elements": "int", "default": [22]},
+        "expires_days": {"type": "int", "default": 0},
+        "allow_anywhere": {"type": "bool", "default": False},
+    }
+    run(argument_spec, change_access)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
             "No answer from https://ec2.mars-1.amazonaws.com/: the region in it does not exist, or this machine does not "
             "reach AWS; check AWS_REGION and the network.",
         ),
+        (
+            "Failed to import the required Python library (botocore and boto3) on me's Python /usr/bin/python3.13. Please read",
+            "boto3 is not installed for /usr/bin/python3.13, which runs the modules for AWS: run /usr/bin/python3.13 -m pip "
+            "install boto3.",
+        ),
         ("Something else. ", "Something else."),
     ],
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import InputError
 from ansible_collections.miniweb.stack.plugins.modules import security_group_access as module
-from ansible_collections.miniweb.stack.plugins.modules.security_group_access import AccessError, Grant
+from ansible_collections.miniweb.stack.plugins.modules.security_group_access import Grant
 
 HOME, WORK = ("203.0.113.7/32", 22), ("198.51.100.4/32", 22)
 ALICE, BOB = Grant("alice", "2026-11-01"), Grant("bob", "2026-11-02", "2026-12-01")
@@ -41,7 +42,7 @@ def test_descriptions_of_others_are_not_understood(text: str) -> None:
 
 
 def test_a_description_too_long_for_aws_is_refused() -> None:
-    with pytest.raises(AccessError, match="too many operators share one address"):
+    with pytest.raises(InputError, match="too many operators share one address"):
         module.describe(tuple(Grant(f"operator-{number:03}", "2026-11-01") for number in range(12)))
 
 
@@ -59,12 +60,12 @@ def test_network(value: str, network: str) -> None:
 
 @pytest.mark.parametrize("value", ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/2", "::/0", "2000::/3"])
 def test_practically_everyone_is_refused(value: str) -> None:
-    with pytest.raises(AccessError, match="lets practically everyone reach"):
+    with pytest.raises(InputError, match="lets practically everyone reach"):
         module.network(value, allow_anywhere=False)
     assert module.network(value, allow_anywhere=True)
 
 
 @pytest.mark.parametrize("value", ["", "home", "203.0.113.7/8", "203.0.113.700"])
 def test_what_is_no_network_is_refused(value: str) -> None:
-    with pytest.raises(AccessError, match="is not an address or network"):
+    with pytest.raises(InputError, match="is not an address or network"):
         module.network(value, allow_anywhere=False)

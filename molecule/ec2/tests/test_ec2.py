@@ -153,51 +153,51 @@ def test_everyone_reaches_the_site_and_only_the_operator_the_rest() -> None:
 
 def test_check_mode_finds_nothing_to_change() -> None:
     before = account()
-    assert succeeds("provision", "--check", "--diff") == "unchanged"
+    assert succeeds("aws_provision", "--check", "--diff") == "unchanged"
     assert account() == before
 
 
 def test_the_end_says_what_there_is_what_it_costs_and_what_comes_next() -> None:
-    said = folded(play("provision").stdout)
+    said = folded(play("aws_provision").stdout)
     assert f"Server {NAME}, {instances()[0]['InstanceId']}, t3.small, in eu-central-1" in said
     assert "Cost 20.43 US dollars a month on demand in us-east-1" in said
     assert "ansible-playbook -i inventory/aws_ec2.yml site.yml" in said
 
 
 def test_access_follows_the_operator_and_nobody_else() -> None:
-    assert succeeds("access", ec2_access_operator="bob", ec2_access_addresses=["192.0.2.9"]) == "changed"
-    assert succeeds("access", ec2_access_addresses=["198.51.100.4"]) == "changed"
+    assert succeeds("aws_access", ec2_access_operator="bob", ec2_access_addresses=["192.0.2.9"]) == "changed"
+    assert succeeds("aws_access", ec2_access_addresses=["198.51.100.4"]) == "changed"
     assert operators() == {"alice": {"198.51.100.4/32"}, "bob": {"192.0.2.9/32"}}
-    assert succeeds("access", ec2_access_addresses=["198.51.100.4"]) == "unchanged"
+    assert succeeds("aws_access", ec2_access_addresses=["198.51.100.4"]) == "unchanged"
 
 
 def test_the_address_is_found_by_asking(service: Any) -> None:
-    assert succeeds("access", **found_at(service)) == "changed"
+    assert succeeds("aws_access", **found_at(service)) == "changed"
     assert operators()["alice"] == {"198.51.100.4/32", "2001:db8::4/128"}
     assert operators()["bob"] == {"192.0.2.9/32"}
 
 
 def test_one_service_is_enough_when_the_other_is_away(service: Any) -> None:
     services = {**found_at(service), "ec2_access_ipv4_services": ["http://127.0.0.1:9", f"{service.url}/two"]}
-    assert succeeds("access", **services) == "unchanged"
+    assert succeeds("aws_access", **services) == "unchanged"
 
 
 def test_two_operators_share_an_address() -> None:
     shared = {"ec2_access_addresses": ["192.0.2.9"]}
-    assert succeeds("access", **shared) == "changed"
+    assert succeeds("aws_access", **shared) == "changed"
     assert operators() == {"alice": {"192.0.2.9/32"}, "bob": {"192.0.2.9/32"}}
-    assert succeeds("access", ec2_access_action="revoke", ec2_access_operator="bob") == "changed"
+    assert succeeds("aws_access", ec2_access_action="revoke", ec2_access_operator="bob") == "changed"
     assert operators() == {"alice": {"192.0.2.9/32"}}
 
 
 def test_grant_adds_and_list_changes_nothing() -> None:
     more = {"ec2_access_action": "grant", "ec2_access_addresses": ["203.0.113.0/24"]}
-    assert succeeds("access", "--check", **more) == "changed"
+    assert succeeds("aws_access", "--check", **more) == "changed"
     assert operators() == {"alice": {"192.0.2.9/32"}}
-    assert succeeds("access", **more) == "changed"
+    assert succeeds("aws_access", **more) == "changed"
     assert operators() == {"alice": {"192.0.2.9/32", "203.0.113.0/24"}}
     before = account()
-    done = play("access", ec2_access_action="list")
+    done = play("aws_access", ec2_access_action="list")
     assert f"alice: 192.0.2.9/32 to 22, 3000, 9090, 9093, 9100 since {TODAY}" in folded(done.stdout)
     assert account() == before
 
@@ -210,7 +210,7 @@ def test_grants_that_have_ended_are_removed_and_rules_of_others_are_not() -> Non
     old = permission("192.0.2.77/32", "miniweb: carol 2020-01-01 until 2020-02-01")
     foreign = permission("192.0.2.88/32", "the monitoring of our company")
     client("ec2").authorize_security_group_ingress(GroupId=group(GROUP)["GroupId"], IpPermissions=[old, foreign])
-    assert succeeds("access", ec2_access_expires_days=7) == "changed"
+    assert succeeds("aws_access", ec2_access_expires_days=7) == "changed"
     until = (datetime.date.today() + datetime.timedelta(days=7)).isoformat()
     assert rules()["203.0.113.7/32", 22] == f"miniweb: alice {TODAY} until {until}"
     assert {network for network, dummy in rules()} == {"203.0.113.7/32", "192.0.2.88/32"}
@@ -227,12 +227,12 @@ def test_grants_that_have_ended_are_removed_and_rules_of_others_are_not() -> Non
 )
 def test_an_answer_that_is_no_address_changes_nothing(service: Any, answers: dict[str, str], sentence: str) -> None:
     service.answers.update(answers)
-    refused("access", sentence, **found_at(service))
+    refused("aws_access", sentence, **found_at(service))
 
 
 def test_no_answer_changes_nothing() -> None:
     services = {"ec2_access_addresses": [], "ec2_access_ipv4_services": ["http://127.0.0.1:9"]}
-    refused("access", "No service tells your address", **services, ec2_access_ipv6_services=[])
+    refused("aws_access", "No service tells your address", **services, ec2_access_ipv6_services=[])
 
 
 @pytest.mark.parametrize(
@@ -243,31 +243,31 @@ def test_no_answer_changes_nothing() -> None:
         ({"ec2_access_addresses": ["home"]}, 'addresses: "home" is not an address or network'),
         ({"ec2_access_operator": "a b"}, 'operator: "a b" cannot be used'),
         ({"ec2_name": "other"}, '0 security groups are called "other-production-administrators"'),
-        ({"ec2_access_action": "open"}, "value of ec2_access_action must be one of"),
+        ({"ec2_access_action": "open"}, 'ec2_access_action is "open": set it to list or grant or revoke or refresh.'),
     ],
 )
 def test_bad_access_is_refused_in_one_sentence(variables: dict[str, Any], sentence: str) -> None:
-    refused("access", sentence, **variables)
+    refused("aws_access", sentence, **variables)
 
 
 def test_everyone_comes_in_when_told_twice() -> None:
     twice = {"ec2_access_allow_anywhere": True, "ec2_access_really_allow_anywhere": True}
-    assert succeeds("access", ec2_access_addresses=["0.0.0.0/0"], **twice) == "changed"
+    assert succeeds("aws_access", ec2_access_addresses=["0.0.0.0/0"], **twice) == "changed"
     assert operators()["alice"] == {"0.0.0.0/0"}
-    assert succeeds("access") == "changed"
+    assert succeeds("aws_access") == "changed"
 
 
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
         ({"ec2_name": "Mini_Web"}, 'ec2_name, ec2_environment: "Mini_Web" and "production" must each be'),
-        ({"ec2_distribution": "debian-12"}, "value of ec2_distribution must be one of: debian-13, ubuntu-24.04"),
+        ({"ec2_distribution": "debian-12"}, 'ec2_distribution is "debian-12": set it to debian-13 or ubuntu-24.04.'),
         ({"ec2_volume_size_gb": 2}, "ec2_volume_size_gb: 2 GB are too small"),
         ({"ec2_admin_ports": [22, 443]}, "ec2_public_ports, ec2_admin_ports: 80, 443 and 22, 443 must be"),
         ({"ec2_public_key": "ssh-dss AAAA"}, 'ec2_public_key: "ssh-dss AAAA" is no public key that EC2 takes'),
         (
             {"ec2_instance_type": "t3.medium"},
-            "the server is a t3.small, not a t3.medium; change it with playbooks/resize",
+            "the server is a t3.small, not a t3.medium; change it with playbooks/aws_resize",
         ),
         ({"ec2_volume_size_gb": "40"}, "ec2_volume_size_gb: the server's volume has 20 GB, not 40; grow it with"),
         ({"ec2_environment": "test", "ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-'),
@@ -275,7 +275,7 @@ def test_everyone_comes_in_when_told_twice() -> None:
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(variables: dict[str, Any], sentence: str) -> None:
-    refused("provision", sentence, **variables)
+    refused("aws_provision", sentence, **variables)
 
 
 def test_credentials_that_are_missing_are_named() -> None:
@@ -285,18 +285,20 @@ def test_credentials_that_are_missing_are_named() -> None:
         "AWS_SECRET_ACCESS_KEY": "",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    refused("provision", "AWS credentials are missing: set AWS_PROFILE", environment=home)
+    refused("aws_provision", "AWS credentials are missing: set AWS_PROFILE", environment=home)
 
 
 def test_a_region_that_is_missing_is_named() -> None:
     refused(
-        "provision", "The AWS region is missing: set AWS_REGION", environment={"HOME": str(EPHEMERAL), "AWS_REGION": ""}
+        "aws_provision",
+        "The AWS region is missing: set AWS_REGION",
+        environment={"HOME": str(EPHEMERAL), "AWS_REGION": ""},
     )
 
 
 def test_an_endpoint_that_does_not_answer_is_named() -> None:
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.80.4:5", "AWS_MAX_ATTEMPTS": "1"}
-    refused("access", "No answer from http://127.0.80.4:5/: the region in it does not exist", environment=nowhere)
+    refused("aws_access", "No answer from http://127.0.80.4:5/: the region in it does not exist", environment=nowhere)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_an_endpoint_that_does_not_answer_is_named() -> None:
 )
 def test_what_aws_refuses_is_said_in_one_sentence(refuses: Any, call: str, code: str, sentence: str) -> None:
     refuses(**{call: code})
-    done = play("provision")
+    done = play("aws_provision")
     assert done.returncode != 0
     assert sentence in folded(done.stdout)
 
@@ -316,7 +318,7 @@ def test_what_aws_refuses_is_said_in_one_sentence(refuses: Any, call: str, code:
 def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     before, (address,) = instances()[0], client("ec2").describe_addresses()["Addresses"]
     refuses(ModifyInstanceAttribute="UnauthorizedOperation")
-    done = play("resize", ec2_instance_type="t3.medium")
+    done = play("aws_resize", ec2_instance_type="t3.medium")
     refuses()
     assert done.returncode != 0
     assert (
@@ -324,9 +326,9 @@ def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
         in folded(done.stdout)
     )
     assert instances()[0]["State"]["Name"] == "running"
-    assert succeeds("resize", "--check", ec2_instance_type="t3.medium") == "changed"
+    assert succeeds("aws_resize", "--check", ec2_instance_type="t3.medium") == "changed"
     assert instances()[0]["InstanceType"] == "t3.small"
-    assert succeeds("resize", ec2_instance_type="t3.medium") == "changed"
+    assert succeeds("aws_resize", ec2_instance_type="t3.medium") == "changed"
     (after,) = instances()
     assert (after["InstanceId"], after["InstanceType"], after["State"]["Name"]) == (
         before["InstanceId"],
@@ -335,8 +337,8 @@ def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     )
     assert after["BlockDeviceMappings"] == before["BlockDeviceMappings"]
     assert client("ec2").describe_addresses()["Addresses"] == [address]
-    assert succeeds("resize", ec2_instance_type="t3.medium") == "unchanged"
-    assert succeeds("resize") == "changed"
+    assert succeeds("aws_resize", ec2_instance_type="t3.medium") == "unchanged"
+    assert succeeds("aws_resize") == "changed"
 
 
 @pytest.mark.parametrize(
@@ -344,11 +346,11 @@ def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     [
         ({"ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-central-1'),
         ({"ec2_instance_type": "t4g.small"}, "t4g.small is arm64, and what is installed on the server is x86_64"),
-        ({"ec2_environment": "test"}, "there is no server miniweb-test; make it with playbooks/provision.yml"),
+        ({"ec2_environment": "test"}, "there is no server miniweb-test; create it with playbooks/aws_provision.yml"),
     ],
 )
 def test_a_type_that_does_not_suit_is_refused(variables: dict[str, Any], sentence: str) -> None:
-    refused("resize", sentence, **variables)
+    refused("aws_resize", sentence, **variables)
 
 
 def test_drift_is_repaired() -> None:
@@ -359,7 +361,7 @@ def test_drift_is_repaired() -> None:
     ec2.revoke_security_group_ingress(GroupId=public, IpPermissions=closed)
     ec2.delete_key_pair(KeyName=ec2.describe_key_pairs()["KeyPairs"][0]["KeyName"])
     ec2.stop_instances(InstanceIds=[instances()[0]["InstanceId"]])
-    assert succeeds("provision") == "changed"
+    assert succeeds("aws_provision") == "changed"
     assert account() == before
     assert set(rules(f"{NAME}-public")) == {(network, port) for network in ("0.0.0.0/0", "::/0") for port in (80, 443)}
 
@@ -369,21 +371,21 @@ def test_another_key_is_not_taken_for_the_servers() -> None:
     KEY.unlink()
     KEY.with_suffix(".pub").unlink()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY)], check=True)
-    refused("provision", "ec2_private_key_file: the server was made with the key pair miniweb-production-")
+    refused("aws_provision", "ec2_private_key_file: the server was made with the key pair miniweb-production-")
     KEY.write_bytes(private)
     KEY.with_suffix(".pub").write_bytes(public)
-    assert succeeds("provision") == "unchanged"
+    assert succeeds("aws_provision") == "unchanged"
 
 
 def test_what_was_left_half_finished_is_finished_by_the_next_run(refuses: Any) -> None:
     staging = {"ec2_environment": "staging", "ec2_private_key_file": str(EPHEMERAL / "staging")}
     refuses(AllocateAddress="AddressLimitExceeded")
-    done = play("provision", **staging)
+    done = play("aws_provision", **staging)
     assert done.returncode != 0
     assert "A quota of the AWS account is used up (AddressLimitExceeded of AllocateAddress" in folded(done.stdout)
     refuses()
-    assert succeeds("provision", **staging) == "changed"
-    assert succeeds("provision", **staging) == "unchanged"
+    assert succeeds("aws_provision", **staging) == "changed"
+    assert succeeds("aws_provision", **staging) == "unchanged"
     assert len(instances()) == len(client("ec2").describe_addresses()["Addresses"]) == 2
 
 
@@ -396,7 +398,7 @@ def test_environments_do_not_see_each_other() -> None:
 
 @pytest.mark.parametrize("answer", ["", "miniweb", "miniweb-staging"])
 def test_nothing_is_deleted_without_its_name(answer: str) -> None:
-    refused("destroy", f'ec2_confirm: "{answer}" is not miniweb-production', ec2_confirm=answer)
+    refused("aws_destroy", f'ec2_confirm: "{answer}" is not miniweb-production', ec2_confirm=answer)
 
 
 def test_a_snapshot_that_is_left_is_named(refuses: Any) -> None:
@@ -406,24 +408,24 @@ def test_a_snapshot_that_is_left_is_named(refuses: Any) -> None:
     specification = [{"ResourceType": "snapshot", "Tags": marks}]
     snapshot = client("ec2").create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
     refuses(ReleaseAddress="RequestLimitExceeded")
-    assert play("destroy", ec2_confirm=NAME).returncode != 0
+    assert play("aws_destroy", ec2_confirm=NAME).returncode != 0
     refuses()
-    done = play("destroy", ec2_confirm=NAME)
+    done = play("aws_destroy", ec2_confirm=NAME)
     assert done.returncode != 0
     assert f"This is left of {NAME} and may cost money: snapshot {snapshot}; run this again" in folded(done.stdout)
     client("ec2").delete_snapshot(SnapshotId=snapshot)
 
 
 def test_a_removed_server_leaves_nothing_and_the_other_environment_alone() -> None:
-    done = play("destroy", ec2_confirm=NAME)
+    done = play("aws_destroy", ec2_confirm=NAME)
     assert done.returncode == 0
     assert f"There is nothing of {NAME} in this account and region." in folded(done.stdout)
     assert [tags(server)["Environment"] for server in instances()] == ["staging"]
-    assert succeeds("destroy", ec2_environment="staging", ec2_confirm="miniweb-staging") == "changed"
+    assert succeeds("aws_destroy", ec2_environment="staging", ec2_confirm="miniweb-staging") == "changed"
     assert account()[:3] == ([], [], [])
 
 
 def test_the_policy_permits_what_is_called_and_nothing_else() -> None:
-    policy = json.loads((ROOT / "docs" / "aws-policy.json").read_text())
+    policy = json.loads((ROOT / "roles" / "ec2" / "files" / "iam-policy.json").read_text())
     permitted = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert permitted == {call for call in CALLS.read_text().split() if re.fullmatch(r"\w+:\w+", call)}

@@ -108,31 +108,31 @@ def test_bad_input_is_refused_before_anything_is_made(
 ) -> None:
     if "ec2_autoscale_subnet_ids" in variables:
         variables = {"ec2_autoscale_subnet_ids": [client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]]}
-    done = play("autoscale", **{**choices, **variables})
+    done = play("aws_autoscale", **{**choices, **variables})
     assert done.returncode != 0
     assert sentence in folded(done.stdout)
     assert not any(account().values())
 
 
 def test_check_mode_makes_nothing(choices: dict[str, Any]) -> None:
-    assert succeeds("autoscale", "--check", **choices) == "changed"
+    assert succeeds("aws_autoscale", "--check", **choices) == "changed"
     assert not any(account().values())
 
 
 def test_what_was_left_half_finished_is_finished_by_the_next_run(choices: dict[str, Any]) -> None:
     REFUSALS.write_text(json.dumps({"CreateAutoScalingGroup": "UnauthorizedOperation"}))
-    done = play("autoscale", **choices)
+    done = play("aws_autoscale", **choices)
     REFUSALS.unlink()
     assert done.returncode != 0
     assert "AWS does not permit CreateAutoScalingGroup with these credentials" in folded(done.stdout)
-    assert succeeds("autoscale", **choices) == "changed"
+    assert succeeds("aws_autoscale", **choices) == "changed"
     assert group()["AutoScalingGroupName"] == NAME
 
 
 def test_a_second_run_changes_nothing(choices: dict[str, Any]) -> None:
     before = account()
-    assert succeeds("autoscale", **choices) == "unchanged"
-    assert succeeds("autoscale", "--check", **choices) == "unchanged"
+    assert succeeds("aws_autoscale", **choices) == "unchanged"
+    assert succeeds("aws_autoscale", "--check", **choices) == "unchanged"
     assert account() == before
 
 
@@ -243,7 +243,7 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
 
 def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:
     before = {instance["InstanceId"] for instance in group()["Instances"]}
-    assert succeeds("autoscale", **choices, miniweb_sample_users=True, ec2_autoscale_min_size=3) == "changed"
+    assert succeeds("aws_autoscale", **choices, miniweb_sample_users=True, ec2_autoscale_min_size=3) == "changed"
     after = group()["Instances"]
     assert before.isdisjoint(instance["InstanceId"] for instance in after)
     assert len(after) == 3
@@ -255,29 +255,29 @@ def test_the_single_servers_playbooks_do_not_take_them_for_theirs() -> None:
     done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--list", **keys)
     assert json.loads(done.stdout)["_meta"]["hostvars"] == {}
     before = account()
-    assert succeeds("destroy", **CONFIRMED) == "unchanged"
+    assert succeeds("aws_destroy", **CONFIRMED) == "unchanged"
     assert account() == before
 
 
 def test_nothing_is_removed_without_its_name() -> None:
     before = account()
-    done = play("autoscale_destroy", ec2_confirm="miniweb")
+    done = play("aws_autoscale_destroy", ec2_confirm="miniweb")
     assert done.returncode != 0
     assert f'ec2_confirm: "miniweb" is not {NAME}' in folded(done.stdout)
-    assert succeeds("autoscale_destroy", "--check", **CONFIRMED) == "changed"
+    assert succeeds("aws_autoscale_destroy", "--check", **CONFIRMED) == "changed"
     assert account() == before
 
 
 def test_removal_leaves_nothing_and_says_so() -> None:
-    done = play("autoscale_destroy", **CONFIRMED)
+    done = play("aws_autoscale_destroy", **CONFIRMED)
     assert done.returncode == 0
     assert f"Nothing of {NAME}'s scaling group is left in AWS." in folded(done.stdout)
     assert not any(account().values())
-    assert succeeds("autoscale_destroy", **CONFIRMED) == "unchanged"
+    assert succeeds("aws_autoscale_destroy", **CONFIRMED) == "unchanged"
 
 
 def test_the_policy_permits_what_is_called_and_nothing_else() -> None:
-    policy = json.loads((ROOT / "docs" / "aws-autoscale-policy.json").read_text())
+    policy = json.loads((ROOT / "roles" / "ec2_autoscale" / "files" / "iam-policy.json").read_text())
     statements = {statement["Sid"]: set(statement["Action"]) for statement in policy["Statement"]}
     # Not the double but AWS checks these: tags as things are made, the role an instance gets, and the services' own roles.
     unseen = statements.pop("CheckedWithoutACall")

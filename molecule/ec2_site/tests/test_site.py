@@ -52,7 +52,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The instance's address, at which the server answers that runs in its place."""
     # A home of its own, so that the key lies where the role and the inventory put it by themselves.
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
-    assert succeeds("provision") == "changed"
+    assert succeeds("aws_provision") == "changed"
     done = ansible("ansible-inventory", *INVENTORY, "--host", NAME)
     at = json.loads(done.stdout)["ansible_host"]
     assert at.startswith("127."), "the double gives addresses on loopback only"
@@ -67,7 +67,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_the_new_server_is_waited_for_over_ssh(address: str) -> None:
-    assert succeeds("provision", ec2_wait_timeout_seconds=120) == "unchanged"
+    assert succeeds("aws_provision", ec2_wait_timeout_seconds=120) == "unchanged"
     assert docker("exec", hypervisor.NAME, "cloud-init", "status") == "status: done"
 
 
@@ -101,12 +101,12 @@ def test_a_second_run_changes_nothing(address: str) -> None:
 
 
 def typed(answer: str) -> tuple[int, str]:
-    """Run destroy.yml at a terminal and type this answer; exit code and what was shown."""
+    """Run aws_destroy.yml at a terminal and type this answer; exit code and what was shown."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", "localhost,"]
     process, terminal = pty.fork()
     if not process:
         os.chdir(ROOT)
-        os.execv(command[0], [*command, str(ROOT / "playbooks" / "destroy.yml")])
+        os.execv(command[0], [*command, str(ROOT / "playbooks" / "aws_destroy.yml")])
     shown = b""
     while True:
         # What is typed before the question waits for it is thrown away: so type when it is silent.
@@ -135,5 +135,5 @@ def test_destroy_with_the_name_as_answer_leaves_nothing(address: str) -> None:
     assert code == 0
     assert f"Nothing of {NAME} is left in AWS" in folded(shown)
     assert instances() == []
-    done = play("destroy", ec2_confirm=NAME)
+    done = play("aws_destroy", ec2_confirm=NAME)
     assert f"There is nothing of {NAME} in this account and region." in folded(done.stdout)
