@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,51 @@ def load(role: str, name: str) -> dict[str, Any]:
     return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
 
 
+def defaults(role: str) -> dict[str, Any]:
+    """The role's defaults; those of the role that wires the system together are a directory of files."""
+    files = sorted((ROOT / "roles" / role / "defaults" / "main").glob("*.yml"))
+    found: dict[str, Any] = {}
+    for name, value in (item for file in files for item in yaml.safe_load(file.read_text()).items()):
+        assert name not in found
+        found[name] = value
+    return found or load(role, "defaults/main.yml")
+
+
 def options(role: str) -> dict[str, dict[str, Any]]:
     return load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
+def wired() -> dict[str, str]:
+    """The variables of the roles whose defaults are made elsewhere, and what of."""
+    pairs = ((name, re.match(r"{{ (miniweb_\w+) \| default\(", str(value))) for name, value in ROLE_DEFAULTS.items())
+    return {name: found[1] for name, found in pairs if found}
+
+
+ROLE_DEFAULTS = {name: value for role in ROLES if role != "site" for name, value in defaults(role).items()}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_equal(role: str) -> None:
     specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
-    assert specified == load(role, "defaults/main.yml")
+    found = defaults(role)
+    if role == "site":
+        # Its options are what a user chooses; the rest is what the roles, or these, are wired with.
+        assert specified.keys() <= found.keys()
+        found = {name: value for name, value in found.items() if name in specified}
+    assert specified == found
+
+
+def test_a_wired_default_of_a_role_is_that_of_the_site() -> None:
+    site = defaults("site")
+    for name, source in wired().items():
+        assert source in site
+        assert source == f"miniweb_{name}" or source in options("site"), name
+
+
+def test_everything_in_the_sites_defaults_is_a_choice_or_used() -> None:
+    texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("site").values())]
+    for name in defaults("site").keys() - options("site").keys():
+        assert any(re.search(rf"\b{name}\b", text) for text in texts), name
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -52,8 +90,4 @@ def test_private_variables_are_marked(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_entry_points(role: str) -> None:
-    specs = load(role, "meta/argument_specs.yml")["argument_specs"]
-    if role == "ec2":
-        assert specs["check"] == specs["main"]
-    else:
-        assert list(specs) == ["main"]
+    assert list(load(role, "meta/argument_specs.yml")["argument_specs"]) == ["main"]

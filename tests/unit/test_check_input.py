@@ -286,6 +286,78 @@ def test_the_server_is_asked_once_for_all_roles(make_role, check: Run) -> None:
     ]
 
 
+KEPT = """
+kept_secrets:
+  - variable: shop_password
+    volume: miniweb-shop_data
+  - variable: shop_token
+    volume: miniweb-tokens_data
+    when: shop_tokens
+"""
+SECRET = "{{ lookup('miniweb.stack.secret', 'NAME') }}"
+LOST = (
+    '{0}: "secrets/web/{0}" does not exist, but web has data that need it (volume {1}): put the file of the first '
+    "deployment there, or set {0}."
+)
+PASSWORD_LOST = LOST.format("shop_password", "miniweb-shop_data")
+TOKEN_LOST = LOST.format("shop_token", "miniweb-tokens_data")
+
+
+@pytest.mark.parametrize(
+    ("given", "volumes", "files", "problems"),
+    [
+        ({}, ["miniweb-shop_data", "miniweb-tokens_data"], [], [PASSWORD_LOST, TOKEN_LOST]),
+        ({}, ["miniweb-shop_data", "other"], [], [PASSWORD_LOST]),
+        # Data that need no old secret: a first deployment, the files of the first one, a secret that is given
+        ({}, ["other"], [], []),
+        ({}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password", "shop_token"], []),
+        ({}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password"], [TOKEN_LOST]),
+        ({"shop_password": "hunter2!"}, ["miniweb-shop_data"], [], []),
+        ({"shop_tokens": False}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password"], []),
+        # What is absent evaluates nothing.
+        ({"shop_state": "absent"}, ["miniweb-shop_data", "miniweb-tokens_data"], [], []),
+        # Through other variables, and as a part
+        ({"shop_password": "{{ indirect }}", "indirect": f"a{SECRET}"}, ["miniweb-shop_data"], [], [PASSWORD_LOST]),
+        # What is wrong is said, and not taken for a lost secret.
+        (
+            {"shop_password": "{{ nothing }}"},
+            ["miniweb-shop_data"],
+            [],
+            ["shop_password cannot be evaluated ('nothing' is undefined): correct it, or what it refers to."],
+        ),
+    ],
+)
+def test_no_secret_is_made_where_data_need_the_old_one(
+    make_role,
+    check: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    volumes: list[str],
+    files: list[str],
+    problems: list[str],
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    lines = "\n".join(volumes)
+    (programs / "docker").write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(programs)
+    secrets = programs / "secrets" / "web"
+    for name in files:
+        secrets.mkdir(parents=True, exist_ok=True)
+        (secrets / name).write_text("of the first deployment")
+    make_role("shop", {name: {"type": "str"} for name in ("shop_state", "shop_password", "shop_token")}, KEPT)
+    known = {name: SECRET.replace("NAME", name) for name in ("shop_password", "shop_token")}
+    given = {
+        key: value.replace("NAME", "shop_password") if key == "indirect" else value for key, value in given.items()
+    }
+    assert check(role="shop", **{"shop_state": "present", "shop_tokens": True, **known, **given}) == problems
+    if any("does not exist" in problem for problem in problems):
+        assert {path.name for path in secrets.glob("*")} == set(files)
+
+
 @pytest.mark.parametrize(
     ("run_tags", "skip_tags", "roles"),
     [
@@ -394,7 +466,7 @@ def options(role: str) -> dict[str, Any]:
 @pytest.mark.parametrize("role", CHECKED)
 def test_checks_are_complete(role: str) -> None:
     rules = load(role, "meta/checks.yml")
-    assert set(rules) <= {"renamed", "checks", "server"}
+    assert set(rules) <= {"renamed", "checks", "server", "kept_secrets"}
     for entry in rules.get("checks") or []:
         assert set(entry) >= {"that", "message"}
         assert set(entry) <= {"that", "message", "each", "when", "vars", "always"}, entry
@@ -402,6 +474,21 @@ def test_checks_are_complete(role: str) -> None:
     for entry in rules.get("server") or []:
         assert "service" in entry
         assert set(entry) <= {"service", "ports", "disk_path", "disk_free_mb", "when"}, entry
+    for entry in rules.get("kept_secrets") or []:
+        assert set(entry) - {"when"} == {"variable", "volume"}, entry
+        assert "lookup('miniweb.stack.secret'" in options(role)[entry["variable"]]["default"]
+        assert entry["volume"] in volumes()
+
+
+def volumes() -> set[str]:
+    """The named volumes of all services."""
+    return {
+        f"miniweb-{run['name']}_{volume}"
+        for path in ROOT.glob("roles/*/tasks/*.yml")
+        for task in yaml.safe_load(path.read_text()) or []
+        if (run := task.get("miniweb.stack.compose_service"))
+        for volume in run.get("volumes", [])
+    }
 
 
 @pytest.mark.parametrize("role", CHECKED)

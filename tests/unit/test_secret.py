@@ -23,13 +23,13 @@ NAME = "mysql_password"
 
 
 def ask(inventory: str, term: str = f"'{NAME}'", **given: Any) -> str:
-    """Return what the lookup says for the host web of an inventory."""
+    """Return what the lookup says for the host web of an inventory, or of several with spaces between."""
     loader = DataLoader()
-    # As the command line hands it on
-    source = inventory if "," in inventory else os.path.abspath(inventory)
-    hosts = InventoryManager(loader=loader, sources=[source])
+    # As the command line hands them on
+    sources = [source if "," in source else os.path.abspath(source) for source in inventory.split()]
+    hosts = InventoryManager(loader=loader, sources=sources)
     variables = VariableManager(loader=loader, inventory=hosts).get_vars(host=hosts.get_host("web"))
-    variables = {**variables, "ansible_inventory_sources": [source], **given}
+    variables = {**variables, "ansible_inventory_sources": sources, **given}
     text = trust_as_template(f"{{{{ lookup('miniweb.stack.secret', {term}) }}}}")
     return str(Templar(loader=loader, variables=variables).template(text))
 
@@ -47,6 +47,9 @@ CASES = [
     ("production/hosts", "production", "secrets/web"),
     ("production/part/hosts", "production", "secrets/web"),
     ("hosts", "web,", "secrets/web"),
+    # The source that names the host decides, not those that lend it variables.
+    ("hosts", "inventory/choices.yml hosts", "secrets/web"),
+    ("production/hosts", "inventory production/hosts", "production/secrets/web"),
 ]
 
 
@@ -55,6 +58,9 @@ def test_place_beside_the_inventory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: str, inventory: str, place: str
 ) -> None:
     name_host(tmp_path / hosts)
+    choices = tmp_path / "inventory" / "choices.yml"
+    choices.parent.mkdir(exist_ok=True)
+    choices.write_text("all: {}\n")
     monkeypatch.chdir(tmp_path)
     secret = ask(inventory)
     assert re.fullmatch(r"[A-Za-z0-9]{32}", secret)
@@ -83,6 +89,16 @@ def test_a_secret_that_is_there_is_taken_as_it_is(tmp_path: Path, monkeypatch: p
     (tmp_path / "secrets" / "web").mkdir(parents=True)
     (tmp_path / "secrets" / "web" / NAME).write_text("{{ of my own }}\n")
     assert ask("web,", f"'{NAME}', length=8") == "{{ of my own }}"
+
+
+def test_a_secret_that_shall_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence = f'The secret "{tmp_path}/secrets/web/{NAME}" does not exist: put it there, or set miniweb_secrets_create'
+    with pytest.raises(AnsibleError, match=re.escape(sentence)):
+        ask("web,", miniweb_secrets_create=False)
+    assert not (tmp_path / "secrets").exists()
+    made = ask("web,")
+    assert ask("web,", miniweb_secrets_create=False) == made
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

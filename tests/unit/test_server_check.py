@@ -125,3 +125,16 @@ def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> N
         "nginx_https_port",
     ]
     assert problems[0].startswith(f"docker_min_free_disk_mb: {10**12} MB must be free for {tmp_path} on this server")
+
+
+def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["miniweb-mysql_data", "miniweb-grafana_data"]
+    found = run_module("server_check", programs=docker("miniweb-mysql_data\nother"), checks=[], volumes=asked)
+    assert found["volumes"] == ["miniweb-mysql_data"]
+    assert "volumes" not in run_module("server_check", programs=docker(""), checks=[])
+    # The engine does not answer: they are there, nevertheless.
+    monkeypatch.setattr(server_check, "VOLUMES", str(tmp_path / "volumes"))
+    assert run_module("server_check", programs=docker(""), checks=[], volumes=asked)["volumes"] == []
+    (tmp_path / "volumes" / "miniweb-grafana_data").mkdir(parents=True)
+    found = run_module("server_check", programs=docker(""), checks=[], volumes=asked)
+    assert found["volumes"] == ["miniweb-grafana_data"]
