@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import role_rules
 import yaml
 from role_templates import ROLES, worked_out
+from role_variables import defaults
 from sandbox import playbook
 from sandbox.engine import docker
 from sandbox.paths import ROOT
@@ -63,7 +63,7 @@ def ask(query: str) -> float:
 def monitoring(role: Path) -> list[str]:
     """The role's services that are there because something is measured."""
     named = yaml.safe_load((role / "meta" / "service.yml").read_text())["services"]
-    switched = [name for name in named if f"{name}_state" in role_rules.defaults(role)]
+    switched = [name for name in named if f"{name}_state" in defaults(role)]
     return [name for name in switched if state(role, name, True) != state(role, name, False)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import role_rules
 from role_templates import ROLES, ROOT
+from role_variables import defaults
 
 PAGE = ROOT / "docs/monitoring.md"
 MARKER = "<!-- services -->\n"
@@ -27,7 +28,7 @@ def meaning(runbook: str) -> str:
 def alerts(role: Path) -> list[str]:
     """The alerts of the role as a Markdown table."""
     rows = ["| alert | severity | meaning | thresholds |", "| --- | --- | --- | --- |"]
-    values, thresholds = role_rules.defaults(role), role_rules.thresholds(role)
+    values, thresholds = defaults(role), role_rules.thresholds(role)
     for name, alert in role_rules.alerts(role).items():
         link = f"[{name}](../roles/{role.name}/runbooks/{name}.md)"
         said = cell(meaning((role / f"runbooks/{name}.md").read_text()))

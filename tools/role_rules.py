@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from role_templates import ROLES, worked_out
+from role_variables import defaults
 
 TEMPLATE = "templates/rules.yml.j2"
 
@@ -16,12 +17,6 @@ TEMPLATE = "templates/rules.yml.j2"
 def roles() -> list[Path]:
     """The roles that have rules."""
     return sorted(path.parents[1] for path in ROLES.glob(f"*/{TEMPLATE}"))
-
-
-def defaults(role: Path) -> dict[str, Any]:
-    """What the role's variables are unless set."""
-    values: dict[str, Any] = yaml.safe_load((role / "defaults/main.yml").read_text())
-    return values
 
 
 def jobs(role: Path) -> list[dict[str, Any]]:

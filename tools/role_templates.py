@@ -9,6 +9,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.collection_loader import AnsibleCollectionConfig
+from role_variables import files
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ROOT / "roles"
@@ -26,9 +27,8 @@ def worked_out(role: Path, text: str, **given: Any) -> Any:
         "ansible_role_name": role.name,
         "ansible_search_path": [str(role)],
     }
-    for path in (role / "defaults" / "main.yml", role / "vars" / "main.yml"):
-        if path.is_file():
-            variables |= loader.load_from_file(str(path), trusted_as_template=True)
+    for path in (*files(role, "defaults"), *files(role, "vars")):
+        variables |= loader.load_from_file(str(path), trusted_as_template=True)
     return Templar(loader, variables | given).template(trust_as_template(text))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from role_variables import defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 # tests/scenarios gives each of its workers a server of its own.
@@ -17,5 +18,4 @@ TEST_VARS = ROOT / ".sandbox" / "test_vars.yml"
 
 def default_of(role: str, variable: str) -> Any:
     """The value a variable has in these tests: the sandbox's own, or else the role's default."""
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
-    return yaml.safe_load(TEST_VARS.read_text()).get(variable, defaults[variable])
+    return yaml.safe_load(TEST_VARS.read_text()).get(variable, defaults(ROOT / "roles" / role)[variable])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import role_rules
+from role_variables import defaults
 from sandbox import registry
 from sandbox.images import host_vars
 from sandbox.paths import HOST_VARS, ROLES
@@ -22,7 +23,7 @@ WITH_RULES = role_rules.roles()
 def image() -> str:
     """The image the sandbox runs, under the name by which this machine reaches it; otherwise the role's default."""
     chosen = host_vars() if HOST_VARS.exists() else {}
-    default = role_rules.defaults(ROLES / "prometheus")["prometheus_image"]
+    default = defaults(ROLES / "prometheus")["prometheus_image"]
     return str(chosen.get("prometheus_image", default)).replace(registry.THERE, registry.HERE, 1)
 
 

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import role_rules
 import yaml
+from role_variables import defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = role_rules.roles()
 RUNBOOKS = sorted((ROOT / "roles").glob("*/runbooks/*.md"))
 SECTIONS = ["What it means", "How to look", "What to do"]
-WITH_VARIABLES = [path.parents[1] for path in (ROOT / "roles").glob("*/defaults/main.yml")]
-PREFIXES = tuple(f"{role.name}_" for role in WITH_VARIABLES)
-VARIABLES = {name for role in WITH_VARIABLES for name in role_rules.defaults(role)}
+ALL = sorted((ROOT / "roles").iterdir())
+PREFIXES = tuple(f"{role.name}_" for role in ALL)
+VARIABLES = {name for role in ALL for name in defaults(role)}
 each_runbook = pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
 
 

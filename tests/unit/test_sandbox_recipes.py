@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from role_variables import defaults
 from sandbox import recipes
 from sandbox.paths import ROLES
 from sandbox.shell import Failure
@@ -201,4 +202,4 @@ def test_every_recipe_is_used() -> None:
 def test_every_variable_has_an_official_image() -> None:
     for image in recipes.service_images():
         (role,) = (role for role in ROLES.iterdir() if image.variable.startswith(f"{role.name}_"))
-        assert yaml.safe_load((role / "defaults" / "main.yml").read_text())[image.variable]
+        assert defaults(role)[image.variable]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
+from role_variables import defaults
 
 from sandbox import registry
 from sandbox.build import base_of, ensure_image, found
@@ -35,7 +36,7 @@ def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
 
 def probe_official() -> str | None:
     """Pull the smallest of the official images; what was in the way."""
-    image = yaml.safe_load((ROLES / "node_exporter" / "defaults" / "main.yml").read_text())["node_exporter_image"]
+    image = defaults(ROLES / "node_exporter")["node_exporter_image"]
     say(f"Pulling {image} to see whether a registry answers…")
     try:
         done = subprocess.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from role_variables import defaults
 
 from sandbox.paths import ROLES, ROOT
 from sandbox.shell import Failure
@@ -120,7 +121,6 @@ def left_out(built: Iterable[Image], roles: Path = ROLES) -> list[str]:
     variables = {image.variable for image in built}
     found = []
     for path in sorted(roles.glob("*/meta/service.yml")):
-        defaults = yaml.safe_load((path.parents[1] / "defaults" / "main.yml").read_text())
-        wanted = {name: f"{name}_image" for name in yaml.safe_load(path.read_text())["services"]}
-        found += [name for name, variable in wanted.items() if variable in defaults and variable not in variables]
+        pulled = defaults(path.parents[1]).keys() - variables
+        found += [name for name in yaml.safe_load(path.read_text())["services"] if f"{name}_image" in pulled]
     return found
