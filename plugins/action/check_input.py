@@ -37,10 +37,24 @@ SECRET = re.compile(r"(password|passphrase|secret|key)$")
 SHORTEST_SECRET = 4
 
 
-def selected(role: str, run_tags: t.Iterable[str], skip_tags: t.Iterable[str]) -> bool:
-    """Return whether the tags of the run select a role, which has its own name as its tag."""
-    run, skip = set(run_tags), set(skip_tags)
-    tags = {role, "always"} if role == SITE else {role}
+def load(path: str, parse: t.Callable[[str], t.Any] = yaml_load) -> dict[str, t.Any]:
+    """Return the content of a YAML file; empty when there is none."""
+    if not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as stream:
+        return parse(stream.read()) or {}
+
+
+def tags_of(path: str) -> set[str]:
+    """Return the tags that a role has in the play of the whole system: its name, and others that it says."""
+    name = os.path.basename(path)
+    others = load(os.path.join(path, "meta", "service.yml")).get("tags") or []
+    return {name, *others, *(["always"] if name == SITE else [])}
+
+
+def selected(path: str, run_tags: t.Iterable[str], skip_tags: t.Iterable[str]) -> bool:
+    """Return whether the tags of the run select the role in a directory."""
+    run, skip, tags = set(run_tags), set(skip_tags), tags_of(path)
     if run and run.isdisjoint({*tags, "all", "tagged"}) and "always" not in tags:
         return False
     if "all" in skip and ("always" not in tags or "always" in skip):
@@ -134,23 +148,15 @@ class Role:
         }
         # One for all questions, as making one takes longer than most of them.
         self.templar = Templar(loader=loader, variables=self.variables)
-        specs = self._load(os.path.join(path, "meta", "argument_specs.yml"), yaml_load)
+        specs = load(os.path.join(path, "meta", "argument_specs.yml"))
         self.options: dict[str, dict[str, t.Any]] = specs.get("argument_specs", {}).get("main", {}).get("options") or {}
-        self.rules = self._load(os.path.join(path, "meta", "checks.yml"), self._load_templates)
+        self.rules = load(os.path.join(path, "meta", "checks.yml"), self._templates)
         self.problems: list[str] = []
         self.wrong: set[str] = set()
         self.secrets: set[str] = set()
         self.absent = False
 
-    @staticmethod
-    def _load(path: str, parse: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
-        """Return the content of a YAML file; empty when there is none."""
-        if not os.path.isfile(path):
-            return {}
-        with open(path, encoding="utf-8") as stream:
-            return parse(stream.read()) or {}
-
-    def _load_templates(self, text: str) -> t.Any:
+    def _templates(self, text: str) -> t.Any:
         return self.loader.load(trust_as_template(text))
 
     def check(self) -> None:
@@ -241,7 +247,7 @@ class Role:
         conditions = listed(check["that"])
         try:
             if self._all(listed(check.get("when")), variables) and not self._all(conditions, variables):
-                self._say(self._template(check["message"], variables))
+                self._say(self._redacted(str(self._template(check["message"], variables))))
         except Exception as error:
             about = f" for {variables['name']}" if "each" in check else ""
             self._failed(f'The check "{" and ".join(map(str, conditions))}" of the role {self.name}{about}', error)
@@ -350,7 +356,8 @@ class ActionModule(ActionBase):
             return self._own_path(variables, *tags)
         shorts = (name.removeprefix(f"{COLLECTION}.") for name in names)
         known = (name for name in dict.fromkeys(shorts) if os.path.isdir(os.path.join(ROLES, name, "meta")))
-        return [os.path.join(ROLES, name) for name in known if selected(name, *tags)]
+        paths = (os.path.join(ROLES, name) for name in known)
+        return [path for path in paths if selected(path, *tags)]
 
     def _own_path(self, variables: dict[str, t.Any], run_tags: list[str], skip_tags: list[str]) -> list[str]:
         """Return the directory of the task's own role; none where the play's first task has checked it."""
@@ -363,5 +370,5 @@ class ActionModule(ActionBase):
         short = role.get_name(include_role_fqcn=False)
         site = role.get_name().removesuffix(short) + SITE
         play = [*variables.get("ansible_play_role_names", []), *variables.get("ansible_role_names", [])]
-        checked = site in play and "always" not in skip_tags and selected(os.path.basename(path), run_tags, skip_tags)
+        checked = site in play and "always" not in skip_tags and selected(path, run_tags, skip_tags)
         return [] if checked else [path]

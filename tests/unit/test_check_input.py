@@ -21,7 +21,8 @@ from ansible_collections.miniweb.stack.plugins.action import check_input
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # The role ec2 has several entry points, each with a check of its own.
-CHECKED = [role for role in ROLES if role != "ec2"]
+# What AWS has can be told only by AWS, in the middle of a play.
+CHECKED = [role for role in ROLES if not role.startswith("ec2")]
 
 Run = Callable[..., list[str]]
 
@@ -549,6 +550,10 @@ def test_the_first_task_checks_the_input(role: str) -> None:
     if "main" not in load(role, "meta/argument_specs.yml").get("argument_specs", {}):
         return
     first = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text())[0]
+    if role == "site":
+        # It stands for a play, so it checks all of the play's roles.
+        assert first["ansible.builtin.import_tasks"] == "begin.yml"
+        return
     assert first == {"name": "Check the input", "miniweb.stack.check_input": None}
 
 

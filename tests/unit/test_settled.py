@@ -1,0 +1,277 @@
+"""Notes of what is done: they hold for as long as nothing that they name changes, and spare a later run its look."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible import constants
+from ansible_collections.miniweb.stack.plugins.module_utils import settled as notes
+from ansible_collections.miniweb.stack.plugins.plugin_utils import settled as look
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
+
+PROGRAMS = {
+    "docker": """
+case "$*" in
+  "ps "*) test -e ANSWERS && cat LISTED ;;
+  "inspect "*) cat INSPECTED ;;
+esac
+""",
+    "systemctl": "cat UNITS\n",
+    "dpkg-query": "cat PACKAGES\n",
+    "ask": "cat REPLY\n",
+}
+CONTAINER = """[{"Id": "c1", "State": {"Status": "STATUS", "Health": {"Status": "healthy"}}, "RestartCount": 0,
+  "HostConfig": {"Memory": MEMORY}, "Config": {"Labels": {"com.docker.compose.project": "PROJECT",
+  "com.docker.compose.oneoff": "ONEOFF"}}}]"""
+UNITS = "Id=web.timer\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=0\n"
+
+
+class Machine:
+    """A server of files below one directory, with programs that print them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "bin").mkdir()
+        for name, text in PROGRAMS.items():
+            for word in ("ANSWERS", "LISTED", "INSPECTED", "UNITS", "PACKAGES", "REPLY"):
+                text = text.replace(word, f"{path}/{word}")
+            (path / "bin" / name).write_text(f"#!/bin/sh\n{text}")
+            (path / "bin" / name).chmod(0o755)
+        self.write("ANSWERS", "")
+        self.write("LISTED", "c1\n")
+        self.container()
+        self.write("UNITS", UNITS)
+        self.write("PACKAGES", "docker.io installed\niptables installed\n")
+        self.write("REPLY", "root localhost\n")
+        self.write("page", "hello")
+        (path / "directory").mkdir()
+        self.notes = notes.Notes(self, str(path / "settled"))  # type: ignore[arg-type]
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text)
+
+    def container(
+        self, status: str = "running", memory: int = 64, project: str = "miniweb-web", one_off: str = "False"
+    ) -> None:
+        text = CONTAINER.replace("STATUS", status).replace("MEMORY", str(memory)).replace("PROJECT", project)
+        self.write("INSPECTED", text.replace("ONEOFF", one_off))
+
+    # -- what an AnsibleModule offers ---------------------------------------------------------------------------------
+
+    def get_bin_path(self, name: str) -> str | None:
+        path = self.path / "bin" / name
+        return str(path) if path.exists() else None
+
+    def run_command(self, words: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def remove(machine: Machine, name: str) -> None:
+    os.unlink(machine.path / name)
+
+
+def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
+    """Conditions of a kind, as a module would note them now."""
+    path = str(machine.path)
+    server = notes.Server(machine, [])  # type: ignore[arg-type]
+    found = {
+        "file": lambda: notes.files(f"{path}/page"),
+        "directory": lambda: notes.files(f"{path}/directory"),
+        "no file": lambda: notes.files(f"{path}/nothing"),
+        "until": lambda: [notes.until(time.time() + 60)],
+        "packages": lambda: [notes.packages("docker.io", "iptables")],
+        "unit": lambda: notes.unit_conditions(machine, ["web.timer"]),  # type: ignore[arg-type]
+        "answer": lambda: [notes.answer(machine, f"{path}/bin/ask")],  # type: ignore[arg-type]
+        "containers": lambda: [
+            ["containers", "miniweb-web", {one.container.id: one.container.mark for one in server.listed or ()}]
+        ],
+        "no containers": lambda: [["no_containers", "miniweb-shop"]],
+        "unknown": lambda: [["of a later version", "x"]],
+    }
+    return found[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "holds"),
+    [
+        ("file", lambda m: None, True),
+        ("file", lambda m: m.write("page", "other"), False),
+        # Written again as it was: who knows what happened in between.
+        ("file", lambda m: (remove(m, "page"), m.write("page", "hello")), False),
+        ("file", lambda m: (m.path / "page").chmod(0o600), False),
+        ("file", lambda m: remove(m, "page"), False),
+        ("directory", lambda m: m.write("directory/other", "x"), True),
+        ("directory", lambda m: (m.path / "directory").chmod(0o700), False),
+        ("directory", lambda m: (m.path / "directory").rmdir(), False),
+        ("no file", lambda m: None, True),
+        ("no file", lambda m: m.write("nothing", ""), False),
+        ("until", lambda m: None, True),
+        ("packages", lambda m: None, True),
+        ("packages", lambda m: m.write("PACKAGES", "docker.io installed\niptables config-files\n"), False),
+        ("packages", lambda m: m.write("PACKAGES", ""), False),
+        ("unit", lambda m: None, True),
+        ("unit", lambda m: m.write("UNITS", UNITS.replace("=active", "=failed")), False),
+        ("unit", lambda m: m.write("UNITS", UNITS.replace("MainPID=0", "MainPID=7")), False),
+        ("unit", lambda m: remove(m, "bin/systemctl"), False),
+        ("answer", lambda m: None, True),
+        ("answer", lambda m: m.write("REPLY", "root localhost\nevil %\n"), False),
+        ("answer", lambda m: remove(m, "REPLY"), False),
+        ("containers", lambda m: None, True),
+        ("containers", lambda m: m.container(status="exited"), False),
+        ("containers", lambda m: m.container(memory=128), False),
+        ("containers", lambda m: m.write("LISTED", ""), False),
+        ("containers", lambda m: remove(m, "ANSWERS"), False),
+        ("containers", lambda m: m.container(one_off="True"), False),
+        ("no containers", lambda m: None, True),
+        ("no containers", lambda m: m.container(project="miniweb-shop"), False),
+        # An engine that does not answer has not said that there are none.
+        ("no containers", lambda m: remove(m, "ANSWERS"), False),
+        ("unknown", lambda m: None, False),
+    ],
+)
+def test_a_note_holds_for_as_long_as_nothing_changes(
+    machine: Machine, kind: str, change: Callable[[Machine], Any], holds: bool
+) -> None:
+    machine.notes.write("thing/web", "digest", conditions(machine, kind), {"actions": []})
+    change(machine)
+    wanted = {"thing/web": {"digest": "digest", "result": {"actions": []}}} if holds else {}
+    assert machine.notes.holding() == wanted
+
+
+def test_a_moment_that_has_come(machine: Machine) -> None:
+    machine.notes.write("thing/web", "digest", [notes.until(time.time() - 1)], {})
+    assert machine.notes.holding() == {}
+
+
+def test_a_program_that_failed_is_no_answer(machine: Machine) -> None:
+    remove(machine, "REPLY")
+    machine.notes.write("thing/web", "digest", conditions(machine, "answer"), {})
+    assert machine.notes.holding() == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": ""}'])
+def test_a_note_that_cannot_be_read_says_nothing(machine: Machine, text: str) -> None:
+    machine.notes.write("thing/web", "digest", [], {})
+    machine.write("settled/thing%web.json", text)
+    assert machine.notes.holding() == {}
+
+
+def test_what_was_not_asked_by_an_action_is_not_noted(machine: Machine) -> None:
+    machine.notes.write("thing/web", None, [], {})
+    assert machine.notes.holding() == {}
+
+
+def test_notes_are_for_root_alone(machine: Machine) -> None:
+    machine.notes.write("thing/web", "digest", [], {})
+    directory = machine.path / "settled"
+    assert [oct(path.stat().st_mode & 0o777) for path in (directory, *directory.iterdir())] == ["0o700", "0o600"]
+
+
+# -- the controller ---------------------------------------------------------------------------------------------------
+
+
+class Action(SettledAction):
+    """The action of a module that is never run for real."""
+
+    MODULE = "compose_service"
+    KEY = "name"
+
+    def __init__(self, arguments: dict[str, Any], answer: dict[str, Any], **task: Any) -> None:
+        given = {"args": arguments, "delegate_to": None, "check_mode": False, "async_val": 0, **task}
+        self._task = SimpleNamespace(**given)  # type: ignore[assignment]
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+
+    def _execute_module(self, name: str, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:  # type: ignore[override]
+        self.asked.append(arguments)
+        return self.answer
+
+
+@pytest.fixture
+def perform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], int]]:
+    """Run the action; return its result and how often the module ran."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda self, tmp, task_vars: {})
+
+    def run(arguments: dict[str, Any], answer: dict[str, Any] | None = None, **task: Any) -> tuple[dict[str, Any], int]:
+        action = Action(arguments, answer or {"changed": False}, **task)
+        return action.run(task_vars={"inventory_hostname": "web"}), len(action.asked)
+
+    return run
+
+
+WEB = {"name": "web", "definition": {"image": "web:1"}}
+
+
+def noted(arguments: dict[str, Any]) -> dict[str, Any]:
+    digest = look.digest_of("compose_service", arguments)
+    return {"compose_service/web": {"digest": digest, "result": {"actions": [], "container_id": "c1"}}}
+
+
+def test_without_a_look_the_module_runs(perform) -> None:
+    assert perform(WEB) == ({"changed": False}, 1)
+
+
+def test_what_is_done_is_not_asked_again(perform) -> None:
+    look.remember("web", noted(WEB))
+    assert perform(WEB) == ({"changed": False, "actions": [], "container_id": "c1"}, 0)
+    assert perform(WEB, check_mode=True)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task"),
+    [
+        ({**WEB, "definition": {"image": "web:2"}}, {}),
+        ({**WEB, "name": "shop"}, {}),
+        (WEB, {"delegate_to": "other"}),
+    ],
+    ids=["another question", "another service", "another host"],
+)
+def test_what_is_not_known_is_asked(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
+    look.remember("web", noted(WEB))
+    assert perform(arguments, **task)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "task", "runs"),
+    [
+        ({"changed": False}, {}, 0),
+        ({"changed": True}, {}, 1),
+        ({"changed": False, "failed": True}, {}, 1),
+        ({"changed": True}, {"check_mode": True}, 0),
+    ],
+)
+def test_after_a_change_every_task_looks_for_itself(
+    perform, answer: dict[str, Any], task: dict[str, Any], runs: int
+) -> None:
+    look.remember("web", noted(WEB))
+    perform({**WEB, "name": "shop"}, answer, **task)
+    assert perform(WEB)[1] == runs
+
+
+def test_a_host_knows_nothing_of_another(perform) -> None:
+    look.remember("other", noted(WEB))
+    assert perform(WEB)[1] == 1
+
+
+def test_other_code_asks_again(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "main.yml").write_text("one")
+    first = look.digest_of_role(str(tmp_path), {"port": 80})
+    assert first == look.digest_of_role(str(tmp_path), {"port": 80})
+    assert first != look.digest_of_role(str(tmp_path), {"port": 81})
+    (tmp_path / "tasks" / "main.yml").write_text("two")
+    assert first != look.digest_of_role(str(tmp_path), {"port": 80})
