@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sandbox import build, shell
-from sandbox.recipes import Image
+from sandbox import build, images, shell
+from sandbox.recipes import SERVER, Image, recipe_hash
 
 # The engine's images are the lines of a file.
 DOCKER = """\
@@ -69,6 +69,38 @@ def test_a_failed_build_is_shown_and_leaves_no_image(
         build.ensure_image(image, tmp_path)
     assert not build.found(image, build.base_of(image))
     assert not list(tmp_path.glob("shop-*"))
+
+
+@pytest.fixture
+def registry(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """None answers; what is asked of it."""
+    asked: list[str] = []
+    monkeypatch.setenv("MINIWEB_CACHE", str(tmp_path))
+    monkeypatch.setattr(images, "probe_official", lambda: asked.append("asked") or "no registry answers")
+    images.chosen_source.cache_clear()
+    return asked
+
+
+@pytest.mark.parametrize("base", [images.OFFICIAL_BASE, build.base_of(SERVER)])
+def test_a_server_on_the_engine_serves_whatever_its_base(
+    engine: Path, registry: list[str], capsys: pytest.CaptureFixture[str], base: str
+) -> None:
+    tag = f"miniweb/server:{recipe_hash(SERVER.recipe, SERVER.build_arguments(base))}"
+    (engine / "tags").write_text(f"{tag}\n")
+    images.ensure_server("auto")
+    assert (engine / "tags").read_text().split() == [tag, images.BARE]
+    assert (registry, capsys.readouterr().out) == ([], "")
+
+
+def test_a_missing_server_is_built_on_what_can_be_had(registry: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    images.ensure_server("auto")
+    images.ensure_server("auto")
+    assert registry == ["asked"]
+    assert capsys.readouterr().out.splitlines() == [
+        "Images: built from Debian's packages (no registry answers).",
+        "Building the image server…",
+    ]
+    assert build.found(SERVER, build.base_of(SERVER))
 
 
 def test_a_pipeline_names_the_command_that_failed() -> None:

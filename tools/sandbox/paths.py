@@ -11,8 +11,8 @@ KEY = STATE / "ssh_key"
 TEST_VARS = STATE / "test_vars.yml"
 SECRETS = ROOT / "secrets" / "sandbox"
 HOST_VARS = ROOT / "inventory" / "host_vars" / "sandbox" / "images.yml"
-# The definition of a server that molecule uses
-MOLECULE = ROOT / ".config" / "molecule"
+# What molecule takes a server to be
+DEFINITION = ROOT / ".config" / "molecule" / "config.yml"
 
 
 def write_if_changed(path: Path, content: str) -> bool:

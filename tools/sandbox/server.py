@@ -7,7 +7,7 @@ import time
 
 import yaml
 
-from sandbox.paths import KEY, MOLECULE, ROOT, STATE
+from sandbox.paths import DEFINITION, KEY, ROOT, STATE
 from sandbox.shell import Failure, install, run
 
 NAME = "miniweb-sandbox"
@@ -32,7 +32,7 @@ def ensure_key() -> None:
 
 def server_options(name: str, at: str) -> list[str]:
     """`docker run` options of a server, from the definition that molecule uses."""
-    text = (MOLECULE / "config.yml").read_text()
+    text = DEFINITION.read_text()
     text = text.replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT)).replace(TEST_ADDRESS, at)
     platform = yaml.safe_load(text)["platforms"][0]
     options = ["--name", name, "--hostname", name.removeprefix("miniweb-"), "--memory", platform["memory"]]
