@@ -29,7 +29,7 @@ except ImportError:  # ansible-core before 2.19 trusts what it loads.
 
 COLLECTION = "miniweb.stack"
 # The role that wires the whole system together, and whose play checks all roles before it changes anything.
-SITE = "site"
+SITE = "miniweb"
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 
 SECRET = re.compile(r"(password|passphrase|secret|key)$")

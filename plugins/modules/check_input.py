@@ -33,7 +33,7 @@ options:
       - Names of the roles to check, short or with C(miniweb.stack) in front. Those that the tags of the run do not select,
         that are not of this collection, or that say nothing about their input, are left out. The tag of a role is its name.
       - Without it, the role of the task is checked, unless the play is that of the whole system (it has the role
-        C(miniweb.stack.site)), which has checked it already.
+        C(miniweb.stack.miniweb)), which has checked it already.
     type: list
     elements: str
 extends_documentation_fragment:

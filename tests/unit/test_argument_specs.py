@@ -13,17 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 
 
-# The variables of the role that wires the whole system are the whole system's.
-PREFIXES = {"site": ("site_", "miniweb_")}
-
-
 def load(role: str, name: str) -> dict[str, Any]:
     path = ROOT / "roles" / role / name
     return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
 
 
 def defaults(role: str) -> dict[str, Any]:
-    """The role's defaults; those of the role that wires the system together are a directory of files."""
+    """The role's defaults; those of the whole system are a directory of files."""
     files = sorted((ROOT / "roles" / role / "defaults" / "main").glob("*.yml"))
     found: dict[str, Any] = {}
     for name, value in (item for file in files for item in yaml.safe_load(file.read_text()).items()):
@@ -42,30 +38,30 @@ def wired() -> dict[str, str]:
     return {name: found[1] for name, found in pairs if found}
 
 
-ROLE_DEFAULTS = {name: value for role in ROLES if role != "site" for name, value in defaults(role).items()}
+ROLE_DEFAULTS = {name: value for role in ROLES if role != "miniweb" for name, value in defaults(role).items()}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_are_equal(role: str) -> None:
     specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
     found = defaults(role)
-    if role == "site":
-        # Its options are what a user chooses; the rest is what the roles, or these, are wired with.
+    if role == "miniweb":
+        # Its options are what a user chooses; the rest wires the roles together.
         assert specified.keys() <= found.keys()
         found = {name: value for name, value in found.items() if name in specified}
     assert specified == found
 
 
-def test_a_wired_default_of_a_role_is_that_of_the_site() -> None:
-    site = defaults("site")
+def test_a_wired_default_of_a_role_is_what_the_whole_system_says() -> None:
+    system = defaults("miniweb")
     for name, source in wired().items():
-        assert source in site
-        assert source == f"miniweb_{name}" or source in options("site"), name
+        assert source in system
+        assert source == f"miniweb_{name}" or source in options("miniweb"), name
 
 
-def test_everything_in_the_sites_defaults_is_a_choice_or_used() -> None:
-    texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("site").values())]
-    for name in defaults("site").keys() - options("site").keys():
+def test_everything_in_the_defaults_of_the_whole_system_is_a_choice_or_used() -> None:
+    texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("miniweb").values())]
+    for name in defaults("miniweb").keys() - options("miniweb").keys():
         assert any(re.search(rf"\b{name}\b", text) for text in texts), name
 
 
@@ -78,7 +74,7 @@ def test_required_has_no_default(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_every_option_is_described_and_of_this_role(role: str) -> None:
     for name, option in options(role).items():
-        assert name.startswith(PREFIXES.get(role, f"{role}_"))
+        assert name.startswith(f"{role}_")
         assert option["type"], name
         assert option["description"], name
 

@@ -362,25 +362,32 @@ def test_no_secret_is_made_where_data_need_the_old_one(
 @pytest.mark.parametrize(
     ("run_tags", "skip_tags", "roles"),
     [
-        (["all"], [], ["site", "shop", "store"]),
-        (["tagged"], [], ["site", "shop", "store"]),
-        (["shop"], [], ["site", "shop"]),
-        (["shop", "store"], ["store"], ["site", "shop"]),
-        (["always"], [], ["site"]),
-        (["untagged"], [], ["site"]),
-        (["other"], [], ["site"]),
-        (["all"], ["shop"], ["site", "store"]),
+        (["all"], [], ["miniweb", "shop", "store"]),
+        (["tagged"], [], ["miniweb", "shop", "store"]),
+        (["shop"], [], ["miniweb", "shop"]),
+        (["shop", "store"], ["store"], ["miniweb", "shop"]),
+        (["always"], [], ["miniweb"]),
+        (["untagged"], [], ["miniweb"]),
+        (["other"], [], ["miniweb"]),
+        (["all"], ["shop"], ["miniweb", "store"]),
         (["all"], ["always"], ["shop", "store"]),
         (["all"], ["tagged"], []),
-        (["shop"], ["all"], ["site"]),
+        (["shop"], ["all"], ["miniweb"]),
     ],
 )
 def test_roles_that_the_tags_select(
     make_role, check: Run, run_tags: list[str], skip_tags: list[str], roles: list[str]
 ) -> None:
-    for role in ("site", "shop", "store"):
+    for role in ("miniweb", "shop", "store"):
         make_role(role, {f"{role}_port": {"type": "int", "required": True}})
-    play = ["miniweb.stack.site", "miniweb.stack.shop", "store", "miniweb.stack.shop", "elsewhere.stack.shop", "none"]
+    play = [
+        "miniweb.stack.miniweb",
+        "miniweb.stack.shop",
+        "store",
+        "miniweb.stack.shop",
+        "elsewhere.stack.shop",
+        "none",
+    ]
     problems = check(play, ansible_run_tags=run_tags, ansible_skip_tags=skip_tags)
     assert problems == [f"{role}_port is not set, and the role {role} needs it: set it." for role in roles]
 
@@ -389,13 +396,13 @@ def test_roles_that_the_tags_select(
     ("role", "play", "tags", "checked"),
     [
         ("miniweb.stack.shop", ["miniweb.stack.shop"], {}, True),
-        ("miniweb.stack.shop", ["miniweb.stack.site", "miniweb.stack.shop"], {}, False),
-        ("shop", ["site", "shop"], {}, False),
+        ("miniweb.stack.shop", ["miniweb.stack.miniweb", "miniweb.stack.shop"], {}, False),
+        ("shop", ["miniweb", "shop"], {}, False),
         # Somebody else's role of that name has checked nothing.
-        ("miniweb.stack.shop", ["site", "miniweb.stack.shop"], {}, True),
+        ("miniweb.stack.shop", ["miniweb", "miniweb.stack.shop"], {}, True),
         # Nor has the play, where the role runs by another tag than its own, or its first task was skipped.
-        ("shop", ["site", "shop"], {"ansible_run_tags": ["web"]}, True),
-        ("shop", ["site", "shop"], {"ansible_skip_tags": ["always"]}, True),
+        ("shop", ["miniweb", "shop"], {"ansible_run_tags": ["web"]}, True),
+        ("shop", ["miniweb", "shop"], {"ansible_skip_tags": ["always"]}, True),
     ],
 )
 def test_a_role_is_checked_once(
@@ -410,10 +417,10 @@ PLAY = """
 - hosts: all
   gather_facts: false
   tasks:
-    - ansible.builtin.import_role: {name: site, rolespec_validate: false}
+    - ansible.builtin.import_role: {name: miniweb, rolespec_validate: false}
       tags: always
     - miniweb.stack.check_input:
-        roles: "{{ ansible_play_role_names | difference(['site']) }}"
+        roles: "{{ ansible_play_role_names | difference(['miniweb']) }}"
       tags: always
     - ansible.builtin.import_role: {name: alertmanager, rolespec_validate: false}
       tags: alertmanager
@@ -431,11 +438,11 @@ PLAY = """
 )
 def test_a_play_with_a_real_role(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "play.yml").write_text(PLAY)
-    for role in ("site", "alertmanager"):
+    for role in ("miniweb", "alertmanager"):
         (tmp_path / "roles" / role / "tasks").mkdir(parents=True)
     for name in ("defaults", "vars", "meta"):
         (tmp_path / "roles" / "alertmanager" / name).symlink_to(ROOT / "roles" / "alertmanager" / name)
-    (tmp_path / "roles" / "site" / "tasks" / "main.yml").write_text("[]\n")
+    (tmp_path / "roles" / "miniweb" / "tasks" / "main.yml").write_text("[]\n")
     own = "- miniweb.stack.check_input:\n"
     (tmp_path / "roles" / "alertmanager" / "tasks" / "main.yml").write_text(own)
     command = [
@@ -550,7 +557,7 @@ def test_the_first_task_checks_the_input(role: str) -> None:
     if "main" not in load(role, "meta/argument_specs.yml").get("argument_specs", {}):
         return
     first = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text())[0]
-    if role == "site":
+    if role == "miniweb":
         # It stands for a play, so it checks all of the play's roles.
         assert first["ansible.builtin.import_tasks"] == "begin.yml"
         return

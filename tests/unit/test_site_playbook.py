@@ -11,15 +11,15 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORT = "ansible.builtin.import_role"
-# Those with services for a server; the role site is about all of them.
-ROLES = {path.parents[1].name for path in ROOT.glob("roles/*/meta/service.yml")} - {"site"}
+# Those with services for a server; the role miniweb is about all of them.
+ROLES = {path.parents[1].name for path in ROOT.glob("roles/*/meta/service.yml")} - {"miniweb"}
 TASK_FILES = sorted(path for role in ROLES for path in (ROOT / "roles" / role / "tasks").glob("*.yml"))
 
 
 def lines() -> dict[str, dict[str, Any]]:
     """The lines of the list, by the role that they import."""
     play = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[1]
-    found = [task for task in play["tasks"] if IMPORT in task and not task[IMPORT]["name"].endswith(".site")]
+    found = [task for task in play["tasks"] if IMPORT in task and not task[IMPORT]["name"].endswith(".miniweb")]
     return {task[IMPORT]["name"].removeprefix("miniweb.stack."): task for task in found}
 
 

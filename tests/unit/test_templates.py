@@ -300,7 +300,7 @@ def test_what_runs_beside_prometheus_says_nothing_about_the_server(role: str) ->
 def test_alerts_are_taken_from_every_service_and_none_is_named(role: str) -> None:
     roles = {path.parts[-3] for path in ROLES.glob("*/meta/service.yml")}
     # Grafana shows the dashboards that they contribute.
-    others = roles - {"alertmanager", "docker", "grafana", "prometheus", "site"}
+    others = roles - {"alertmanager", "docker", "grafana", "miniweb", "prometheus"}
     named = re.compile(rf"\b({'|'.join(sorted(others))})", re.IGNORECASE)
     for path in sorted((ROLES / role).rglob("*")):
         # Cases of rules need some services to be about.

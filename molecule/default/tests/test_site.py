@@ -179,7 +179,7 @@ def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_f
     assert old != new["mysql_password"]
     assert logs_in(host, old)
     # A complete run that ends well leaves the new one alone, unless services that it does not deploy may have the old one.
-    assert changed(site({**new, "site_other_services": ["shop"]}))
+    assert changed(site({**new, "miniweb_other_services": ["shop"]}))
     assert status(f"{URL}/readyz") == "200"
     assert logs_in(host, new["mysql_password"])
     assert logs_in(host, old)
