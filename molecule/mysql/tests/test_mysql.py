@@ -216,6 +216,15 @@ def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
         ),
         ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
         ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
+        ({"mysql_password": "two lines of\na password"}, "mysql_password: the password has a line break in it"),
+        (
+            {"mysql_exporter_password": "a `password` of the exporter"},
+            "mysql_exporter_password: the password has a backquote or a line break in it; give one without.",
+        ),
+        (
+            {"mysql_settings": {"datadir": "/var/lib/mysql/other"}},
+            "mysql_settings has ['datadir'], which the role decides",
+        ),
         ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
         ({"mysql_database": "my-app"}, 'mysql_database: "my-app" cannot be used'),
         ({"mysql_innodb_buffer_pool_mb": 1000}, "mysql_innodb_buffer_pool_mb: 1000 MB do not fit"),
