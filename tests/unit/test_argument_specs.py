@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import role_variables
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,13 +20,7 @@ def load(role: str, name: str) -> dict[str, Any]:
 
 
 def defaults(role: str) -> dict[str, Any]:
-    """The role's defaults; those of the whole system are a directory of files."""
-    files = sorted((ROOT / "roles" / role / "defaults" / "main").glob("*.yml"))
-    found: dict[str, Any] = {}
-    for name, value in (item for file in files for item in yaml.safe_load(file.read_text()).items()):
-        assert name not in found
-        found[name] = value
-    return found or load(role, "defaults/main.yml")
+    return role_variables.defaults(ROOT / "roles" / role)
 
 
 def options(role: str) -> dict[str, dict[str, Any]]:

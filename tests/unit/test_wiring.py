@@ -1,0 +1,116 @@
+"""What the roles' variables become alone, in the whole system, and where an inventory says something else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from role_templates import ROLES, worked_out
+from role_variables import defaults, files
+
+SYSTEM = sorted(path.parents[1].name for path in ROLES.glob("*/meta/service.yml"))
+CASES: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "without monitoring": {"miniweb_monitoring": False},
+    "with a database elsewhere": {"miniweb_database_host": "db.example.com"},
+    "with the responder": {"alert_responder_state": "present"},
+    "with Redis": {"redis_state": "present"},
+}
+
+ValueOf = Callable[..., Any]
+
+
+@functools.cache
+def templates(role: str) -> dict[str, Any]:
+    """The defaults of a role as Ansible loads them."""
+    parts = (
+        DataLoader().load_from_file(str(path), trusted_as_template=True) for path in files(ROLES / role, "defaults")
+    )
+    return {name: item for part in parts for name, item in part.items()}
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> ValueOf:
+    """What a text becomes in a role whose play has no other."""
+    return lambda role, text, **given: worked_out(ROLES / role, text, miniweb_secrets_dir=str(tmp_path), **given)
+
+
+@pytest.fixture
+def together(alone: ValueOf) -> ValueOf:
+    """What a text becomes in a role of the whole system, where each sees the defaults of the others."""
+
+    def value(role: str, text: str, **inventory: Any) -> Any:
+        others = {name: item for other in SYSTEM if other != role for name, item in templates(other).items()}
+        return alone(role, text, ansible_facts={"env": {}}, playbook_dir="/playbooks", **{**others, **inventory})
+
+    return value
+
+
+def all_of(role: str) -> str:
+    return f"{{{{ [{', '.join(defaults(ROLES / role))}] }}}}"
+
+
+@pytest.mark.parametrize("role", [role for role in SYSTEM if role != "miniweb"])
+def test_a_role_alone_needs_no_variable_of_another(alone: ValueOf, role: str) -> None:
+    alone(role, all_of(role))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("role", SYSTEM)
+def test_the_whole_system_is_worked_out(together: ValueOf, role: str, case: str) -> None:
+    together(role, all_of(role), **CASES[case])
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "by_itself", "wired"),
+    [
+        ("nginx", "nginx_upstream", "", "http://app:8000"),
+        ("nginx", "nginx_admin_addresses", [], ["172.16.0.0/12"]),
+        ("nginx", "nginx_sites | map(attribute='port')", [], [9090, 3000, 9093]),
+        ("flask_app", "flask_app_environment.DATABASE_NAME | default('')", "", "miniwebapp"),
+        ("flask_app", "flask_app_wait_for", [], ["mysql:3306"]),
+        ("alert_responder", "alert_responder_state", "present", "absent"),
+        (
+            "prometheus",
+            "prometheus_networks | map(attribute='name')",
+            ["miniweb-monitor"],
+            ["miniweb-monitor", "miniweb-probe"],
+        ),
+        ("mysql", "mysql_database", "app", "miniwebapp"),
+    ],
+)
+def test_a_role_is_wired_in_the_whole_system_alone(
+    alone: ValueOf, together: ValueOf, role: str, name: str, by_itself: Any, wired: Any
+) -> None:
+    assert alone(role, f"{{{{ {name} }}}}") == by_itself
+    assert together(role, f"{{{{ {name} }}}}") == wired
+
+
+@pytest.mark.parametrize(
+    ("inventory", "role", "name", "wanted"),
+    [
+        ({"nginx_upstream": "http://other:1"}, "nginx", "nginx_upstream", "http://other:1"),
+        ({"flask_app_name": "shop", "flask_app_port": 9000}, "nginx", "nginx_upstream", "http://shop:9000"),
+        ({"mysql_database": "shop"}, "flask_app", "flask_app_environment.DATABASE_NAME", "shop"),
+        ({"grafana_state": "absent"}, "nginx", "nginx_sites | map(attribute='port')", [9090, 9093]),
+        ({"nginx_server_names": ["www.example.com"]}, "grafana", "grafana_root_url", "https://www.example.com:3000/"),
+        ({"miniweb_monitoring": False}, "flask_app", "flask_app_metrics_path", ""),
+        ({"miniweb_monitoring": False}, "nginx", "nginx_sites", []),
+        ({"miniweb_database_host": "db.example.com"}, "mysql", "mysql_state", "absent"),
+        ({"miniweb_database_host": "db.example.com"}, "flask_app", "flask_app_wait_for", ["db.example.com:3306"]),
+        (
+            {"alert_responder_state": "present", "miniweb_webhooks": [{"name": "chat"}]},
+            "alertmanager",
+            "alertmanager_webhooks | map(attribute='name')",
+            ["chat", "responder"],
+        ),
+    ],
+)
+def test_an_inventory_beats_the_wiring_and_reaches_whoever_is_wired_with_it(
+    together: ValueOf, inventory: dict[str, Any], role: str, name: str, wanted: Any
+) -> None:
+    assert together(role, f"{{{{ {name} }}}}", **inventory) == wanted
