@@ -160,12 +160,12 @@ class Server:
     def _unit(self, name: str, wanted: dict[str, str]) -> bool:
         return self.units.get(name) == wanted
 
-    def _containers(self, project: str, wanted: dict[str, str]) -> bool:
-        """The project's containers are these, with their settings, and are well; one-off ones do not count."""
+    def _containers(self, project: str, wanted: dict[str, list[t.Any]]) -> bool:
+        """The project's containers are these, as they were seen healthy, and are well; one-off ones do not count."""
         found = [one for one in self.listed or () if one.project == project and not one.one_off]
         return (
             self.listed is not None
-            and {one.container.id: one.container.settings for one in found} == wanted
+            and {one.container.id: one.container.mark for one in found} == wanted
             and all(one.container.settled for one in found)
         )
 

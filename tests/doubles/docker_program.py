@@ -2,7 +2,7 @@
 
 Beside it lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in
 `behaviour` by the image's id: healthy, restarts, unhealthy, starting, exits, plain (no health check), taken (no port for it);
-"healthy once" is healthy for the first container, and restarts for later ones.
+an image in `opens_data` changes the data when its container is made, one in `opens_data_late` when it is stopped.
 """
 
 import json
@@ -98,8 +98,12 @@ def volume(engine, words):
 
 
 def turn(engine, words):
+    if len(words) < 2:
+        return 1, "", f"'docker {words[0]}' requires at least 1 argument"
     for one in engine["containers"]:
         one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
+        if one["Image"] in engine["opens_data_late"]:
+            (Path(engine["volume"]) / "opened").write_text(one["Image"])
     return 0, "", ""
 
 
@@ -120,6 +124,8 @@ def compose(engine, words):
     if "up" in words:
         return up(engine, words, words[words.index("--file") + 1])
     if "run" in words:
+        if engine["run_opens_data"]:
+            (Path(engine["volume"]) / "opened").write_text("by a command")
         return engine["run_code"], engine["run_output"], ""
     if "config" in words:
         json.load(sys.stdin)

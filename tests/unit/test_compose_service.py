@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.miniweb.stack.plugins.module_utils.compose import apply as applying
+from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import plan as planning
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
@@ -43,7 +47,8 @@ class Server:
         assert plan.compose
         self.found = {**as_found(files()), **as_found([plan.compose])}
         known = tuple(file.dest for file in files())
-        self.state = model.State(plan.reload_hash, plan.secrets_mark, known, healthy=("4c01",))
+        noted = model.State(plan.reload_hash, plan.secrets_mark, known)
+        self.state = planning.seen_healthy(noted, [model.Container("4c01", "running")])
         labels = json.loads(plan.compose.content or b"")["services"]["web"]["labels"]
         self.configuration = labels[model.CONFIGURATION_LABEL]
 
@@ -53,9 +58,10 @@ class Server:
         health: str = "healthy",
         state: str = "running",
         settings: str = "",
+        restarts: int = 0,
         **changed: Any,
     ) -> model.Plan:
-        containers = [model.Container("4c01", state, health, self.configuration, settings=settings)]
+        containers = [model.Container("4c01", state, health, self.configuration, settings=settings, restarts=restarts)]
         described = files() if described is None else described
         return planning.make_plan({**PARAMS, **changed}, described, self.found, self.state, containers)
 
@@ -107,6 +113,15 @@ def test_changes(server: Server, changed: dict[str, Any], actions: list[str]) ->
     assert plan.actions[-1:] == actions[-1:]
     assert plan.wait == (changed.get("health") == "starting" or changed.get("state") == "paused")
     assert plan.force == ("recreate" in actions)
+
+
+@pytest.mark.parametrize("health", ["healthy", ""])
+def test_what_runs_just_now_is_watched_unless_it_was_seen_to_stay_so(server: Server, health: str) -> None:
+    assert server.plan(health=health, restarts=57).wait
+    server.state = dataclasses.replace(server.state, restarts=57)
+    assert not server.plan(health=health, restarts=57).wait
+    server.state = dataclasses.replace(server.state, healthy=("another",))
+    assert server.plan(health=health, restarts=57).wait
 
 
 def test_changed_permissions_are_repaired_without_a_reload(server: Server) -> None:
@@ -242,6 +257,10 @@ def test_described_files_refuses(given: dict[str, Any], sentence: str) -> None:
 DOUBLE = Path(__file__).resolve().parents[1] / "doubles" / "docker_program.py"
 
 
+class Killed(BaseException):
+    """As if the process had ended here, but for what it cleans up."""
+
+
 class Machine:
     """The module on a machine with a double of the docker program."""
 
@@ -258,10 +277,12 @@ class Machine:
             "pullable": {"web:3": "sha256:3"},
             "behaviour": {},
             "opens_data": [],
+            "opens_data_late": [],
             "volume": "",
             "containers": [],
             "count": 0,
             "run_code": 0,
+            "run_opens_data": False,
             "run_output": "emerg: unknown directive",
             "exec_code": 0,
             "exec_output": "",
@@ -290,6 +311,20 @@ class Machine:
         }
         return self.run_module("compose_service", programs=self.bin, **{**arguments, **given})
 
+    @contextlib.contextmanager
+    def killed_in(self, module: Any, function: str) -> Iterator[None]:
+        """A run ends without a word when this function has done its work."""
+        with pytest.MonkeyPatch.context() as patch:
+            original = getattr(module, function)
+
+            def work_and_end(*given: Any) -> None:
+                original(*given)
+                raise Killed
+
+            patch.setattr(module, function, work_and_end)
+            with pytest.raises(Killed):
+                yield
+
     def told(self) -> list[str]:
         return (self.bin / "told").read_text().splitlines()
 
@@ -300,6 +335,14 @@ class Machine:
     @property
     def containers(self) -> list[dict[str, Any]]:
         return json.loads((self.bin / "engine.json").read_text())["containers"]
+
+    def become(self, status: str = "running", health: str = "", restarts: int = 0) -> None:
+        """The container is so now."""
+        found = self.containers
+        found[0]["State"]["Status"], found[0]["RestartCount"] = status, restarts
+        if health:
+            found[0]["State"]["Health"] = {"Status": health}
+        self.answer(containers=found)
 
     def runs(self) -> tuple[str, str]:
         """Image and state of what runs."""
@@ -345,6 +388,52 @@ def test_a_reload_that_does_not_take_effect_is_taken_back(machine: Machine) -> N
     assert result["msg"].startswith('reload_proof: the service "web" has not taken its new files within 1 s')
     assert result["msg"].endswith("The files are as they were before, and the service has loaded them again.")
     assert machine.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({}, (applying, "reload_containers")),
+        ({"definition": {"image": "web:2"}}, (applying.Applier, "_up")),
+    ],
+    ids=["reload", "recreate"],
+)
+def test_what_a_killed_run_may_have_loaded_is_loaded_again(
+    machine: Machine, given: dict[str, Any], where: tuple[Any, str]
+) -> None:
+    machine.run()
+    with machine.killed_in(*where):
+        machine.run(page="new", **given)
+    assert machine.run(**given)["actions"] == ["write conf/page", "reload"]
+    assert f"exec {machine.containers[0]['Id']} web -s reload" in machine.told()
+    assert not machine.run(**given)["changed"]
+
+
+def test_what_could_not_be_loaded_again_is_loaded_by_the_next_run(machine: Machine) -> None:
+    machine.run()
+    machine.answer(exec_code=1)
+    assert machine.run(page="new")["failed"]
+    machine.answer(exec_code=0)
+    assert machine.run()["actions"] == ["reload"]
+
+
+def test_what_was_not_loaded_while_the_service_started_is_loaded_by_the_next_run(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume))
+    machine.run(volumes=["data"])
+    machine.become(health="starting")
+    assert "is still starting" in machine.run(volumes=["data"], page="new")["msg"]
+    machine.become(health="healthy")
+    assert machine.run(volumes=["data"], page="new")["actions"] == ["reload"]
+
+
+def test_a_reload_after_an_interrupted_one_goes_back_to_what_was_proven(machine: Machine) -> None:
+    machine.run()
+    before = machine.contents()["conf/page"]
+    with machine.killed_in(applying, "reload_containers"):
+        machine.run(page="half")
+    machine.answer(exec_code=1)
+    assert machine.run(page="bad")["failed"]
+    assert machine.contents()["conf/page"] == before
 
 
 def test_check_mode_writes_nothing(machine: Machine) -> None:
@@ -523,15 +612,86 @@ def test_an_interrupted_switch_is_judged_by_the_next_run(machine: Machine) -> No
 
 def test_files_that_were_written_before_an_interruption_do_not_become_the_way_back(machine: Machine) -> None:
     machine.run()
-    before = machine.contents()
-    machine.answer(behaviour={"sha256:2": "taken"})
-    machine.run(definition={"image": "web:2"}, page="half")
-    # Put back; now the files of the next try lie there, but its container does not.
-    (machine.directory / "conf" / "page").write_text("half")
+    with machine.killed_in(applying, "reload_containers"):
+        machine.run(page="half")
     machine.answer(behaviour={"sha256:2": "restarts"})
     machine.run(definition={"image": "web:2"}, page="new")
     assert machine.runs() == ("sha256:1", "running")
-    assert before["conf/page"] == b"page"
+    assert machine.contents()["conf/page"] == b"page"
+
+
+def test_files_that_keep_a_stopped_service_from_starting_are_put_back(machine: Machine) -> None:
+    machine.run()
+    machine.become("exited")
+    machine.answer(run_code=1)
+    assert machine.run(page="new")["msg"].startswith("check_command: the new files are refused")
+    assert machine.contents()["conf/page"] == b"page"
+    assert not any(" up " in line for line in machine.told())
+    machine.answer(run_code=0, behaviour={"sha256:1": "restarts"})
+    assert "The version before was put back" in machine.run(page="new")["msg"]
+    assert machine.contents()["conf/page"] == b"page"
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [None, "services: {web: {image: web:1}}", '{"services": []}', '{"services": {"web": {"image": "web:1"}}}'],
+)
+def test_a_compose_file_of_somebody_else_is_no_way_back(machine: Machine, replaced: str | None) -> None:
+    machine.run()
+    compose = machine.directory / "compose.yaml"
+    compose.write_text(replaced or "")
+    if replaced is None:
+        compose.unlink()
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    assert machine.run(definition={"image": "web:2"})["msg"].endswith("It is left as it is, with its log and its data.")
+    assert "previous.json" not in machine.contents()
+    assert machine.run()["changed"]
+    assert machine.runs() == ("sha256:1", "running")
+
+
+def test_a_version_that_could_not_be_put_back_and_was_removed_by_hand_is_replaced(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume))
+    machine.run(volumes=["data"])
+    machine.answer(behaviour={"sha256:1": "taken", "sha256:2": "taken"})
+    assert machine.run(definition={"image": "web:2"}, volumes=["data"])["failed"]
+    assert machine.containers == []
+    assert "previous.json" in machine.contents()
+    machine.answer(behaviour={})
+    assert machine.run(definition={"image": "web:2"}, volumes=["data"])["changed"]
+    assert machine.runs() == ("sha256:2", "running")
+
+
+def test_data_that_the_version_before_has_changed_itself_do_not_keep_it_from_being_put_back(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume))
+    machine.run(volumes=["data"])
+    machine.answer(behaviour={"sha256:1": "starting", "sha256:2": "restarts"})
+    slow = machine.run(definition={"image": "web:2"}, volumes=["data"])
+    assert "was put back and does not become healthy either" in slow["msg"]
+    machine.become(health="healthy")
+    (machine.volume / "recovered").touch()
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    assert machine.run(definition={"image": "web:2"}, volumes=["data"])["msg"].endswith(
+        "The version before serves again."
+    )
+
+
+def test_an_image_that_opens_the_data_while_it_is_judged_is_seen(machine: Machine) -> None:
+    machine.answer(volume=str(machine.volume), opens_data_late=["sha256:2"], behaviour={"sha256:2": "restarts"})
+    machine.run(volumes=["data"])
+    result = machine.run(definition={"image": "web:2"}, volumes=["data"])
+    assert "was not put back, because the new image has opened its data" in result["msg"]
+    assert machine.runs() == ("sha256:2", "restarting")
+
+
+@pytest.mark.parametrize(
+    ("opens", "end"), [(False, "The version before serves again."), (True, "from a backup before going back.")]
+)
+def test_commands_before_the_start_that_change_the_data_are_seen(machine: Machine, opens: bool, end: str) -> None:
+    given = {"volumes": ["data"], "before_start": [["web", "migrate"]]}
+    machine.answer(volume=str(machine.volume), behaviour={"sha256:2": "restarts"})
+    machine.run(**given)
+    machine.answer(run_opens_data=opens)
+    assert machine.run(definition={"image": "web:2"}, **given)["msg"].endswith(end)
 
 
 def test_a_first_deployment_that_fails_is_stopped_and_kept(machine: Machine) -> None:
@@ -554,6 +714,16 @@ def test_a_taken_port_is_said_and_the_old_one_has_its_own_again(machine: Machine
     assert result["msg"].endswith("The version before serves again.")
     machine.answer(behaviour={"sha256:1": "taken", "sha256:2": "taken"})
     assert machine.run(definition={"image": "web:2"})["msg"].count("port is already allocated") == 2
+
+
+def test_a_container_that_was_restarted_since_it_was_seen_is_watched_once(machine: Machine) -> None:
+    machine.answer(behaviour={"sha256:1": "plain"})
+    machine.run()
+    machine.become(restarts=57)
+    assert not machine.run()["changed"]
+    assert any(" up " in line for line in machine.told())
+    machine.run()
+    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
 
 
 def test_a_container_without_a_health_check_is_well_when_it_has_not_ended_for_a_while(machine: Machine) -> None:
@@ -628,17 +798,24 @@ class WithReader(Machine):
     def deploy(self, **given: Any) -> dict[str, Any]:
         return self.run(contributions_uid=os.getuid(), **given)
 
-    def leave(self, content: str | None, owner: str = "app", shared: str | None = None) -> dict[str, Any]:
+    def leave(
+        self, content: str | None, owner: str = "app", shared: str | None = None, check_mode: bool = False
+    ) -> dict[str, Any]:
         (self.bin / "told").write_text("")
-        item = {"reader": "web", "ext": "rules.yml", "content": content, "shared": shared}
+        item = {"reader": "web", "ext": "rules.yml", "content": content, **({"shared": shared} if shared else {})}
         items = [item] if content is not None else []
         return self.run_module(
             "contributions",
             programs=self.bin,
+            check_mode=check_mode,
             name=owner,
             contributions=items,
             contributions_directory=str(self.contributions),
         )
+
+    def reloads(self) -> int:
+        """How often the last run has let the reader load its files."""
+        return sum(line.startswith("exec ") and line.endswith("reload") for line in self.told())
 
 
 @pytest.fixture
@@ -692,6 +869,99 @@ def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: W
     reader.answer(run_code=0)
     assert reader.leave("a rule")["changed"] is False
     assert reader.leave("good")["changed"]
+
+
+def test_a_refusal_without_a_name_names_the_reader(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    index = reader.contributions / "web.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "applied": "before"}))
+    reader.answer(run_code=1, run_output="out of memory")
+    assert reader.leave("a rule")["msg"].startswith(
+        "contributions: web: web refuses what is contributed: out of memory"
+    )
+
+
+def test_a_reader_that_has_loaded_what_its_proof_refuses_loads_what_it_had(reader: WithReader) -> None:
+    proof = {
+        "command": ["sh", "-c", f"! grep -q bad {reader.contributions}/web/*.yml"],
+        "on_server": True,
+        "timeout": 1,
+    }
+    reader.deploy(reload_proof=proof)
+    reader.leave("good")
+    assert "web keeps what it had" in reader.leave("bad")["msg"]
+    assert reader.reloads() == 2
+
+
+@pytest.mark.parametrize("next_run", [lambda reader: reader.leave("a rule"), lambda reader: reader.deploy()])
+def test_a_reader_that_may_have_loaded_what_a_killed_run_left_loads_what_it_had(
+    reader: WithReader, next_run: Callable[[WithReader], dict[str, Any]]
+) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    with reader.killed_in(contributed, "reload_containers"):
+        reader.leave("bad")
+    next_run(reader)
+    assert (reader.contributions / "web" / "app.rules.yml").read_text() == "a rule"
+    assert reader.reloads() == 1
+
+
+@pytest.mark.parametrize("changed", ["bad", None])
+@pytest.mark.parametrize(
+    "next_run", [lambda reader: reader.leave("another rule", owner="shop"), lambda reader: reader.deploy()]
+)
+def test_what_a_killed_run_left_unproven_is_taken_back_by_whoever_comes(
+    reader: WithReader, next_run: Callable[[WithReader], dict[str, Any]], changed: str | None
+) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    with reader.killed_in(contributed.Store, "change"):
+        reader.leave(changed)
+    path = reader.contributions / "web" / "app.rules.yml"
+    assert (path.read_text() if path.exists() else None) == changed
+    assert not next_run(reader).get("failed")
+    assert path.read_text() == "a rule"
+    # Who wanted it brings it again.
+    assert reader.leave("good")["actions"] == ["contribute web/app.rules.yml", "reload web"]
+    assert reader.leave(None)["actions"] == ["withdraw web/app.rules.yml", "reload web"]
+
+
+@pytest.mark.parametrize("changed", ["bad", None])
+def test_a_killed_change_is_made_again_by_its_owner(reader: WithReader, changed: str | None) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    with reader.killed_in(contributed.Store, "change"):
+        reader.leave(changed)
+    word = "withdraw" if changed is None else "contribute"
+    assert reader.leave(changed)["actions"] == [f"{word} web/app.rules.yml", "reload web"]
+    assert not reader.leave(changed)["changed"]
+
+
+def test_check_mode_says_what_a_run_then_does(reader: WithReader) -> None:
+    reader.leave("waits", check_mode=True)
+    assert not reader.contributions.exists()
+    reader.deploy()
+    index = reader.contributions / "web.json"
+    for content, owner in [("a rule", "app"), ("a rule", "shop"), (None, "app"), ("a rule", "shop"), (None, "shop")]:
+        said = reader.leave(content, owner=owner, shared="shops", check_mode=True)["actions"]
+        assert reader.leave(content, owner=owner, shared="shops")["actions"] == said
+    reader.leave("a rule")
+    index.write_text(json.dumps({**json.loads(index.read_text()), "applied": "before"}))
+    assert reader.leave("a rule", check_mode=True)["actions"] == ["reload web"] == reader.leave("a rule")["actions"]
+    reader.become("exited")
+    said = reader.leave("another", check_mode=True)["actions"]
+    assert said == ["contribute web/app.rules.yml"] == reader.leave("another")["actions"]
+
+
+def test_check_mode_does_not_withdraw_what_this_run_would_make(machine: Machine) -> None:
+    contribution = {"reader": "probe", "ext": "pem", "source": "tls/certificate.pem"}
+    certificate = machine.directory / "tls" / "certificate.pem"
+    certificate.parent.mkdir(parents=True)
+    certificate.write_text("first")
+    machine.run(contributions=[contribution])
+    certificate.unlink()
+    assert machine.run(check_mode=True, contributions=[contribution])["actions"] == ["contribute probe/web.pem"]
 
 
 def test_who_brings_a_shared_file_that_is_refused_does_not_own_it(reader: WithReader) -> None:

@@ -15,10 +15,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.contribution
     reload_containers,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory, Previous
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory, Previous, state_file
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     COMPOSE_FILE,
-    CONFIGURATION_LABEL,
     LOG_LINES,
     STATE_FILE,
     Container,
@@ -27,13 +26,15 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
     State,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, settings_of
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, seen_healthy
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
 # A container without a health check is well when it has not ended for so long.
 STEADY_SECONDS = 5
 ENDED_TIMES = 2
+# In the place of the data's hash: an image other than the version's has had them open.
+DATA_OPENED = "opened"
 
 
 class Failed(Exception):
@@ -67,29 +68,40 @@ class Applier:
         self._require_files_of_others(files)
         if plan.recreate:
             self._provide(plan)
-        previous = self.directory.load_previous()
-        fresh = plan.recreate and worked(state, containers) and not is_of(previous, self.name, containers)
-        if fresh:
-            previous = self.directory.current(containers[0].image, state)
-            self.directory.keep_previous(previous)
-        self._write_proven(plan, state, fresh)
-        applied = State(
-            plan.reload_hash,
-            plan.secrets_mark,
-            tuple(sorted(file.dest for file in files if file.content is not None)),
-            state.healthy,
-            state.settings,
+        previous = self._way_back(plan, state, containers)
+        self._write_proven(plan, state, previous, containers)
+        applied = dataclasses.replace(
+            state,
+            reload="" if plan.reload else plan.reload_hash,
+            secrets=plan.secrets_mark,
+            files=tuple(sorted(file.dest for file in files if file.content is not None)),
+            starting=(),
+            failed="",
         )
         if plan.resume and not plan.recreate:
             self.engine.run("unpause", *(container.id for container in containers if container.state == "paused"))
         if plan.recreate or plan.start or plan.wait:
-            self._switch(plan, applied, previous, containers)
+            self._switch(plan, applied, containers)
         if plan.reload:
-            self._reload(state)
-        self._note_healthy(applied)
+            self._reload()
+        self._note_healthy(dataclasses.replace(applied, reload=plan.reload_hash))
         if plan.recreate:
             build = self.params["build"]
             self.engine.prune(self.params["definition"]["image"], build["keep"] if build else 2, built=bool(build))
+
+    def _way_back(self, plan: Plan, state: State, containers: list[Container]) -> Previous | None:
+        """Return the version to go back to: what runs, if that works and is about to change."""
+        previous = self.directory.load_previous()
+        changes = plan.recreate or ((plan.start or plan.reload) and (plan.write or plan.remove))
+        if not changes or not worked(state, containers) or is_of(previous, containers):
+            return previous
+        current = self.directory.current(containers[0].image, state)
+        if is_of(current, containers):
+            self.directory.keep_previous(current)
+            return current
+        # Somebody has deleted or replaced its Compose file.
+        self.directory.forget_previous()
+        return None
 
     def _require_files_of_others(self, files: list[File]) -> None:
         """Look for the files that something else makes.
@@ -112,44 +124,64 @@ class Applier:
         for network in self.params["networks"]:
             self.engine.make_network(network["name"], network["internal"])
 
-    def _write_proven(self, plan: Plan, state: State, fresh: bool) -> None:
-        """Write the files and prove them; put back what was there when that fails or is interrupted.
-
-        :param fresh: the way back was kept by this run.
-        """
+    def _write_proven(self, plan: Plan, state: State, previous: Previous | None, containers: list[Container]) -> None:
+        """Write the files and prove them; put back what was there when that fails or is interrupted."""
+        self.originals = self._as_proven(plan, state, previous if is_of(previous, containers) else None)
         try:
             self._write(plan, state)
-            self._prove(plan)
+            self._prove(plan, previous)
         except BaseException:
-            self._restore()
-            if fresh:
+            self._restore(*self.originals)
+            if is_of(previous, containers):
                 self.directory.forget_previous()
             raise
 
+    def _as_proven(self, plan: Plan, state: State, running: Previous | None) -> dict[str, FileState | None]:
+        """Return the files as they were before this run and any interrupted one, by their paths.
+
+        :param running: the version that runs, where it is known.
+        """
+        paths = [STATE_FILE, *(file.dest for file in plan.write), *plan.remove]
+        found = {dest: self.directory.read(dest) for dest in paths}
+        if running is None:
+            return found
+        # What the program has loaded, state.json knows best.
+        noted = dataclasses.replace(running.state, reload=state.reload)
+        return {**found, **dict.fromkeys(state.files), **running.files, STATE_FILE: state_file(noted)}
+
     def _write(self, plan: Plan, state: State) -> None:
-        paths = [STATE_FILE] + [file.dest for file in plan.write] + plan.remove
-        self.originals = {dest: self.directory.read(dest) for dest in paths}
-        # Saved before the secrets are: an interruption in between costs a recreation, never a secret that is not used.
+        # Saved before the files are: an interruption in between costs a recreation or a reload, and none is left out.
         known = tuple(sorted({*state.files, *(f.dest for f in plan.write if f.dest != COMPOSE_FILE)}))
-        self.directory.save_state(dataclasses.replace(state, secrets=plan.secrets_mark, files=known))
+        self.directory.save_state(dataclasses.replace(state, secrets=plan.secrets_mark, files=known, reload=""))
         for file in plan.write:
             self.directory.write(file.dest, FileState(file.content or b"", file.mode, file.owner, file.group))
         for dest in plan.remove:
             self.directory.remove(dest)
 
-    def _restore(self) -> None:
-        for dest, original in self.originals.items():
+    def _restore(self, *dests: str) -> None:
+        for dest in dests:
+            original = self.originals[dest]
             if original is not None:
                 self.directory.write(dest, original)
             else:
                 self.directory.remove(dest)
 
-    def _prove(self, plan: Plan) -> None:
-        if self.params["check_command"] and (plan.recreate or plan.reload):
+    def _prove(self, plan: Plan, previous: Previous | None) -> None:
+        if self.params["check_command"] and (plan.recreate or plan.reload or plan.start):
             self._one_off(self.params["check_command"], "check_command: the new files are refused")
-        if plan.recreate:
-            for command in self.params["before_start"]:
-                self._one_off([str(word) for word in command], "before_start: a command failed")
+        if plan.recreate and self.params["before_start"]:
+            self._before_start(previous)
+
+    def _before_start(self, previous: Previous | None) -> None:
+        """Run the commands; with another image they may change the data, which cannot be told from the old program."""
+        guarded = previous is not None and not previous.data and self._is_another_image(previous)
+        seen = self.engine.data_seen() if guarded else ""
+        if guarded:
+            self.directory.keep_previous(dataclasses.replace(previous, data=DATA_OPENED))
+        for command in self.params["before_start"]:
+            self._one_off([str(word) for word in command], "before_start: a command failed")
+        if guarded and seen == self.engine.data_seen():
+            self.directory.keep_previous(previous)
 
     def _one_off(self, command: list[str], meaning: str) -> None:
         code, output = self.engine.one_off(command)
@@ -161,12 +193,12 @@ class Applier:
                 logs=output.splitlines()[-LOG_LINES:],
             )
 
-    def _switch(self, plan: Plan, applied: State, previous: Previous | None, containers: list[Container]) -> None:
+    def _switch(self, plan: Plan, applied: State, containers: list[Container]) -> None:
         """Start the new version and judge it; put the previous one back when it fails.
 
         :raises ServiceError: it failed or is still starting.
         """
-        previous = self._stop_for_data(previous, containers)
+        previous = self._stop_for_data(plan, containers)
         try:
             # What was left starting may be recovering its data for longer than its health check allows.
             left = self.directory.load_state().starting
@@ -180,7 +212,7 @@ class Applier:
             failure = f'The service "{self.name}" did not become healthy: {reason}'
             if previous is None:
                 self._leave_failed(plan, applied, containers, failure, found["logs"])
-            if previous.data and previous.data != self.engine.data_seen():
+            if self._has_opened_data(previous):
                 self._leave_with_data(plan, applied, failure, found["logs"])
             self._put_back(plan, previous, failure, found["logs"])
 
@@ -199,7 +231,7 @@ class Applier:
         """Leave a version that has none before it, stopped where nothing worked."""
         end = "It is left as it is, with its log and its data."
         if plan.recreate and not worked(applied, containers):
-            self.engine.run("stop", *(container.id for container in self.engine.containers()), check=False)
+            self.engine.stop(self.engine.containers(), check=False)
             end = "Nothing worked before it, so it was stopped; its container, log and data are kept to look at."
         self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
         raise ServiceError(f"{failure}. {end}", logs=logs) from None
@@ -216,16 +248,32 @@ class Applier:
             logs=logs,
         ) from None
 
-    def _stop_for_data(self, previous: Previous | None, containers: list[Container]) -> Previous | None:
+    def _is_another_image(self, previous: Previous) -> bool:
+        """Return whether an image other than that of a version is about to see its data."""
+        return bool(self.params["volumes"]) and previous.image != self.engine.image_id(
+            self.params["definition"]["image"]
+        )
+
+    def _stop_for_data(self, plan: Plan, containers: list[Container]) -> Previous | None:
         """Stop the old program before another image may open its data, and note how they look then."""
-        if not previous or not self.params["volumes"] or previous.data:
+        previous = self.directory.load_previous()
+        if plan.wait or previous is None or previous.data or not self._is_another_image(previous):
             return previous
-        if previous.image == self.engine.image_id(self.params["definition"]["image"]):
-            return previous
-        self.engine.run("stop", *(container.id for container in containers))
+        self.engine.stop(containers)
         previous = dataclasses.replace(previous, data=self.engine.data_seen())
         self.directory.keep_previous(previous)
         return previous
+
+    def _has_opened_data(self, previous: Previous) -> bool:
+        """Return whether the failed image has opened the data; if it has not, it is stopped, so that it cannot any more."""
+        if not previous.data:
+            return False
+        if previous.data == self.engine.data_seen():
+            self.engine.stop(self.engine.containers(), check=False)
+            if previous.data == self.engine.data_seen():
+                return False
+            self.engine.compose("up", "--detach", "--no-build", check=False)
+        return True
 
     def _put_back(self, plan: Plan, previous: Previous, failure: str, logs: list[str]) -> t.NoReturn:
         """Start the previous version again, from its files and its image.
@@ -239,8 +287,10 @@ class Applier:
         for dest, file in previous.files.items():
             self.directory.write(dest, file)
         compose = previous.files[COMPOSE_FILE]
-        document = pinned(compose.content, self.name, previous.image)
+        document = pinned(compose.content, previous.image)
         self.directory.write(COMPOSE_FILE, dataclasses.replace(compose, content=document))
+        # From here on its own program changes the data.
+        self.directory.keep_previous(dataclasses.replace(previous, data=""))
         state = dataclasses.replace(previous.state, failed=plan.configuration)
         try:
             self._up(["--force-recreate"])
@@ -257,9 +307,7 @@ class Applier:
 
     def _note_healthy(self, state: State) -> None:
         """Note that what runs now is well; the way back is no longer needed."""
-        running = self.engine.containers()
-        healthy = tuple(container.id for container in running)
-        self.directory.save_state(dataclasses.replace(state, healthy=healthy, settings=settings_of(running)))
+        self.directory.save_state(seen_healthy(state, self.engine.containers()))
         self.directory.forget_previous()
 
     def _volumes_of(self, document: bytes) -> list[str]:
@@ -296,18 +344,23 @@ class Applier:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
             time.sleep(POLL_SECONDS)
 
-    def _reload(self, state: State) -> None:
+    def _reload(self) -> None:
         try:
-            reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
+            self._load()
         except ServiceError as error:
-            self._restore()
-            self.directory.save_state(state)
+            # What the program has is not known before it is proven, so state.json comes last.
+            self._restore(*(dest for dest in self.originals if dest != STATE_FILE))
             end = "The files are as they were before, and the service has loaded them again."
             try:
-                reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
+                self._load()
+                self._restore(STATE_FILE)
             except ServiceError as second:
                 end = f"The files are as they were before, but {second}"
+            self.directory.forget_previous()
             raise ServiceError(f"{error} {end}", logs=self.engine.diagnosis()["logs"]) from None
+
+    def _load(self) -> None:
+        reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
 
 
 def worked(state: State, containers: list[Container]) -> bool:
@@ -317,12 +370,13 @@ def worked(state: State, containers: list[Container]) -> bool:
     return {one.id for one in containers} <= set(state.healthy) or all(one.settled for one in containers)
 
 
-def is_of(previous: Previous | None, name: str, containers: list[Container]) -> bool:
-    """Return whether the kept version is the one that these containers are."""
-    if previous is None or COMPOSE_FILE not in previous.files:
-        return False
-    labels = json.loads(previous.files[COMPOSE_FILE].content)["services"][name].get("labels", {})
-    return all(container.configuration == labels.get(CONFIGURATION_LABEL) for container in containers)
+def is_of(previous: Previous | None, containers: list[Container]) -> bool:
+    """Return whether a version is the one that these containers are."""
+    return (
+        previous is not None
+        and bool(containers)
+        and all(container.configuration == previous.configuration != "" for container in containers)
+    )
 
 
 def judge(container: Container, restarts_before: int, patient: bool) -> None:

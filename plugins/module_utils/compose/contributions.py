@@ -4,12 +4,13 @@
 """What services leave for one another, in the way of ``conf.d``: scrape jobs, rules, dashboards, certificates.
 
 A contribution is a flat file ``<service>.<ext>`` in ``contributions/<reader>/``, a directory that the reader mounts. Beside
-it ``contributions/<reader>.json`` notes who owns each file, how the reader checks and reloads its files, and the hash of
-those that it last proved to have loaded.
+it ``contributions/<reader>.json`` notes who owns each file, how the reader checks and reloads its files, the hash of those
+that it last proved to have loaded, and, until the reader has proved a change, what lay there before it.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import re
@@ -47,15 +48,6 @@ class Contribution:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-    """A change that was carried out, with the file and its owners as they were before."""
-
-    contribution: Contribution
-    file: FileState | None
-    owners: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
 class Reader:
     """How a service that reads contributions takes them; ``uid`` is who must be able to read them."""
 
@@ -68,11 +60,23 @@ class Reader:
 
 @dataclasses.dataclass
 class Index:
-    """What is noted beside a reader's directory: owners by file, the reader if there is one, and what it has loaded."""
+    """What is noted beside a reader's directory.
+
+    :param owners: the services that own a file, by file.
+    :param reader: None while the reader is not deployed.
+    :param applied: hash of what the reader has proved to have loaded; empty while nobody knows what it has.
+    :param pending: content and owners before a change that is not proven yet, by file.
+    """
 
     owners: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     reader: Reader | None = None
     applied: str = ""
+    pending: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
+
+    def own(self, file: str, owners: list[str]) -> None:
+        """Note who owns a file."""
+        others = {name: services for name, services in self.owners.items() if name != file}
+        self.owners = {**others, file: sorted(owners)} if owners else others
 
 
 def reader_of(value: dict[str, t.Any] | None) -> Reader | None:
@@ -138,7 +142,8 @@ class Store:
     def index(self, reader: str) -> Index:
         """Return what is noted of a reader."""
         value = load(read_file(os.path.join(self.path, f"{reader}.json")))
-        return Index(value.get("owners", {}), reader_of(value.get("reader")), value.get("applied", ""))
+        reader = reader_of(value.get("reader"))
+        return Index(value.get("owners", {}), reader, value.get("applied", ""), value.get("pending", {}))
 
     def save_index(self, reader: str, index: Index) -> None:
         """Note it, if it is not what is noted already."""
@@ -185,23 +190,41 @@ class Store:
                 os.chown(path, uid, uid)
 
     def changes(self, service: str, wanted: list[Contribution]) -> list[Contribution]:
-        """Return what is not as the service wants it: files to write, and, without content, those to withdraw."""
+        """Return what is not as the service wants it: files to write, and, without content, those to withdraw.
+
+        What an interrupted run has changed and nobody has proved counts as it was before.
+        """
         result = []
         for one in wanted:
             found, index = self.read(one.reader, one.file), self.index(one.reader)
-            if found is None or found.content != one.content or service not in index.owners.get(one.file, []):
+            proven = found is not None and one.file not in index.pending
+            if not proven or found.content != one.content or service not in index.owners.get(one.file, []):
                 result.append(one)
         kept = {(one.reader, one.file) for one in wanted}
         for reader in self.readers():
-            for file, owners in self.index(reader).owners.items():
-                if service in owners and (reader, file) not in kept:
+            index = self.index(reader)
+            owners = {**index.owners, **{file: before["owners"] for file, before in index.pending.items()}}
+            for file in owners:
+                if service in owners[file] and (reader, file) not in kept:
                     result.append(Contribution(reader, file, None))
         return result
 
-    def outdated(self, wanted: list[Contribution]) -> list[str]:
-        """Return the readers of these contributions that have not proved to have loaded what lies there for them."""
-        found = {one.reader: self.index(one.reader) for one in wanted}
-        return sorted(name for name, index in found.items() if index.reader and index.applied != self.hash(name))
+    def outdated(self, service: str, changes: list[Contribution], wanted: list[Contribution]) -> list[str]:
+        """Return the deployed readers that, after these changes, have not loaded what lies there for them."""
+        altered = {one.reader for one in changes if self._alters(service, one)}
+        found = {one.reader: self.index(one.reader) for one in [*changes, *wanted]}
+        return sorted(
+            name
+            for name, index in found.items()
+            if index.reader and (name in altered or index.applied != self.hash(name))
+        )
+
+    def _alters(self, service: str, change: Contribution) -> bool:
+        """Return whether a change is one of a file, not of its owners alone."""
+        if change.content is None:
+            return self.index(change.reader).owners.get(change.file) == [service]
+        found = self.read(change.reader, change.file)
+        return found is None or found.content != change.content
 
     def diff(self, changes: list[Contribution]) -> list[dict[str, str]]:
         """Return Ansible's diff of the changes; credentials are only named."""
@@ -215,35 +238,33 @@ class Store:
             result.append({"before_header": path, "after_header": path, "before": texts[0], "after": texts[1]})
         return result
 
-    def change(self, service: str, changes: list[Contribution]) -> list[Change]:
-        """Carry the changes out; return what is needed to undo them."""
-        done = []
+    def change(self, service: str, changes: list[Contribution]) -> None:
+        """Carry the changes out. What was there before is noted first, until a reader has proved them."""
         for one in changes:
-            before = self.index(one.reader).owners.get(one.file, [])
-            done.append(Change(one, self.read(one.reader, one.file), before))
+            index = self.index(one.reader)
+            found, before = self.read(one.reader, one.file), index.owners.get(one.file, [])
+            content = base64.b64encode(found.content).decode() if found else None
+            index.pending.setdefault(one.file, {"content": content, "owners": before})
             others = [owner for owner in before if owner != service]
-            if one.content is not None:
-                # Noted first: an interruption in between leaves a file that its owner knows.
-                self._note_owners(one, [*others, service])
+            index.own(one.file, others if one.content is None else [*others, service])
+            self.save_index(one.reader, index)
+            if one.content is not None or not others:
                 self.put(one.reader, one.file, one.content)
-                continue
-            if not others:
-                self.put(one.reader, one.file, None)
-            self._note_owners(one, others)
-        return done
 
-    def undo(self, done: list[Change]) -> None:
-        """Put back the files and owners that were there before."""
-        for change in reversed(done):
-            one = change.contribution
-            self.put(one.reader, one.file, change.file.content if change.file else None)
-            self._note_owners(one, change.owners)
+    def undo(self, reader: str) -> None:
+        """Put back the files and owners that were there before changes that are not proven."""
+        index = self.index(reader)
+        for file, before in index.pending.items():
+            self.put(reader, file, None if before["content"] is None else base64.b64decode(before["content"]))
+            index.own(file, before["owners"])
+        index.pending = {}
+        self.save_index(reader, index)
 
-    def _note_owners(self, one: Contribution, owners: list[str]) -> None:
-        index = self.index(one.reader)
-        others = {file: names for file, names in index.owners.items() if file != one.file}
-        index.owners = {**others, one.file: sorted(owners)} if owners else others
-        self.save_index(one.reader, index)
+    def note_applied(self, reader: str, applied: str) -> None:
+        """Note the hash of what a reader has loaded; empty before it loads something else."""
+        index = self.index(reader)
+        index.applied = applied
+        self.save_index(reader, index)
 
     def owners_named(self, reader: str, text: str) -> str:
         """Return whose files a program's message names, in words for a sentence; empty when it names none."""
@@ -305,25 +326,36 @@ def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engin
     :param engine_of: returns the engine of a service by its name and directory.
     :raises ServiceError: the reader refuses them.
     """
+    reader, lying = store.index(name).reader, store.hash(name)
+    outdated = reader is not None and store.index(name).applied != lying
+    loaded = outdated and load_contributed(store, name, reader, engine_of)
     index = store.index(name)
-    wanted = store.hash(name)
-    if index.reader is None or index.applied == wanted:
-        return []
-    engine = engine_of(name, index.reader.directory)
+    index.applied = lying if loaded else index.applied
+    index.pending = {}
+    store.save_index(name, index)
+    return [f"reload {name}"] if loaded else []
+
+
+def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Callable[[str, str], Engine]) -> bool:
+    """Let a reader check and load what lies there for it; return whether it runs and has loaded it.
+
+    :raises ServiceError: the reader refuses it.
+    """
+    engine = engine_of(name, reader.directory)
     containers = engine.containers()
-    store.give(name, index.reader.uid)
+    store.give(name, reader.uid)
     if not containers:
-        return []
-    if index.reader.check_command:
-        code, output = engine.one_off(index.reader.check_command)
+        return False
+    if reader.check_command:
+        code, output = engine.one_off(reader.check_command)
         if code:
             raise ServiceError(f"{name} refuses what is contributed: {last_line(output)}", logs=output.splitlines())
     if all(container.state != "running" for container in containers):
-        return []
-    reload_containers(engine, index.reader.reload_command, index.reader.reload_proof)
-    index.applied = wanted
-    store.save_index(name, index)
-    return [f"reload {name}"]
+        return False
+    # It may have loaded them, whatever becomes of the proof or of this run.
+    store.note_applied(name, "")
+    reload_containers(engine, reader.reload_command, reader.reload_proof)
+    return True
 
 
 def contribute(
@@ -339,23 +371,27 @@ def contribute(
     """
     actions = []
     with store.lock():
-        done = store.change(service, changes)
-        readers = sorted({one.reader for one in [*changes, *wanted]})
-        for reader in readers:
+        for reader in sorted({one.reader for one in [*changes, *wanted]}):
+            # What an interrupted run has left is not proven. Whose it is brings it again.
+            store.undo(reader)
+            of_reader = [one for one in changes if one.reader == reader]
+            store.change(service, of_reader)
             try:
                 actions += synchronise(store, reader, engine_of)
             except ServiceError as error:
                 named = store.owners_named(reader, f"{error} {' '.join(error.details.get('logs', []))}")
-                store.undo([change for change in done if change.contribution.reader == reader])
-                kept = f"{reader} keeps what it had"
-                try:
-                    synchronise(store, reader, engine_of)
-                except ServiceError as second:
-                    kept = f"and what it had is refused, too: {second}"
-                files = named or ", ".join(
-                    f"{one.file} of the service {service}" for one in changes if one.reader == reader
-                )
-                raise ServiceError(
-                    f"contributions: {files}: {str(error).rstrip('.')}; {kept}.", **error.details
-                ) from None
+                brought = ", ".join(f"{one.file} of the service {service}" for one in of_reader)
+                end = take_back(store, reader, engine_of)
+                message = f"contributions: {named or brought or reader}: {str(error).rstrip('.')}; {end}."
+                raise ServiceError(message, **error.details) from None
     return actions
+
+
+def take_back(store: Store, reader: str, engine_of: t.Callable[[str, str], Engine]) -> str:
+    """Let a reader have what it had before it refused a change; return how that ended, in words."""
+    store.undo(reader)
+    try:
+        synchronise(store, reader, engine_of)
+    except ServiceError as error:
+        return f"and what it had is refused, too: {str(error).rstrip('.')}"
+    return f"{reader} keeps what it had"

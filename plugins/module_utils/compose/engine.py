@@ -262,11 +262,17 @@ class Engine:
         code, out, err = self.run("exec", container, *command, check=False)
         return code, (out + err).strip()
 
+    def stop(self, containers: list[Container], check: bool = True) -> None:
+        """Stop containers by their signal and in their time, if there are any.
+
+        :raises ServiceError: one cannot be stopped and *check* is true.
+        """
+        if containers:
+            self.run("stop", *(container.id for container in containers), check=check)
+
     def volumes(self) -> list[str]:
         """Return the names of the project's named volumes."""
-        return self.run("volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={self.project}")[
-            1
-        ].split()
+        return self.run("volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={self.project}")[1].split()
 
     def data_seen(self) -> str:
         """Return a hash of the names, sizes and times of all files in the project's volumes.

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     COMPOSE_FILE,
+    CONFIGURATION_LABEL,
     PREVIOUS_FILE,
     SECRETS_DIRECTORY,
     STATE_FILE,
@@ -52,6 +53,15 @@ class Previous:
     files: dict[str, FileState]
     data: str = ""
 
+    @property
+    def configuration(self) -> str:
+        """The configuration's hash in its Compose file; empty when that was deleted or replaced by somebody."""
+        try:
+            (service,) = load(self.files.get(COMPOSE_FILE))["services"].values()
+            return service["labels"][CONFIGURATION_LABEL]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return ""
+
 
 class Directory:
     """The service's directory on the server."""
@@ -90,7 +100,7 @@ class Directory:
     def save_state(self, state: State) -> None:
         """Remember what was applied."""
         if state != self.load_state():
-            self.write(STATE_FILE, FileState(dump(dataclasses.asdict(state)), 0o600))
+            self.write(STATE_FILE, state_file(state))
 
     def load_previous(self) -> Previous | None:
         """Return the version that a run has begun to replace and not yet let go of."""
@@ -122,6 +132,11 @@ class Directory:
     def forget_previous(self) -> None:
         """Let go of the way back."""
         self.remove(PREVIOUS_FILE)
+
+
+def state_file(state: State) -> FileState:
+    """Return the file in which a state is noted."""
+    return FileState(dump(dataclasses.asdict(state)), 0o600)
 
 
 def state_of(value: dict[str, t.Any]) -> State:

@@ -59,6 +59,11 @@ class Container:
     verdict_seconds: float = 0
 
     @property
+    def mark(self) -> list[t.Any]:
+        """What is noted of a container that was seen healthy: its settings, and how often it was restarted."""
+        return [self.settings, self.restarts]
+
+    @property
     def settled(self) -> bool:
         """Running, and healthy or without a health check."""
         return self.state == "running" and self.health in ("", "healthy")
@@ -71,7 +76,8 @@ class State:
     :param reload: hash of the files that a reload reads.
     :param secrets: random mark that changes with any secret.
     :param files: what this module wrote, secrets included.
-    :param healthy: ids of the containers that were last seen healthy, and their settings.
+    :param healthy: ids of the containers that were last seen healthy, their settings, and how often the engine had
+        restarted them.
     :param starting: ids of the containers that a run has left while they were still starting.
     :param failed: hash of the configuration that was last put back.
     """
@@ -81,6 +87,7 @@ class State:
     files: tuple[str, ...] = ()
     healthy: tuple[str, ...] = ()
     settings: str = ""
+    restarts: int = 0
     starting: tuple[str, ...] = ()
     failed: str = ""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -127,10 +128,11 @@ def compose_document(
     return document
 
 
-def pinned(document: bytes, name: str, image: str) -> bytes:
+def pinned(document: bytes, image: str) -> bytes:
     """Return a Compose file in which the service's image is named by its id, which no registry can change."""
     value = json.loads(document)
-    value["services"][name]["image"] = image
+    (service,) = value["services"].values()
+    service["image"] = image
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
@@ -188,21 +190,33 @@ def settings_of(containers: list[Container]) -> str:
     return digest(sorted(container.settings for container in containers))
 
 
+def seen_healthy(state: State, containers: list[Container]) -> State:
+    """Return a state in which these containers are noted as healthy."""
+    return dataclasses.replace(
+        state,
+        healthy=tuple(sorted(container.id for container in containers)),
+        settings=settings_of(containers),
+        restarts=sum(container.restarts for container in containers),
+    )
+
+
 def _compare_containers(plan: Plan, state: State, containers: list[Container], has_data: bool) -> None:
     """Decide what happens to the containers.
 
-    One that holds data and was never seen healthy may still be recovering: it is waited for, not replaced.
+    One that holds data and was never seen healthy may still be recovering: it is waited for, not replaced. What runs just
+    now counts as well only when it was seen to stay so.
     """
-    seen_healthy = {container.id for container in containers} <= set(state.healthy)
+    known = {container.id for container in containers} <= set(state.healthy)
     unhealthy = any(container.health == "unhealthy" for container in containers)
-    plan.by_hand = bool(containers) and seen_healthy and state.settings not in ("", settings_of(containers))
-    plan.force = plan.by_hand or (unhealthy and (seen_healthy or not has_data))
+    well = all(container.settled for container in containers) and state == seen_healthy(state, containers)
+    plan.by_hand = bool(containers) and known and state.settings not in ("", settings_of(containers))
+    plan.force = plan.by_hand or (unhealthy and (known or not has_data))
     plan.recreate = (
         plan.force or not containers or any(container.configuration != plan.configuration for container in containers)
     )
     plan.resume = any(container.state == "paused" for container in containers)
     plan.start = not plan.recreate and any(container.state not in ("running", "paused") for container in containers)
-    plan.wait = not plan.recreate and not plan.start and not all(container.settled for container in containers)
+    plan.wait = not plan.recreate and not plan.start and not well
     plan.reload = not plan.recreate and not plan.start and plan.reload_hash != state.reload
     if containers and plan.recreate:
         plan.force = True

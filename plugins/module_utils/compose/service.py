@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
 import shutil
 import typing as t
@@ -13,8 +13,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.apply import Applier, worked
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.apply import Applier
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
@@ -28,9 +28,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
     described_files,
     make_plan,
-    settings_of,
     text_diff,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
 
 CONTRIBUTION_OPTIONS: dict[str, t.Any] = {
     "reader": {"type": "str", "required": True},
@@ -66,6 +66,12 @@ class Service:
         """Return the engine for a service."""
         return Engine(self.module, name, directory, os.path.join(os.path.dirname(self.store.path), "images.json"))
 
+    def _alone(self) -> t.ContextManager[None]:
+        """Hold the service: another run would take this one's way back for that of an interrupted one."""
+        if self.module.check_mode:
+            return contextlib.nullcontext()
+        return locked(os.path.join(os.path.dirname(self.store.path), f".{self.name}.lock"))
+
     # -- present ------------------------------------------------------------------------------------------------------
 
     def present(self) -> dict[str, t.Any]:
@@ -73,6 +79,20 @@ class Service:
         if not self.params["definition"].get("image"):
             raise ServiceError(f'definition: the service "{self.name}" names no image.')
         files = described_files(self.params)
+        # What cannot be contributed is said before anything is changed.
+        self._wanted(files)
+        with self._alone():
+            result, containers = self._deploy(files)
+        result["container_id"] = containers[0].id[:12] if containers else ""
+        self._contribute(result, files)
+        conditions = self._conditions(files, containers)
+        self._note("compose_service", files, conditions, container_id=result["container_id"])
+        return result
+
+    def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
+        """Bring the service up; return the module's result so far, and the containers that run then."""
+        if not self.module.check_mode:
+            self._receive()
         state = self.directory.load_state()
         paths = {file.dest for file in files} | set(state.files) | {COMPOSE_FILE}
         found = {dest: status for dest in paths if (status := self.directory.read(dest)) is not None}
@@ -84,45 +104,38 @@ class Service:
             result["diff"] = text_diff(plan, found, self.directory.path)
         if state.failed and state.failed == plan.configuration and (plan.recreate or plan.start):
             self.module.warn(f'The service "{self.name}" tries a configuration again that failed before.')
-        if not self.module.check_mode:
-            if self.params["contributions_uid"] is not None:
-                self.store.give(self.name, self.params["contributions_uid"])
-            if plan.actions or plan.wait:
-                Applier(self.params, self.directory, self.engine, self.store).apply(plan, files, state, containers)
-                before, containers = containers, self.engine.containers()
-                result["changed"] = result["changed"] or {c.id for c in before} != {c.id for c in containers}
-            elif worked(state, containers):
-                # What an earlier run left half noted: it is well now.
-                healthy = tuple(container.id for container in containers)
-                self.directory.save_state(dataclasses.replace(state, healthy=healthy, settings=settings_of(containers)))
-                self.directory.forget_previous()
-            if reads is not None:
-                self._note_reading(reads)
-        result["container_id"] = containers[0].id[:12] if containers else ""
-        self._contribute(result)
-        self._note("compose_service", self._conditions(files, containers), container_id=result["container_id"])
-        return result
+        if self.module.check_mode:
+            return result, containers
+        if plan.actions or plan.wait:
+            self._begin_reading(reads)
+            Applier(self.params, self.directory, self.engine, self.store).apply(plan, files, state, containers)
+            before, containers = containers, self.engine.containers()
+            result["changed"] = result["changed"] or {c.id for c in before} != {c.id for c in containers}
+        self.directory.forget_previous()
+        self._note_reading(reads)
+        return result, containers
 
     def _conditions(self, files: list[File], containers: list[Container]) -> list[settled.Condition]:
         """Return what stays as it is now for as long as nothing is to do."""
         names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
         conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
-        conditions.append(["containers", self.engine.project, {one.id: one.settings for one in containers}])
+        conditions.append(["containers", self.engine.project, {one.id: one.mark for one in containers}])
         if self.params["contributions_uid"] is not None:
             conditions.append(["reader", self.store.path, self.name])
         return conditions
 
-    def _note(self, module: str, conditions: list[settled.Condition], **result: t.Any) -> None:
+    def _note(self, module: str, files: list[File], conditions: list[settled.Condition], **result: t.Any) -> None:
         """Note that all is as it should be, contributions included."""
         if self.module.check_mode:
             return
-        items = self.params["contributions"] if self.params["state"] == "present" else []
-        wanted = contributed.described(self.name, items, self.directory.read)
+        wanted = self._wanted(files)
         paths = [os.path.join(self.store.directory(one.reader), one.file) for one in wanted]
         conditions += settled.files(*paths)
         conditions.append(["contributions", self.store.path, self.name, [[one.reader, one.file] for one in wanted]])
         key = f"{module}/{self.name}"
         self.notes.write(key, self.params["settled"], conditions, {"actions": [], **result})
+
+    # -- what others contribute to it ----------------------------------------------------------------------------------
 
     def _reader(self) -> contributed.Reader | None:
         if self.params["contributions_uid"] is None:
@@ -135,6 +148,13 @@ class Service:
             self.params["reload_proof"],
         )
 
+    def _receive(self) -> None:
+        """Give what others have left to this service's user, without what an interrupted run has left unproven."""
+        if self.params["contributions_uid"] is not None:
+            with self.store.lock():
+                self.store.undo(self.name)
+                self.store.give(self.name, self.params["contributions_uid"])
+
     def _plan_reading(self, plan: Plan) -> str | None:
         """Plan a reload when others have left what this service has not loaded; return the hash of all of it."""
         if self.params["contributions_uid"] is None:
@@ -144,22 +164,38 @@ class Service:
             plan.reload = True
         return reads
 
-    def _note_reading(self, reads: str) -> None:
-        with self.store.lock():
-            index = self.store.index(self.name)
-            index.reader, index.applied = self._reader(), reads
-            self.store.save_index(self.name, index)
+    def _begin_reading(self, reads: str | None) -> None:
+        """Note that nobody knows what is loaded, before that changes."""
+        if reads is not None and reads != self.store.index(self.name).applied:
+            with self.store.lock():
+                self.store.note_applied(self.name, "")
+
+    def _note_reading(self, reads: str | None) -> None:
+        if reads is not None:
+            with self.store.lock():
+                index = self.store.index(self.name)
+                index.reader, index.applied = self._reader(), reads
+                self.store.save_index(self.name, index)
 
     # -- absent -------------------------------------------------------------------------------------------------------
 
     def absent(self) -> dict[str, t.Any]:
         """Remove the service and what it left for others; return the module's result."""
+        with self._alone():
+            result = self._remove()
+        self._contribute(result)
+        # Who asks for volumes to be removed wants them looked for.
+        if not self.params["remove_volumes"]:
+            gone = settled.files(self.directory.path)
+            self._note("compose_service", [], [["no_containers", self.engine.project], *gone], container_id="")
+        return result
+
+    def _remove(self) -> dict[str, t.Any]:
         ids = self.engine.project_containers() if self.engine.program else []
         exists = os.path.isdir(self.directory.path)
         actions = (["remove containers"] if ids else []) + ([f"remove {self.directory.path}"] if exists else [])
         volumes = self.engine.volumes() if self.params["remove_volumes"] and self.engine.program else []
         actions += [f"remove volume {volume}" for volume in volumes]
-        result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions, "container_id": ""}
         if not self.module.check_mode:
             if ids:
                 # Stopped by its signal and in its time, as its data stay.
@@ -170,12 +206,7 @@ class Service:
             self._forget_reading()
             if exists:
                 shutil.rmtree(self.directory.path)
-        self._contribute(result, absent=True)
-        # Who asks for volumes to be removed wants them looked for.
-        if not self.params["remove_volumes"]:
-            gone = settled.files(self.directory.path)
-            self._note("compose_service", [["no_containers", self.engine.project], *gone], container_id="")
-        return result
+        return {"changed": bool(actions), "actions": actions, "container_id": ""}
 
     def _forget_reading(self) -> None:
         """What others left for this service stays for its return."""
@@ -191,24 +222,43 @@ class Service:
     def contribute_only(self) -> dict[str, t.Any]:
         """Bring the contributions of something that is no container to their readers; return the module's result."""
         result: dict[str, t.Any] = {"changed": False, "actions": []}
-        self._contribute(result, absent=self.params["state"] == "absent")
-        self._note("contributions", [])
+        self._contribute(result)
+        self._note("contributions", [], [])
         return result
 
-    def _contribute(self, result: dict[str, t.Any], absent: bool = False) -> None:
-        """Add to the result what happens to the contributions, and, outside of check mode, do it."""
-        items = [] if absent else self.params["contributions"]
-        if self.module.check_mode:
+    def _wanted(self, written: t.Iterable[File] = ()) -> list[contributed.Contribution]:
+        """Return what the service contributes.
+
+        :param written: what this run writes, or would write in check mode.
+        :raises ServiceError: it cannot be contributed.
+        """
+        items = self.params["contributions"] if self.params["state"] == "present" else []
+        contents = {file.dest: FileState(file.content, file.mode) for file in written if file.content is not None}
+
+        def read(source: str) -> FileState | None:
+            found = contents.get(source) or self.directory.read(source)
             # What would have been made by this very run cannot be read yet.
-            items = [one for one in items if one["source"] is None or self.directory.read(one["source"]) is not None]
-        wanted = contributed.described(self.name, items, self.directory.read)
+            return FileState(b"", 0o400) if found is None and self.module.check_mode else found
+
+        return contributed.described(self.name, items, read)
+
+    def _contribute(self, result: dict[str, t.Any], written: t.Iterable[File] = ()) -> None:
+        """Add to the result what happens to the contributions, and, outside of check mode, do it."""
+        wanted = self._wanted(written)
         changes = self.store.changes(self.name, wanted)
-        outdated = self.store.outdated(wanted)
-        result["actions"] = result["actions"] + [one.action for one in changes]
-        result["changed"] = result["changed"] or bool(changes)
+        outdated = self.store.outdated(self.name, changes, wanted)
         if self.module._diff:
             result["diff"] = result.get("diff", []) + self.store.diff(changes)
-        if not self.module.check_mode and (changes or outdated):
+        done: list[str] = []
+        if self.module.check_mode:
+            done = [f"reload {name}" for name in outdated if self._runs(name)]
+        elif changes or outdated:
             done = contributed.contribute(self.store, self.name, changes, wanted, self.engine_of)
-            result["actions"] = result["actions"] + done
-            result["changed"] = result["changed"] or bool(done)
+        result["actions"] = [*result["actions"], *(one.action for one in changes), *done]
+        result["changed"] = result["changed"] or bool(changes or done)
+
+    def _runs(self, reader: str) -> bool:
+        """Return whether a reader that is deployed runs."""
+        known = self.store.index(reader).reader
+        containers = self.engine_of(reader, known.directory).containers() if known else []
+        return any(container.state == "running" for container in containers)
