@@ -26,14 +26,14 @@ options:
         type: str
         required: true
       ext:
-        description: End of the file's name. What ends with C(password) is hidden in diffs.
+        description: End of the file's name. What ends with C(.password) is hidden in diffs.
         type: str
         required: true
       content:
         description: Content of the file.
         type: str
       secret:
-        description: Content of the file when it is a secret.
+        description: Content of the file when it is a secret. Then its name has to end with C(.password).
         type: str
       source:
         description:

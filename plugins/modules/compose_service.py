@@ -64,6 +64,9 @@ options:
       content:
         description: Content. Without it the file is made by something else, and only its changes are noticed.
         type: str
+      secret:
+        description: Content that is a secret, or has one in it. It appears in no output.
+        type: str
       mode:
         description: Permissions as an octal number.
         type: str
@@ -78,10 +81,6 @@ options:
         default: 0
       reload:
         description: A change is served by O(reload_command) instead of a new container.
-        type: bool
-        default: false
-      sensitive:
-        description: The content is a secret, and hidden in diffs.
         type: bool
         default: false
   secrets:
@@ -125,7 +124,7 @@ options:
     default: []
   check_command:
     description:
-      - Command that proves the files are right. It runs in a one-off container of the new definition.
+      - Command that proves the files are right. It runs in a one-off container of the new definition, without O(volumes).
     type: list
     elements: str
   reload_command:
@@ -139,7 +138,9 @@ options:
     type: dict
     suboptions:
       command:
-        description: Command that ends with 0 when the new files are in use.
+        description:
+          - Command that ends with 0 when the new files are in use. What it says is then shown as a warning if it begins
+            with C(WARNING).
         type: list
         elements: str
         required: true
@@ -163,7 +164,8 @@ options:
   before_start:
     description:
       - Commands, each a list of words, that run in one-off containers of the new definition before it replaces the
-        old one, for example database migrations. They must be safe to repeat.
+        old one, for example database migrations. They must be safe to repeat. Where they run with another image and the
+        data in O(volumes) change meanwhile, the version before is not put back.
     type: list
     elements: list
     default: []
@@ -263,7 +265,7 @@ logs:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError, file_error
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
@@ -283,12 +285,13 @@ def main() -> None:
                 "options": {
                     "dest": {"type": "str", "required": True},
                     "content": {"type": "str"},
+                    "secret": {"type": "str", "no_log": True},
                     "mode": {"type": "str", "default": "0644"},
                     "owner": {"type": "int", "default": 0},
                     "group": {"type": "int", "default": 0},
                     "reload": {"type": "bool", "default": False},
-                    "sensitive": {"type": "bool", "default": False},
                 },
+                "mutually_exclusive": [["content", "secret"]],
             },
             "secrets": {
                 "type": "list",
@@ -349,6 +352,8 @@ def main() -> None:
         result = service.present() if module.params["state"] == "present" else service.absent()
     except ServiceError as error:
         module.fail_json(msg=str(error), project=service.engine.project, **error.details)
+    except OSError as error:
+        module.fail_json(msg=file_error(name, error), project=service.engine.project)
     module.exit_json(project=service.engine.project, **result)
 
 

@@ -58,7 +58,7 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError, file_error
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
@@ -79,6 +79,8 @@ def main() -> None:
         result = Service(module).contribute_only()
     except ServiceError as error:
         module.fail_json(msg=str(error), **error.details)
+    except OSError as error:
+        module.fail_json(msg=file_error(module.params["name"], error))
     module.exit_json(**result)
 
 

@@ -7,6 +7,7 @@ an image in `opens_data` changes the data when its container is made, one in `op
 
 import json
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -117,6 +118,7 @@ def rm(engine, words):
 
 
 def execute(engine, words):
+    time.sleep(engine["exec_seconds"])
     return engine["exec_code"], engine["exec_output"], ""
 
 
@@ -133,6 +135,10 @@ def compose(engine, words):
     return unexpected(engine, words)
 
 
+def builder(engine, words):
+    return engine["prune_code"], "", ""
+
+
 def nothing(engine, words):
     return 0, "", ""
 
@@ -143,7 +149,7 @@ def unexpected(engine, words):
 
 COMMANDS = {
     "build": build,
-    "builder": nothing,
+    "builder": builder,
     "compose": compose,
     "exec": execute,
     "image": image,

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,8 @@ def test_secret_gets_a_new_mark_and_stands_nowhere(server: Server) -> None:
     assert plan.compose and plan.compose.content
     for text in (plan.compose.content.decode(), str(plan.actions), plan.reload_hash, plan.secrets_mark):
         assert "n3w-v4lue" not in text
-    assert "n3w-v4lue" not in str(planning.text_diff(plan, server.found, "/srv"))
-    assert SECRET not in str(planning.text_diff(server.plan(files()[:2]), server.found, "/srv"))
+    assert "n3w-v4lue" not in str(planning.text_diff(plan, server.found, server.state, "/srv"))
+    assert SECRET not in str(planning.text_diff(server.plan(files()[:2]), server.found, server.state, "/srv"))
 
 
 @pytest.mark.parametrize(
@@ -222,15 +223,32 @@ def test_compose_document() -> None:
     assert document["secrets"] == {"password": {"file": "./secrets/password"}}
 
 
+@pytest.mark.parametrize(
+    ("mounts", "left"),
+    [
+        (["data:/var/lib/web"], []),
+        (["./conf:/etc/web:ro", "data:/var/lib/web", "/opt:/opt"], ["./conf:/etc/web:ro", "/opt:/opt"]),
+        ([{"type": "volume", "source": "data", "target": "/data"}, {"type": "tmpfs", "target": "/tmp"}],
+         [{"type": "tmpfs", "target": "/tmp"}]),
+    ],
+)  # fmt: skip
+def test_a_document_without_data(mounts: list[Any], left: list[Any]) -> None:
+    document = planning.compose_document("web", {"image": "web:1", "volumes": mounts}, [], ["data"], [])
+    found = json.loads(planning.without_data(json.dumps(document).encode()))
+    assert found["services"]["web"].pop("volumes") == left
+    document["services"]["web"].pop("volumes")
+    assert found == {name: value for name, value in document.items() if name != "volumes"}
+
+
 def file_item(**given: Any) -> dict[str, Any]:
     return {
         "dest": "a",
         "content": "",
+        "secret": None,
         "mode": "0644",
         "owner": 0,
         "group": 0,
         "reload": False,
-        "sensitive": False,
         **given,
     }
 
@@ -239,10 +257,11 @@ def file_item(**given: Any) -> dict[str, Any]:
     ("given", "sentence"),
     [
         *(({"files": [file_item(dest=dest)]}, f'files: "{dest}" cannot be used as dest') for dest in (
-            "/etc/passwd", "../x", "a/../../x", "a//b", "compose.yaml", "state.json", "previous.json", "secrets/x")),
+            "/etc/passwd", "../x", "a/../../x", "a//b", ".", "compose.yaml", "state.json", "previous.json", "secrets/x")),
         ({"files": [file_item(mode="rw")]}, 'files: mode "rw" of a is not an octal number'),
         ({"files": [file_item(reload=True)]}, "files: a has reload: true, but neither reload_command nor reload_proof is set"),
         ({"files": [file_item(), file_item()]}, 'files: "a" is described twice'),
+        ({"files": [file_item(), file_item(dest="a/b")]}, 'files: "a" is also a directory of other files'),
         ({"secrets": [{"name": "../x", "content": "", "owner": 0}]}, 'secrets: name "../x" may only have'),
     ],
 )  # fmt: skip
@@ -281,11 +300,13 @@ class Machine:
             "volume": "",
             "containers": [],
             "count": 0,
+            "prune_code": 0,
             "run_code": 0,
             "run_opens_data": False,
             "run_output": "emerg: unknown directive",
             "exec_code": 0,
             "exec_output": "",
+            "exec_seconds": 0,
         }
         self.answer()
 
@@ -426,6 +447,22 @@ def test_what_was_not_loaded_while_the_service_started_is_loaded_by_the_next_run
     assert machine.run(volumes=["data"], page="new")["actions"] == ["reload"]
 
 
+def test_what_a_proof_warns_of_is_shown(machine: Machine) -> None:
+    proof = {"command": ["echo", "WARNING: nobody can see it"], "on_server": True}
+    machine.run(reload_proof=proof)
+    assert "nobody can see it" in json.dumps(machine.run(page="new", reload_proof=proof)["warnings"])
+
+
+@pytest.mark.parametrize("proof", [{"command": ["sleep", "30"], "on_server": True}, {"command": ["web", "--ready"]}])
+def test_a_proof_that_hangs_is_none(machine: Machine, proof: dict[str, Any]) -> None:
+    given = {"reload_command": None, "reload_proof": {**proof, "timeout": 1}}
+    machine.run(**given)
+    machine.answer(exec_seconds=30)
+    begin = time.monotonic()
+    assert "within 1 s: it has not ended within 1 s." in machine.run(page="new", **given)["msg"]
+    assert time.monotonic() - begin < 25
+
+
 def test_a_reload_after_an_interrupted_one_goes_back_to_what_was_proven(machine: Machine) -> None:
     machine.run()
     before = machine.contents()["conf/page"]
@@ -434,6 +471,38 @@ def test_a_reload_after_an_interrupted_one_goes_back_to_what_was_proven(machine:
     machine.answer(exec_code=1)
     assert machine.run(page="bad")["failed"]
     assert machine.contents()["conf/page"] == before
+
+
+def test_a_file_with_a_secret_in_it_is_shown_nowhere(machine: Machine) -> None:
+    def run(value: str, kind: str = "secret") -> dict[str, Any]:
+        item = {"dest": "conf/app.yml", kind: value, "owner": os.getuid(), "group": os.getgid()}
+        return machine.run(files=[item] if value else [])
+
+    for value, kind in [("password: s3cr3t", "secret"), ("password: 4n0th3r", "secret"), ("no more", "content")]:
+        shown = json.dumps(run(value, kind))
+        assert "s3cr3t" not in shown and "4n0th3r" not in shown
+        assert machine.contents()["conf/app.yml"] == value.encode()
+    run("password: s3cr3t")
+    shown = json.dumps(run(""))
+    assert "remove conf/app.yml" in shown and "s3cr3t" not in shown
+
+
+def test_files_that_cannot_be_written_are_said_in_a_sentence(machine: Machine) -> None:
+    (machine.directory / "conf" / "page").mkdir(parents=True)
+    sentence = f'The service "web": {machine.directory}/conf/page cannot be read or written: Is a directory.'
+    assert machine.run()["msg"] == sentence
+    machine.contributions.write_text("")
+    assert "cannot be read or written: " in machine.run_module(
+        "contributions", programs=machine.bin, name="app", contributions=[JOB],
+        contributions_directory=str(machine.contributions),
+    )["msg"]  # fmt: skip
+
+
+def test_a_missing_archive_is_said_in_a_sentence(machine: Machine) -> None:
+    result = machine.run(definition={"image": "web:built"}, build={"archive": "/nowhere/source.tar"})
+    assert (
+        result["msg"] == 'The service "web": /nowhere/source.tar cannot be read or written: No such file or directory.'
+    )
 
 
 def test_check_mode_writes_nothing(machine: Machine) -> None:
@@ -653,7 +722,7 @@ def test_a_version_that_could_not_be_put_back_and_was_removed_by_hand_is_replace
     machine.answer(volume=str(machine.volume))
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:1": "taken", "sha256:2": "taken"})
-    assert machine.run(definition={"image": "web:2"}, volumes=["data"])["failed"]
+    assert machine.run(definition={"image": "web:1", "command": "x"}, volumes=["data"])["failed"]
     assert machine.containers == []
     assert "previous.json" in machine.contents()
     machine.answer(behaviour={})
@@ -748,6 +817,16 @@ def test_only_images_that_were_pulled_or_built_here_are_removed(machine: Machine
     assert set(machine.engine["images"]) == {"web:1", "web:2", "web:5", "web:6"}
 
 
+def test_the_build_cache_is_cleared_only_by_who_builds_and_is_no_failure(machine: Machine, tmp_path: Path) -> None:
+    machine.answer(prune_code=1)
+    machine.run()
+    assert not any(line.startswith("builder") for line in machine.told())
+    archive = tmp_path / "source.tar"
+    archive.touch()
+    assert machine.run(definition={"image": "web:built"}, build={"archive": str(archive)})["changed"]
+    assert "builder prune --force --filter until=168h" in machine.told()
+
+
 # -- contributions ----------------------------------------------------------------------------------------------------
 
 JOB = {"reader": "prometheus", "ext": "jobs.yml", "content": "a job"}
@@ -779,6 +858,39 @@ def test_a_password_among_the_contributions_is_hidden(machine: Machine) -> None:
     result = machine.run(contributions=[contribution])
     assert SECRET not in json.dumps(result)
     assert (machine.contributions / "prometheus" / "web.password").read_text() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ([JOB, {**JOB, "content": "another"}], '"prometheus/web.jobs.yml" is described twice'),
+        ([{"reader": "prometheus", "ext": "token", "secret": SECRET}], '"prometheus/web.token" is a secret'),
+        ([{"reader": "../etc", "ext": "x", "content": ""}], '"../etc/web.x" may only have letters'),
+        ([{"reader": "prometheus", "ext": "pem", "source": "tls/x.pem"}], 'the source "tls/x.pem" of web.pem'),
+    ],
+)
+def test_what_cannot_be_contributed_is_said_before_anything_is_done(
+    machine: Machine, items: list[dict[str, Any]], sentence: str
+) -> None:
+    assert machine.run(contributions=items)["msg"].startswith(f"contributions: {sentence}")
+    assert machine.told() == []
+    assert not machine.directory.exists()
+
+
+def test_a_source_may_be_one_of_the_files(machine: Machine) -> None:
+    contribution = {"reader": "probe", "ext": "txt", "source": "conf/page"}
+    assert machine.run(contributions=[contribution])["actions"][-1] == "contribute probe/web.txt"
+    assert (machine.contributions / "probe" / "web.txt").read_text() == "page"
+    predicted = machine.run(page="new", contributions=[contribution], check_mode=True)["actions"]
+    assert predicted == ["write conf/page", "reload", "contribute probe/web.txt"]
+
+
+def test_what_is_no_text_has_a_diff_too(machine: Machine) -> None:
+    path = machine.contributions / "prometheus" / "web.jobs.yml"
+    machine.run(contributions=[JOB])
+    path.chmod(0o600)
+    path.write_bytes(b"\xff")
+    assert machine.run(contributions=[JOB])["diff"][-1]["after"] == "a job"
 
 
 def test_what_two_services_share_goes_with_the_last(machine: Machine) -> None:
@@ -869,6 +981,22 @@ def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: W
     reader.answer(run_code=0)
     assert reader.leave("a rule")["changed"] is False
     assert reader.leave("good")["changed"]
+
+
+def test_whose_files_name_ends_a_refused_one_is_not_named(reader: WithReader) -> None:
+    reader.deploy()
+    reader.leave("a rule")
+    reader.answer(run_code=1, run_output="/etc/web/shop-app.rules.yml: bad expression")
+    assert reader.leave("bad", owner="shop-app")["msg"].startswith(
+        "contributions: shop-app.rules.yml of the service shop-app: web refuses"
+    )
+
+
+def test_what_is_just_being_written_belongs_to_nobody(reader: WithReader) -> None:
+    reader.leave("a rule")
+    (reader.contributions / "web" / ".miniweb-x").symlink_to("gone")
+    assert reader.deploy()["changed"]
+    assert not reader.deploy()["changed"]
 
 
 def test_a_refusal_without_a_name_names_the_reader(reader: WithReader) -> None:

@@ -139,7 +139,7 @@ def test_a_password_that_was_changed_in_grafana_is_no_failure(server: Server) ->
     code, said = server.prove()
     assert code == 0
     assert said.startswith(
-        'Grafana does not accept the password of "admin" that its data was made with, so nobody can see'
+        'WARNING: Grafana does not accept the password of "admin" that its data was made with, so nobody can see'
     )
     assert "the 2 dashboards" in said
     assert "\n" not in said

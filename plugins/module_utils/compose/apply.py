@@ -26,7 +26,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
     State,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, seen_healthy
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, seen_healthy, without_data
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
@@ -75,6 +75,7 @@ class Applier:
             reload="" if plan.reload else plan.reload_hash,
             secrets=plan.secrets_mark,
             files=tuple(sorted(file.dest for file in files if file.content is not None)),
+            hidden=tuple(sorted(file.dest for file in files if file.hidden)),
             starting=(),
             failed="",
         )
@@ -152,7 +153,9 @@ class Applier:
     def _write(self, plan: Plan, state: State) -> None:
         # Saved before the files are: an interruption in between costs a recreation or a reload, and none is left out.
         known = tuple(sorted({*state.files, *(f.dest for f in plan.write if f.dest != COMPOSE_FILE)}))
-        self.directory.save_state(dataclasses.replace(state, secrets=plan.secrets_mark, files=known, reload=""))
+        hidden = tuple(sorted({*state.hidden, *(f.dest for f in plan.write if f.hidden)}))
+        noted = dataclasses.replace(state, secrets=plan.secrets_mark, files=known, hidden=hidden, reload="")
+        self.directory.save_state(noted)
         for file in plan.write:
             self.directory.write(file.dest, FileState(file.content or b"", file.mode, file.owner, file.group))
         for dest in plan.remove:
@@ -168,7 +171,9 @@ class Applier:
 
     def _prove(self, plan: Plan, previous: Previous | None) -> None:
         if self.params["check_command"] and (plan.recreate or plan.reload or plan.start):
-            self._one_off(self.params["check_command"], "check_command: the new files are refused")
+            # A check needs no data, and another image must not open them.
+            document = without_data(plan.compose.content or b"") if plan.compose and self.params["volumes"] else None
+            self._one_off(self.params["check_command"], "check_command: the new files are refused", document)
         if plan.recreate and self.params["before_start"]:
             self._before_start(previous)
 
@@ -183,8 +188,8 @@ class Applier:
         if guarded and seen == self.engine.data_seen():
             self.directory.keep_previous(previous)
 
-    def _one_off(self, command: list[str], meaning: str) -> None:
-        code, output = self.engine.one_off(command)
+    def _one_off(self, command: list[str], meaning: str, document: str | None = None) -> None:
+        code, output = self.engine.one_off(command, document)
         if code:
             owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
             raise ServiceError(

@@ -20,7 +20,7 @@ import typing as t
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest, readable
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
@@ -30,7 +30,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 PROOF_PAUSE_SECONDS = 0.3
 PROOF_DEFAULTS = {"on_server": False, "differs": False, "timeout": 30}
-HIDDEN = (".password",)
+HIDDEN = ".password"
+WARNING = "WARNING: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,12 @@ def described(
     result = []
     for item in items:
         file = f"{item['shared'] or service}.{item['ext']}"
+        if any(one.reader == item["reader"] and one.file == file for one in result):
+            raise ServiceError(f'contributions: "{item["reader"]}/{file}" is described twice; give every file once.')
+        if item["secret"] is not None and not file.endswith(HIDDEN):
+            raise ServiceError(
+                f'contributions: "{item["reader"]}/{file}" is a secret; let its ext be "password" or end with "{HIDDEN}".'
+            )
         if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in (file, item["reader"])):
             raise ServiceError(
                 f'contributions: "{item["reader"]}/{file}" may only have letters, digits, ".", "_" and "-".'
@@ -157,11 +164,14 @@ class Store:
             return []
         return sorted(name[: -len(".json")] for name in os.listdir(self.path) if name.endswith(".json"))
 
+    def _names(self, reader: str) -> list[str]:
+        """Return the names of the files that lie there for a reader, without those that are just being written."""
+        path = self.directory(reader)
+        return sorted(name for name in os.listdir(path) if not name.startswith(".")) if os.path.isdir(path) else []
+
     def hash(self, reader: str) -> str:
         """Return one hash of all that lies there for a reader."""
-        path = self.directory(reader)
-        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
-        found = [(name, self.read(reader, name)) for name in names if not name.startswith(".")]
+        found = [(name, self.read(reader, name)) for name in self._names(reader)]
         return digest([[name, content_hash(file.content)] for name, file in found if file])
 
     def make_directory(self, reader: str) -> None:
@@ -184,7 +194,7 @@ class Store:
     def give(self, reader: str, uid: int) -> None:
         """Give all that lies there to the reader's user."""
         self.make_directory(reader)
-        for name in os.listdir(self.directory(reader)):
+        for name in self._names(reader):
             path = os.path.join(self.directory(reader), name)
             if os.stat(path).st_uid != uid:
                 os.chown(path, uid, uid)
@@ -232,7 +242,7 @@ class Store:
         for one in changes:
             path, found = os.path.join(self.directory(one.reader), one.file), self.read(one.reader, one.file)
             texts = [
-                "" if content is None else "(a secret)\n" if one.file.endswith(HIDDEN) else content.decode()
+                "" if content is None else "(a secret)\n" if one.file.endswith(HIDDEN) else readable(content)
                 for content in (found.content if found else None, one.content)
             ]
             result.append({"before_header": path, "after_header": path, "before": texts[0], "after": texts[1]})
@@ -269,10 +279,12 @@ class Store:
     def owners_named(self, reader: str, text: str) -> str:
         """Return whose files a program's message names, in words for a sentence; empty when it names none."""
         index = self.index(reader)
-        named = [
-            f"{file} of the service {' and '.join(owners)}" for file, owners in index.owners.items() if file in text
-        ]
-        return ", ".join(named)
+        return ", ".join(
+            f"{file} of the service {' and '.join(owners)}"
+            for file, owners in index.owners.items()
+            # The end of another file's name is none.
+            if re.search(rf"(?<![\w.-]){re.escape(file)}", text)
+        )
 
 
 def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) -> tuple[bool, str]:
@@ -288,15 +300,14 @@ def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) 
 
 
 def ask(engine: Engine, container: str, proof: dict[str, t.Any]) -> tuple[int, str]:
-    """Run a proof once; return its exit code and output."""
+    """Run a proof once, no longer than it may take in all; return its exit code and output."""
     if proof["on_server"]:
-        code, out, err = engine.module.run_command(proof["command"], cwd=engine.directory)
-        return code, (out + err).strip()
-    return engine.execute(container, proof["command"])
+        return engine.limited(proof["command"], proof["timeout"])
+    return engine.execute(container, proof["command"], proof["timeout"])
 
 
 def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str, t.Any] | None) -> None:
-    """Make the running containers read their files again and prove it.
+    """Make the running containers read their files again and prove it. What a proof begins with WARNING is shown.
 
     :raises ServiceError: the command failed, or the reload did not take effect.
     """
@@ -316,6 +327,8 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
                     f'reload_proof: the service "{engine.name}" has not taken its new files within '
                     f"{proof['timeout']} s: {last_line(output)}."
                 )
+            if output.startswith(WARNING):
+                engine.module.warn(output[len(WARNING) :])
 
 
 def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engine]) -> list[str]:

@@ -32,6 +32,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 PROJECT_LABEL = "com.docker.compose.project"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
+# How long a command in a running container may take, and what `timeout` ends with when it took longer
+EXECUTE_SECONDS = 60
+TIMED_OUT = 124
 HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
 
 
@@ -230,7 +233,8 @@ class Engine:
                     del images[identity]
             if images != self._images():
                 self._save_images(images)
-        self.run("builder", "prune", "--force", "--filter", "until=168h")
+        if built:
+            self.run("builder", "prune", "--force", "--filter", "until=168h", check=False)
 
     def make_network(self, name: str, internal: bool) -> bool:
         """Make sure that a network exists and return whether it was created.
@@ -249,18 +253,29 @@ class Engine:
             )
         return False
 
-    def one_off(self, command: list[str]) -> tuple[int, str]:
-        """Run a command in a one-off container of the service; return its exit code and output."""
+    def one_off(self, command: list[str], document: str | None = None) -> tuple[int, str]:
+        """Run a command in a one-off container of the service; return its exit code and output.
+
+        :param document: a Compose file in the place of the service's own.
+        """
         first, *rest = command
-        code, out, err = self.compose(
-            "run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", first, self.name, *rest, check=False
-        )
+        words = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", first, self.name, *rest]
+        code, out, err = self.compose(*words, data=document, check=False)
         return code, (out + err).strip()
 
-    def execute(self, container: str, command: list[str]) -> tuple[int, str]:
-        """Run a command in a running container; return its exit code and output."""
-        code, out, err = self.run("exec", container, *command, check=False)
-        return code, (out + err).strip()
+    def execute(self, container: str, command: list[str], seconds: int = EXECUTE_SECONDS) -> tuple[int, str]:
+        """Run a command in a running container, for so many seconds at most; return its exit code and output."""
+        return self.limited([self.program, "exec", container, *command], seconds)
+
+    def limited(self, words: list[str], seconds: int) -> tuple[int, str]:
+        """Run a command in the service's directory, for so many seconds at most; return its exit code and output."""
+        timeout = self.module.get_bin_path("timeout", required=True)
+        words = [timeout, "--kill-after=5", str(seconds), *words]
+        code, out, err = self.module.run_command(words, cwd=self.directory)
+        output = (out + err).strip()
+        if code == TIMED_OUT:
+            output = f"{output}\nit has not ended within {seconds} s".strip()
+        return code, output
 
     def stop(self, containers: list[Container], check: bool = True) -> None:
         """Stop containers by their signal and in their time, if there are any.

@@ -26,9 +26,18 @@ class ServiceError(Exception):
         self.details = details
 
 
+def file_error(service: str, error: OSError) -> str:
+    """Return the sentence that says which file of a service cannot be read or written."""
+    return f'The service "{service}": {error.filename or "a file"} cannot be read or written: {error.strerror}.'
+
+
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file below the service's directory. Content None: it is made by something else."""
+    """A file below the service's directory. Content None: it is made by something else.
+
+    :param secret: one of the service's secrets.
+    :param confidential: a secret is in it.
+    """
 
     dest: str
     content: bytes | None
@@ -37,7 +46,12 @@ class File:
     group: int = 0
     reload: bool = False
     secret: bool = False
-    sensitive: bool = False
+    confidential: bool = False
+
+    @property
+    def hidden(self) -> bool:
+        """Its content is shown to nobody."""
+        return self.secret or self.confidential
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +90,7 @@ class State:
     :param reload: hash of the files that a reload reads.
     :param secrets: random mark that changes with any secret.
     :param files: what this module wrote, secrets included.
+    :param hidden: those of them whose content is shown to nobody.
     :param healthy: ids of the containers that were last seen healthy, their settings, and how often the engine had
         restarted them.
     :param starting: ids of the containers that a run has left while they were still starting.
@@ -85,6 +100,7 @@ class State:
     reload: str = ""
     secrets: str = ""
     files: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     healthy: tuple[str, ...] = ()
     settings: str = ""
     restarts: int = 0

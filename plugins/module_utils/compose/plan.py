@@ -64,36 +64,48 @@ def described_files(params: dict[str, t.Any]) -> list[File]:
 
     :raises ServiceError: a path, mode or name cannot be used.
     """
-    files = []
-    for item in params["files"]:
-        dest = item["dest"]
-        reserved = dest in (COMPOSE_FILE, STATE_FILE, PREVIOUS_FILE) or dest.split("/")[0] == SECRETS_DIRECTORY
-        if dest.startswith("/") or os.path.normpath(dest) != dest or dest.startswith("..") or reserved:
-            raise ServiceError(
-                f'files: "{dest}" cannot be used as dest; give a plain path relative to the service\'s directory, '
-                f"other than {COMPOSE_FILE}, {STATE_FILE}, {PREVIOUS_FILE} and {SECRETS_DIRECTORY}/."
-            )
-        if not re.fullmatch(r"0?[0-7]{3}", item["mode"]):
-            raise ServiceError(f'files: mode "{item["mode"]}" of {dest} is not an octal number such as "0644".')
-        if item["reload"] and not (params["reload_command"] or params["reload_proof"]):
-            raise ServiceError(f"files: {dest} has reload: true, but neither reload_command nor reload_proof is set.")
-        content = None if item["content"] is None else item["content"].encode()
-        given = (int(item["mode"], 8), item["owner"], item["group"], item["reload"])
-        files.append(File(dest, content, *given, sensitive=item["sensitive"]))
+    files = [described_file(item, bool(params["reload_command"] or params["reload_proof"])) for item in params["files"]]
     for item in params["secrets"]:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", item["name"]):
             raise ServiceError(
                 f'secrets: name "{item["name"]}" may only have letters, digits, ".", "_" and "-", and begins with '
                 "a letter or digit."
             )
-        dest = f"{SECRETS_DIRECTORY}/{item['name']}"
-        files.append(File(dest, item["content"].encode(), 0o400, item["owner"], item["owner"], secret=True))
+        dest, content, owner = f"{SECRETS_DIRECTORY}/{item['name']}", item["content"].encode(), item["owner"]
+        files.append(File(dest, content, 0o400, owner, owner, secret=True))
     seen: set[str] = set()
     for file in files:
         if file.dest in seen:
             raise ServiceError(f'files: "{file.dest}" is described twice; give every file and secret once.')
         seen.add(file.dest)
+    for dest in sorted(seen):
+        if any(other.startswith(f"{dest}/") for other in seen):
+            raise ServiceError(f'files: "{dest}" is also a directory of other files; give it another dest.')
     return files
+
+
+def described_file(item: dict[str, t.Any], reloads: bool) -> File:
+    """Return one of the files of the module's parameters.
+
+    :param reloads: whether the service can read its files again.
+    :raises ServiceError: its path or mode cannot be used, or it cannot be reloaded.
+    """
+    dest = item["dest"]
+    reserved = dest in (".", COMPOSE_FILE, STATE_FILE, PREVIOUS_FILE) or dest.split("/")[0] == SECRETS_DIRECTORY
+    if dest.startswith(("/", "..")) or os.path.normpath(dest) != dest or reserved:
+        raise ServiceError(
+            f'files: "{dest}" cannot be used as dest; give a plain path relative to the service\'s directory, '
+            f"other than {COMPOSE_FILE}, {STATE_FILE}, {PREVIOUS_FILE} and {SECRETS_DIRECTORY}/."
+        )
+    if not re.fullmatch(r"0?[0-7]{3}", item["mode"]):
+        raise ServiceError(f'files: mode "{item["mode"]}" of {dest} is not an octal number such as "0644".')
+    if item["reload"] and not reloads:
+        raise ServiceError(f"files: {dest} has reload: true, but neither reload_command nor reload_proof is set.")
+    confidential = item["secret"] is not None
+    text = item["secret"] if confidential else item["content"]
+    content = None if text is None else text.encode()
+    given = (int(item["mode"], 8), item["owner"], item["group"], item["reload"])
+    return File(dest, content, *given, confidential=confidential)
 
 
 def compose_document(
@@ -134,6 +146,17 @@ def pinned(document: bytes, image: str) -> bytes:
     (service,) = value["services"].values()
     service["image"] = image
     return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def without_data(document: bytes) -> str:
+    """Return a Compose file in which the service has none of its named volumes."""
+    value = json.loads(document)
+    (service,) = value["services"].values()
+    names = value.pop("volumes", {})
+    mounts = service.get("volumes", [])
+    sources = [mount.get("source") if isinstance(mount, dict) else mount.split(":")[0] for mount in mounts]
+    service["volumes"] = [mount for mount, source in zip(mounts, sources) if source not in names]
+    return json.dumps(value)
 
 
 def differs(file: File, found: FileState | None) -> bool:
@@ -222,16 +245,17 @@ def _compare_containers(plan: Plan, state: State, containers: list[Container], h
         plan.force = True
 
 
-def text_diff(plan: Plan, found: dict[str, FileState], directory: str) -> list[dict[str, str]]:
-    """Return Ansible's diff of the plan; secrets are only named."""
+def readable(content: bytes) -> str:
+    """Return a file's content as a diff shows it, whatever it is."""
+    return to_text(content, errors="surrogate_or_replace")
 
-    def readable(content: bytes) -> str:
-        return to_text(content, errors="surrogate_or_replace")
 
+def text_diff(plan: Plan, found: dict[str, FileState], state: State, directory: str) -> list[dict[str, str]]:
+    """Return Ansible's diff of the plan; what is or was hidden is only named."""
     result = []
     for file in plan.write:
         path, before = os.path.join(directory, file.dest), found.get(file.dest)
-        if file.secret or file.sensitive:
+        if file.hidden or file.dest in state.hidden:
             old, new = ("(a secret)\n" if before else ""), "(another secret)\n"
         else:
             old, new = (readable(before.content) if before else ""), readable(file.content or b"")
@@ -241,7 +265,7 @@ def text_diff(plan: Plan, found: dict[str, FileState], directory: str) -> list[d
         result.append({"before_header": path, "after_header": path, "before": old, "after": new})
     for dest in plan.remove:
         path = os.path.join(directory, dest)
-        secret = dest.startswith(SECRETS_DIRECTORY + "/")
-        before = "(a secret)\n" if secret else readable(found[dest].content)
+        hidden = dest in state.hidden or dest.startswith(f"{SECRETS_DIRECTORY}/")
+        before = "(a secret)\n" if hidden else readable(found[dest].content)
         result.append({"before_header": path, "after_header": path, "before": before, "after": ""})
     return result

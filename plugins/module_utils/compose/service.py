@@ -101,7 +101,7 @@ class Service:
         reads = self._plan_reading(plan)
         result: dict[str, t.Any] = {"changed": bool(plan.actions), "actions": plan.actions}
         if self.module._diff:
-            result["diff"] = text_diff(plan, found, self.directory.path)
+            result["diff"] = text_diff(plan, found, state, self.directory.path)
         if state.failed and state.failed == plan.configuration and (plan.recreate or plan.start):
             self.module.warn(f'The service "{self.name}" tries a configuration again that failed before.')
         if self.module.check_mode:

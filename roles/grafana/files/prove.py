@@ -2,7 +2,7 @@
 
 It runs on the server, in the service's directory, lets Grafana read the files again and asks as its administrator. It
 ends with 0 when all is proven, and otherwise says in one sentence what is not. When the password is no longer the one
-that Grafana's data was made with, it can only look at the files; it then says so and ends with 0.
+that Grafana's data was made with, it can only look at the files; it then warns of it and ends with 0.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
         prove(Grafana(address_of(given.project), given.port, given.user, password), wanted)
     except NotLetIn:
         print(
-            f'Grafana does not accept the password of "{given.user}" that its data was made with, so nobody can see'
+            f'WARNING: Grafana does not accept the password of "{given.user}" that its data was made with, so nobody can see'
             f" whether it has taken the {len(wanted)} dashboards: it reads them by itself every 10 seconds."
         )
     except Unproven as error:
