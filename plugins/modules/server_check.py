@@ -139,6 +139,7 @@ def read(path: str) -> str:
 
 def free_megabytes(path: str) -> int:
     """Return how many megabytes are free on the file system that holds, or will hold, a path."""
+    path = os.path.abspath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
     status = os.statvfs(path)

@@ -506,6 +506,12 @@ def test_checks_name_options_of_their_role(role: str) -> None:
     assert each - set(options(role)) == set()
 
 
+@pytest.mark.parametrize(("given", "path"), [({}, "/var/lib/docker"), ({"data-root": "/srv/docker"}, "/srv/docker")])
+def test_room_is_measured_where_the_engine_keeps_its_data(check: Run, given: dict[str, Any], path: str) -> None:
+    problems = check(["docker"], docker_daemon_options=given, docker_min_free_disk_mb=10**12)
+    assert any(f" MB must be free for {path} on this server" in problem for problem in problems), problems
+
+
 RESERVATIONS = sorted(
     (role, name) for role in CHECKED for name in options(role) if name.endswith("_memory_reservation_mb")
 )

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import apply as applying
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import plan as planning
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
 
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 SECRET = "s3cr3t-$value"
 PARAMS: dict[str, Any] = {
     "name": "web",
@@ -269,6 +271,25 @@ def test_described_files_refuses(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(model.ServiceError) as error:
         planning.described_files({"files": [], "secrets": [], "reload_command": None, "reload_proof": None, **given})
     assert str(error.value).startswith(sentence)
+
+
+def entries(value: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in a value."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    for item in value if isinstance(value, list) else []:
+        yield from entries(item)
+
+
+@pytest.mark.parametrize("path", sorted(ROLES.glob("*/vars/main.yml")), ids=lambda path: path.parts[-3])
+def test_what_only_its_program_may_read_is_shown_nowhere(path: Path) -> None:
+    shown = [
+        item["dest"]
+        for item in entries(yaml.safe_load(path.read_text()))
+        if item.get("mode") == "0400" and "dest" in item and "content" in item
+    ]
+    assert shown == [], 'Give them as "secret".'
 
 
 # -- the whole module -------------------------------------------------------------------------------------------------

@@ -71,6 +71,13 @@ def test_free_port_and_disk(run_module, tmp_path: Path) -> None:
     assert not result["changed"]
 
 
+def test_a_path_that_begins_nowhere_is_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert server_check.free_megabytes("does/not/exist") > 0
+
+
 def test_taken_port_names_variable_program_and_remedy(run_module, docker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
