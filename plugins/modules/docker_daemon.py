@@ -101,7 +101,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 DEFAULT_PID_FILE = "/run/docker.pid"
 INIT_LOG = "/var/log/docker.log"
-MODE = 0o644
+# Who made it narrower than that had a reason.
+WIDEST_MODE = 0o644
 LOG_LINES = 30
 QUESTION_SECONDS = 30
 SETTLE_SECONDS = 30
@@ -244,7 +245,8 @@ def make_plan(found: Found, configuration: dict[str, t.Any], owner: int, group: 
     write = not says(found.file, configuration)
     permissions = False
     if found.file and not write:
-        permissions = (found.file.mode, found.file.owner, found.file.group) != (MODE, owner, group)
+        wider = found.file.mode & ~WIDEST_MODE
+        permissions = bool(wider) or (found.file.owner, found.file.group) != (owner, group)
     restart = found.active and (write or found.outdated)
     start = not found.active
     return Plan(write, permissions, restart, start, found.journal is not None and not (restart or start))
@@ -556,8 +558,9 @@ class Daemon:
 
         :raises DaemonError: the engine does not run as wanted; the sentence says what it runs with now.
         """
+        mode = found.file.mode & WIDEST_MODE if found.file else WIDEST_MODE
         if plan.permissions:
-            os.chmod(self.path, MODE)
+            os.chmod(self.path, mode)
             os.chown(self.path, self.owner, self.group)
         journal = found.journal
         if plan.write:
@@ -567,7 +570,7 @@ class Daemon:
                 self._write(self.journal_path, FileState(journal_text(journal).encode(), 0o600))
             if found.file:
                 self.backup = self.module.backup_local(self.path)
-            self._write(self.path, FileState(text_of(self.configuration).encode(), MODE))
+            self._write(self.path, FileState(text_of(self.configuration).encode(), mode))
         if not (plan.restart or plan.start or plan.prove):
             return
         before = journal.before if journal else self._before(start=False)

@@ -127,6 +127,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import ONE_OFF_LABEL, PROJECT_LABEL
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
 
@@ -200,6 +201,12 @@ def granted(rows: list[str]) -> dict[str, set[str]]:
     return found
 
 
+def roles_in(rights: dict[str, set[str]]) -> list[str]:
+    """Return the roles among granted rights, as SQL names them: no right goes with them when all rights are revoked."""
+    found = [re.match(r"GRANT (.+) TO ", row) for row in sorted(rights.get("role", ()))]
+    return [match[1] for match in found if match]
+
+
 def wanted_rights(database: str, privileges: list[str], global_privileges: list[str]) -> dict[str, set[str]]:
     """Return rights by what they are granted on, spelled as SHOW GRANTS does."""
     given = {f"{pattern(database)}.*": privileges, "*.*": global_privileges}
@@ -227,8 +234,10 @@ class Client:
         self.service = module.params["service"]
         found: list[str] = []
         if docker:
-            words = [docker, "ps", "--filter", f"label=com.docker.compose.project={PROJECT_PREFIX}{self.service}"]
-            found = module.run_command([*words, "--format", "{{.ID}} {{.Status}}"])[1].splitlines()
+            labels = (f"{PROJECT_LABEL}={PROJECT_PREFIX}{self.service}", f"{ONE_OFF_LABEL}=False")
+            filters = [word for label in labels for word in ("--filter", f"label={label}")]
+            words = [docker, "ps", *filters, "--format", "{{.ID}} {{.Status}}"]
+            found = module.run_command(words)[1].splitlines()
         if not found:
             raise Unavailable(f'The service "{self.service}" does not run on this server; start it first.')
         container, dummy, status = found[0].partition(" ")
@@ -386,7 +395,8 @@ class Account:
             (", ".join(sorted(of)), "the server" if on == "*.*" else self.database, on) for on, of in wanted.items()
         ]
         words = " and ".join(f"{of} on {where}" for of, where, dummy in grants)
-        revoke = [f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {self.account};"] if rights else []
+        revoke = [f"REVOKE {role} FROM {self.account};" for role in roles_in(rights)]
+        revoke += [f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {self.account};"] if rights else []
         grant = [f"GRANT {of} ON {on} TO {self.account};" for of, dummy, on in grants]
         self._step(f"grant {words} to {self.name}, and nothing else", *revoke, *grant)
 

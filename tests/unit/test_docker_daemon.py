@@ -23,7 +23,12 @@ def file_of(configuration: dict[str, Any], mode: int = 0o644) -> FileState:
     [
         (dd.Found(file_of(OPTIONS), True, False), []),
         (dd.Found(FileState(json.dumps(OPTIONS).encode(), 0o644), True, False), []),
-        (dd.Found(file_of(OPTIONS, 0o600), True, False), ["change the permissions of d.json"]),
+        (dd.Found(file_of(OPTIONS, 0o600), True, False), []),
+        (dd.Found(file_of(OPTIONS, 0o664), True, False), ["change the permissions of d.json"]),
+        (
+            dd.Found(FileState(dd.text_of(OPTIONS).encode(), 0o644, 1), True, False),
+            ["change the permissions of d.json"],
+        ),
         (dd.Found(None, True, False), ["write d.json", "restart"]),
         (dd.Found(FileState(b"{ torn", 0o644), True, False), ["write d.json", "restart"]),
         (dd.Found(FileState(b"[]", 0o644), True, False), ["write d.json", "restart"]),
@@ -288,6 +293,17 @@ def test_changed_option_is_what_the_engine_runs_with(server: Server, manager: st
     assert server.state["running"]["debug"] is True
     assert not server.journal.exists()
     assert not server.run(manager, debug=True)["changed"]
+
+
+@pytest.mark.parametrize(("mode", "becomes"), [(0o600, 0o600), (0o664, 0o644)])
+@pytest.mark.parametrize("given", [{}, {"debug": True}])
+def test_a_narrow_mode_stays_and_a_wide_one_does_not(
+    server: Server, mode: int, becomes: int, given: dict[str, Any]
+) -> None:
+    server.run(**given)
+    server.config.chmod(mode)
+    assert not server.run(**({} if given else {"debug": True})).get("failed")
+    assert server.config.stat().st_mode & 0o777 == becomes
 
 
 def test_check_mode_validates_and_changes_nothing(server: Server) -> None:

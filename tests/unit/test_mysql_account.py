@@ -60,7 +60,9 @@ DOCKER = """\
 #!/bin/sh
 here=$(dirname "$0")
 case "$*" in
-  "ps "*) cat "$here/container" ;;
+  "ps "*oneoff=False*) cat "$here/container" ;;
+  "ps "*) echo "0ff000000000 Up 1 second"; cat "$here/container" ;;
+  *0ff000000000*) exit 1 ;;
   *--host=127.0.0.1*)
     cat > "$here/login"
     while IFS= read -r password; do ! grep -qF "$password" "$here/login" || exit 0; done < "$here/passwords"
@@ -221,10 +223,25 @@ def test_a_second_change_keeps_the_password_that_is_in_use(
     assert "in use" not in str(result)
 
 
-def test_rights_that_are_too_many_are_taken_back(run_module, server: Path) -> None:
-    (server / "grants").write_text("GRANT ALL PRIVILEGES ON *.* TO `app`@`%`\n")
+@pytest.mark.parametrize(
+    ("grants", "revoked"),
+    [
+        ("GRANT ALL PRIVILEGES ON *.* TO `app`@`%`", []),
+        ("GRANT `admin`@`%`,`other`@`%` TO `app`@`%`", ["REVOKE `admin`@`%`,`other`@`%` FROM 'app'@'%';"]),
+        ("GRANT `admin`@`%` TO `app`@`%` WITH ADMIN OPTION", ["REVOKE `admin`@`%` FROM 'app'@'%';"]),
+        ("REVOKE SELECT ON `mysql`.* FROM `app`@`%`", []),
+    ],
+    ids=["on everything", "roles", "a role to pass on", "all but something"],
+)
+def test_rights_that_are_too_many_are_taken_back(run_module, server: Path, grants: str, revoked: list[str]) -> None:
+    (server / "grants").write_text(f"{grants}\nGRANT SELECT, INSERT ON `my\\_app`.* TO `app`@`%`\n")
     assert run_module("mysql_account", programs=server, **ARGUMENTS)["changed"]
-    assert "REVOKE ALL PRIVILEGES, GRANT OPTION FROM 'app'@'%';\nGRANT" in (server / "statements").read_text()
+    statements = (server / "statement").read_text().splitlines()
+    assert [line for line in statements if line.startswith(("REVOKE", "GRANT"))] == [
+        *revoked,
+        "REVOKE ALL PRIVILEGES, GRANT OPTION FROM 'app'@'%';",
+        r"GRANT INSERT, SELECT ON `my\_app`.* TO 'app'@'%';",
+    ]
 
 
 def test_check_mode_changes_nothing(run_module, server: Path) -> None:
