@@ -18,6 +18,7 @@ PROGRAMS = Path(sys.executable).parent
     [
         ["ansible-lint", "--strict", "-q", "--offline", "--nocolor"],
         ["yamllint", "--strict", "."],
+        ["antsibull-changelog", "lint"],
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
     ],

@@ -1,61 +1,134 @@
-"""ansible-test sanity on the collection as it would be packed, with every test of this Python version."""
+"""The oldest ansible-core that meta/runtime.yml admits and the newest one accept the collection as users install it."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-from ansible_test._internal.python_requirements import get_venv_packages
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+from sandbox import engine
+from sandbox.build import base_of, ensure_image, found
+from sandbox.cache import location, opened_cache
+from sandbox.images import OFFICIAL_BASE, chosen_source
+from sandbox.recipes import digest, service_images
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".ansible" / "sanity"
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# ansible-test gets pip for its virtual environments from a server of its own; Python brings one that does as well.
-BOOTSTRAP = "import ensurepip\n\nensurepip.bootstrap()\n"
+RUNNER = Path(__file__).with_name("run_with_core.py")
+REQUIREMENTS = ROOT / "requirements.txt"
+NEWEST = "2.21.5"
+# Those that depend most on the version of ansible-core; the newest one runs every test.
+TESTS_OF_OLDEST = ("action-plugin-docs", "compile", "import", "validate-modules")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pip_configuration() -> str:
-    """pip's settings here, because ansible-test hides the environment's and the home directory's from pip."""
+def oldest() -> str:
+    """The version that meta/runtime.yml begins with."""
+    [admitted] = SpecifierSet(yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["requires_ansible"])
+    assert admitted.operator == ">="
+    return admitted.version
+
+
+def pip_settings() -> dict[str, str]:
+    """pip's settings here, because neither a container nor ansible-test's pip sees this environment."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    settings = re.findall(r"^(?:global|install|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE)
-    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in dict(settings).items())
+    return dict(re.findall(r"^(?:global|install|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE))
 
 
-def prepare_home() -> None:
-    """A home directory that is kept, so that a second run finds its virtual environments."""
-    version = get_venv_packages(SimpleNamespace(version=PYTHON))["pip"]
-    bootstrap = HOME / ".ansible" / "test" / "cache" / f"get_pip_{version.replace('.', '_')}.py"
-    configuration = HOME / ".config" / "pip" / "pip.conf"
-    for path, text in ((bootstrap, BOOTSTRAP), (configuration, pip_configuration())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+def debian_with_python() -> str:
+    """The image of Debian 13 with its Python that applications are built on."""
+    engine.ensure()
+    [image] = [image for image in service_images() if image.recipe.name == "python"]
+    bases = [base for base in (OFFICIAL_BASE, "") if found(image, base or base_of(image))]
+    if not bases:
+        official = chosen_source(os.environ.get("MINIWEB_IMAGES", "auto")) == "official"
+        bases = [OFFICIAL_BASE if official else ""]
+    with opened_cache() as cache:
+        return ensure_image(image, cache, official_base=bases[0])
 
 
-def copy_collection(target: Path) -> None:
-    """Copy what git knows, and what it does not ignore."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
+@contextlib.contextmanager
+def kept(name: str, instead: Path) -> Iterator[Path]:
+    """A directory that stays from run to run and is this run's alone; where none can be kept, one in `instead`."""
+    directory = location() / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError:
+        directory = instead / name
+        directory.mkdir()
+        lock = (directory / "lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
 
 
-def test_sanity(tmp_path: Path) -> None:
-    prepare_home()
-    collection = tmp_path / "ansible_collections" / "miniweb" / "stack"
-    copy_collection(collection)
-    # The modules for AWS are imported with the collection they build on.
-    amazon = Path(find_spec("ansible_collections.amazon.aws").submodule_search_locations[0])
-    shutil.copytree(amazon, collection.parents[1] / "amazon" / "aws", ignore=shutil.ignore_patterns("tests", "docs"))
-    command = [str(Path(sys.executable).with_name("ansible-test")), "sanity", "--python", PYTHON, "--color", "no"]
-    environment = {**os.environ, "HOME": str(HOME)}
-    done = subprocess.run(command, cwd=collection, env=environment, capture_output=True, text=True, check=False)
+def in_container(image: str, workdir: Path, shared: list[Path], environment: dict[str, str]) -> list[str]:
+    """The command that runs the image's Python on these files, as this user and with this machine's network."""
+    command = ["docker", "run", "--rm", "--network", "host", "--user", f"{os.getuid()}:{os.getgid()}"]
+    command += [word for path in shared for word in ("--volume", f"{path}:{path}")]
+    command += [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
+    return [*command, "--workdir", str(workdir), image, "python"]
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def core(request: pytest.FixtureRequest) -> str:
+    """Which ansible-core: the oldest one with this Python, the newest one with Debian 13's."""
+    if request.param == "oldest" and sys.version_info >= (3, 13):
+        pytest.skip(f"ansible-core {oldest()} knows no Python newer than 3.12.")
+    return request.param
+
+
+@pytest.fixture
+def run(core: str, collections: Path, tmp_path: Path) -> Iterator[Run]:
+    """Run a program of the core in the unpacked collection."""
+    version, python = (NEWEST, debian_with_python()) if core == "newest" else (oldest(), sys.version)
+    collection = collections / "ansible_collections" / "miniweb" / "stack"
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"}
+    settings = pip_settings()
+    with kept(f"ansible-core-{version}-{digest(python.encode(), REQUIREMENTS.read_bytes())}", tmp_path) as directory:
+        configuration = directory / "home" / ".config" / "pip" / "pip.conf"
+        configuration.parent.mkdir(parents=True, exist_ok=True)
+        configuration.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+        prefix = [sys.executable]
+        if core == "newest":
+            named = [Path(value) for value in settings.values() if value.startswith("/")]
+            shared = [directory, collections, RUNNER, REQUIREMENTS, *(path for path in named if path.exists())]
+            prefix = in_container(python, collection, shared, environment)
+
+        def run(*command: str) -> subprocess.CompletedProcess[str]:
+            words = [*prefix, str(RUNNER), str(directory), str(REQUIREMENTS), version, *command]
+            # The tools' modules are no business of ansible-test.
+            surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+            return subprocess.run(words, cwd=collection, env=surroundings, capture_output=True, text=True, check=False)
+
+        yield run
+
+
+def test_sanity(run: Run, core: str) -> None:
+    chosen = [word for name in TESTS_OF_OLDEST for word in ("--test", name)] if core == "oldest" else []
+    done = run("ansible-test", "sanity", "--python", "PYTHON", "--color", "no", *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_wrong_input_is_named(run: Run) -> None:
+    given = {
+        "nginx_state": "up",
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+    }
+    done = run("ansible-playbook", "miniweb.stack.site", "-i", "www,", "-e", json.dumps(given))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert 'nginx_state is "up": set it to present or absent.' in done.stdout.replace("\\", ""), (
+        done.stdout + done.stderr
+    )
