@@ -28,7 +28,10 @@ options:
 EXAMPLES = r"""
 - name: Run the timer
   ansible.builtin.include_tasks: timer.yml
-  when: not lookup('miniweb.stack.settled', 'backup_timer', {'interval': backup_interval})
+  when: not lookup('miniweb.stack.settled', 'backup_timer', choices)
+  vars:
+    choices:
+      interval: "{{ backup_interval }}"
 """
 
 RETURN = r"""
