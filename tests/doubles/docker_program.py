@@ -1,6 +1,6 @@
 """A double of the `docker` program: it keeps one service's container in a file, and fails as its image is told to.
 
-Beside it lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in
+In its directory lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in
 `behaviour` by the image's id: healthy, restarts, unhealthy, starting, exits, plain (no health check), taken (no port for it);
 an image in `opens_data` changes the data when its container is made, one in `opens_data_late` when it is stopped.
 """
@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
 LABEL = "miniweb.stack.configuration"
 HEALTHCHECK = {"StartPeriod": 0, "Interval": 0, "Timeout": 0, "Retries": 3}
 
@@ -130,7 +129,7 @@ def compose(engine, words):
             (Path(engine["volume"]) / "opened").write_text("by a command")
         return engine["run_code"], engine["run_output"], ""
     if "config" in words:
-        json.load(sys.stdin)
+        json.loads(engine["stdin"])
         return 0, "", ""
     return unexpected(engine, words)
 
@@ -165,14 +164,21 @@ COMMANDS = {
 }
 
 
+def answer(here, words, data=""):
+    """Return the exit code, the output and the errors of a call, and note it in this directory."""
+    with (here / "told").open("a") as told:
+        print(*words, file=told)
+    state = here / "engine.json"
+    engine = json.loads(state.read_text())
+    engine["stdin"] = data or ""
+    result = COMMANDS.get(words[0], unexpected)(engine, words)
+    state.write_text(json.dumps(engine))
+    return result
+
+
 def main():
     words = sys.argv[1:]
-    with (HERE / "told").open("a") as told:
-        print(*words, file=told)
-    state = HERE / "engine.json"
-    engine = json.loads(state.read_text())
-    code, out, err = COMMANDS.get(words[0], unexpected)(engine, words)
-    state.write_text(json.dumps(engine))
+    code, out, err = answer(Path(__file__).resolve().parent, words, sys.stdin.read() if "-" in words else "")
     print(out)
     print(err, file=sys.stderr)
     return code

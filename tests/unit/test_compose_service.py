@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import docker_program
 import pytest
 import yaml
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import apply as applying
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
@@ -149,7 +151,7 @@ def test_what_is_unhealthy_is_replaced_unless_it_may_be_recovering(
     assert first.compose
     known = tuple(file.dest for file in files())
     healthy = ("4c01",) if seen_healthy else ()
-    state = model.State(first.reload_hash, first.secrets_mark, known, healthy)
+    state = model.State(first.reload_hash, first.secrets_mark, known, healthy=healthy)
     found = {**as_found(files()), **as_found([first.compose])}
     containers = [model.Container("4c01", "running", "unhealthy", first.configuration)]
     plan = planning.make_plan({**PARAMS, "volumes": volumes}, files(), found, state, containers)
@@ -294,7 +296,8 @@ def test_what_only_its_program_may_read_is_shown_nowhere(path: Path) -> None:
 
 # -- the whole module -------------------------------------------------------------------------------------------------
 
-DOUBLE = Path(__file__).resolve().parents[1] / "doubles" / "docker_program.py"
+DOUBLE = Path(docker_program.__file__)
+RUN_COMMAND = AnsibleModule.run_command
 
 
 class Killed(BaseException):
@@ -330,6 +333,18 @@ class Machine:
             "exec_seconds": 0,
         }
         self.answer()
+
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> Self:
+        """Let modules find this machine's program."""
+        monkeypatch.setattr(AnsibleModule, "run_command", lambda *given, **named: self.run_command(*given, **named))
+        monkeypatch.setattr(applying, "STEADY_SECONDS", 1)
+        return self
+
+    def run_command(self, module: AnsibleModule, words: list[str], **given: Any) -> tuple[int, str, str]:
+        """Answer as the program does, without a process for each of so many calls."""
+        if words[0] != str(self.bin / "docker"):
+            return RUN_COMMAND(module, words, **given)
+        return docker_program.answer(self.bin, words[1:], given.get("data"))
 
     def answer(self, **answers: Any) -> None:
         if (self.bin / "engine.json").exists():
@@ -393,8 +408,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, run_module: Any) -> Machine:
-    return Machine(tmp_path, run_module)
+def machine(tmp_path: Path, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, run_module).installed(monkeypatch)
 
 
 def test_first_and_second_run(machine: Machine) -> None:
@@ -952,8 +967,8 @@ class WithReader(Machine):
 
 
 @pytest.fixture
-def reader(tmp_path: Path, run_module: Any) -> WithReader:
-    return WithReader(tmp_path, run_module)
+def reader(tmp_path: Path, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> WithReader:
+    return WithReader(tmp_path, run_module).installed(monkeypatch)
 
 
 def test_a_reader_checks_and_loads_what_is_left_for_it(reader: WithReader) -> None:
