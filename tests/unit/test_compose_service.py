@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -969,6 +971,39 @@ class WithReader(Machine):
 @pytest.fixture
 def reader(tmp_path: Path, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> WithReader:
     return WithReader(tmp_path, run_module).installed(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("where", "file", "held"),
+    [
+        ((applying.Applier, "apply"), ".web.lock", True),
+        ((contributed, "contribute"), ".web.lock", False),
+        ((contributed, "contribute"), "contributions/.lock", False),
+        ((contributed, "synchronise"), "contributions/.lock", True),
+        ((contributed.Store, "give"), "contributions/.lock", True),
+        ((shutil, "rmtree"), ".web.lock", True),
+    ],
+    ids=["apply", "contribute", "lock of all", "synchronise", "give", "remove"],
+)
+def test_runs_that_would_meet_take_turns(
+    reader: WithReader, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str], file: str, held: bool
+) -> None:
+    original, found = getattr(*where), []
+
+    def look(*given: Any) -> Any:
+        with (reader.directory.parent / file).open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(False)
+            except BlockingIOError:
+                found.append(True)
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, look)
+        reader.deploy(contributions=[JOB])
+        reader.deploy(state="absent")
+    assert set(found) == {held}
 
 
 def test_a_reader_checks_and_loads_what_is_left_for_it(reader: WithReader) -> None:
