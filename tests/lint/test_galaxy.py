@@ -30,8 +30,8 @@ def packed(tarball: Path) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def known() -> set[Path]:
-    """The names of what git knows and of what it does not ignore."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    """The names of the files that git has."""
+    command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file()}
 
@@ -42,7 +42,7 @@ def is_development(path: Path) -> bool:
     return is_for_a_tool or path.name in {"requirements-dev.txt", "requirements-test.txt"}
 
 
-def test_nothing_is_packed_that_git_ignores(packed: set[Path], known: set[Path]) -> None:
+def test_no_leftover_is_packed(packed: set[Path], known: set[Path]) -> None:
     assert packed - known == set()
 
 
