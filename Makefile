@@ -62,5 +62,5 @@ screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the runn
 clean-cache:  ## Remove the cached images, so that the next run builds them from today's packages
 	rm -rf "$${MINIWEB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/miniweb}"
 
-.venv/ready: $(wildcard requirements*.txt) files/webapp/requirements.txt files/webapp/requirements-test.txt tools/setup
+.venv/ready: $(wildcard requirements*.txt files/webapp/requirements*.txt) roles/ec2_autoscale/files/requirements.txt tools/setup
 	@tools/setup
