@@ -314,7 +314,7 @@ class ActionModule(ActionBase):
             questions += role.server()
         problems = [problem for role in roles for problem in role.problems]
         # The one look at the whole server, before its play changes anything.
-        whole = arguments["roles"] is not None
+        whole = arguments["roles"] is not None and self._stands_for_play()
         if questions or whole:
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
@@ -357,7 +357,13 @@ class ActionModule(ActionBase):
         shorts = (name.removeprefix(f"{COLLECTION}.") for name in names)
         known = (name for name in dict.fromkeys(shorts) if os.path.isdir(os.path.join(ROLES, name, "meta")))
         paths = (os.path.join(ROLES, name) for name in known)
-        return [path for path in paths if selected(path, *tags)]
+        # A role that names others needs them, whatever the tags of its play.
+        return [path for path in paths if not self._stands_for_play() or selected(path, *tags)]
+
+    def _stands_for_play(self) -> bool:
+        """Return whether the roles that the task names are those of a whole play."""
+        own = self._task._role
+        return own is None or own.get_name(include_role_fqcn=False) == SITE
 
     def _own_path(self, variables: dict[str, t.Any], run_tags: list[str], skip_tags: list[str]) -> list[str]:
         """Return the directory of the task's own role; none where the play's first task has checked it."""

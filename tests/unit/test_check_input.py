@@ -413,6 +413,12 @@ def test_a_role_is_checked_once(
     assert problems == (["shop_port is not set, and the role shop needs it: set it."] if checked else [])
 
 
+def test_a_role_that_names_others_needs_them_whatever_the_tags(make_role, check: Run) -> None:
+    make_role("shop", {"shop_port": {"type": "int", "required": True}})
+    problems = check(["shop"], role="miniweb.stack.bazaar", ansible_run_tags=["aws"])
+    assert problems == ["shop_port is not set, and the role shop needs it: set it."]
+
+
 PLAY = """
 - hosts: all
   gather_facts: false
