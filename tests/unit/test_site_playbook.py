@@ -54,7 +54,7 @@ def _listed(value: str | list[str]) -> list[str]:
 def test_nothing_but_the_look_at_the_server_and_the_check_runs_always() -> None:
     play = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[1]
     always = [task["name"] for task in play["tasks"] if task.get("tags") == "always"]
-    assert always == ["Look at the server", "Check everything before anything is changed"]
+    assert always == ["Gather facts", "Check all input before anything is changed"]
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: f"{path.parts[-3]}/{path.name}")
