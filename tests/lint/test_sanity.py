@@ -81,7 +81,8 @@ def in_container(image: str, workdir: Path, shared: list[Path], environment: dic
     return [*command, "--workdir", str(workdir), image, "python"]
 
 
-@pytest.fixture(params=["oldest", "newest"])
+# Those of one core share its directory.
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("oldest", "newest")])
 def core(request: pytest.FixtureRequest) -> str:
     """Which ansible-core: the oldest one with this Python, the newest one with Debian 13's."""
     if request.param == "oldest" and sys.version_info >= (3, 13):
