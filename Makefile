@@ -28,13 +28,13 @@ test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole s
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 tests/scenarios tests
 
 test-quick: .venv/ready  ## Run what needs no container and takes no more than 3 minutes: linters, unit tests, cases of rules
-	@$(BIN)/python -m pytest -q -n 2 --durations=5 tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py
 
 test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx
 	@test -n "$(ROLE)" || { echo "ROLE is empty: name a role, for example make test-role ROLE=nginx."; exit 2; }
 	@$(BIN)/molecule test --scenario-name $(ROLE)
 
-lint: .venv/ready  ## Run the linters and ansible-test sanity alone
+lint: .venv/ready  ## Run the linters, ansible-test sanity and galaxy-importer alone
 	@$(BIN)/python -m pytest tests/lint
 
 unit: .venv/ready  ## Run the unit tests alone
@@ -52,6 +52,7 @@ dashboards: .venv/ready  ## Write Grafana's dashboards from roles/*/dashboards
 docs: dashboards  ## Write what is generated: dashboards, tables of variables, roles and alerts
 	@$(BIN)/python -m role_docs
 	@$(BIN)/python -m monitoring_docs
+	@$(BIN)/python -m changelog
 
 bench-monitoring: .venv/ready  ## Say what monitoring costs in the running sandbox (about 5 minutes)
 	@$(BIN)/python -m bench_monitoring

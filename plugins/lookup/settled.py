@@ -5,11 +5,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of_role, settled
-
 DOCUMENTATION = r"""
 name: settled
 short_description: Whether the tasks of a role are known to be done
@@ -40,6 +35,11 @@ _raw:
   type: list
   elements: bool
 """
+
+import typing as t
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of_role, settled
 
 
 class LookupModule(LookupBase):
