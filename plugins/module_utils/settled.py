@@ -55,9 +55,20 @@ def signature(path: str) -> list[t.Any] | None:
     ]
 
 
+def written_signature(path: str) -> list[t.Any] | None:
+    """Return what changes when a file is written; None when it does not exist."""
+    found = signature(path)
+    return found and [found[0], *found[3:6]]
+
+
 def files(*paths: str) -> list[Condition]:
     """Return the conditions that files stay as they are now, and that those missing stay missing."""
     return [["file", path, signature(path)] for path in paths]
+
+
+def written(*paths: str) -> list[Condition]:
+    """Return the conditions that files are not written again; who owns them may change."""
+    return [["written", path, written_signature(path)] for path in paths]
 
 
 def until(moment: float) -> Condition:
@@ -144,6 +155,9 @@ class Server:
 
     def _file(self, path: str, wanted: list[t.Any] | None) -> bool:
         return signature(path) == wanted
+
+    def _written(self, path: str, wanted: list[t.Any] | None) -> bool:
+        return written_signature(path) == wanted
 
     def _until(self, moment: float) -> bool:
         return time.time() < moment

@@ -83,12 +83,19 @@ def remove(machine: Machine, name: str) -> None:
     os.unlink(machine.path / name)
 
 
+def touched(machine: Machine) -> None:
+    """As by somebody who gives the file to another user: neither its content nor its mode changes."""
+    path = machine.path / "page"
+    path.chmod(path.stat().st_mode)
+
+
 def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
     """Conditions of a kind, as a module would note them now."""
     path = str(machine.path)
     server = notes.Server(machine, [])  # type: ignore[arg-type]
     found = {
         "file": lambda: notes.files(f"{path}/page"),
+        "written": lambda: notes.written(f"{path}/page"),
         "directory": lambda: notes.files(f"{path}/directory"),
         "no file": lambda: notes.files(f"{path}/nothing"),
         "until": lambda: [notes.until(time.time() + 60)],
@@ -113,6 +120,11 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
         ("file", lambda m: (remove(m, "page"), m.write("page", "hello")), False),
         ("file", lambda m: (m.path / "page").chmod(0o600), False),
         ("file", lambda m: remove(m, "page"), False),
+        ("file", touched, False),
+        ("written", touched, True),
+        ("written", lambda m: m.write("page", "other"), False),
+        ("written", lambda m: (m.path / "page").chmod(0o600), False),
+        ("written", lambda m: remove(m, "page"), False),
         ("directory", lambda m: m.write("directory/other", "x"), True),
         ("directory", lambda m: (m.path / "directory").chmod(0o700), False),
         ("directory", lambda m: (m.path / "directory").rmdir(), False),

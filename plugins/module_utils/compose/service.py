@@ -130,7 +130,8 @@ class Service:
             return
         wanted = self._wanted(files)
         paths = [os.path.join(self.store.directory(one.reader), one.file) for one in wanted]
-        conditions += settled.files(*paths)
+        # A reader that comes later gives them to its own user.
+        conditions += settled.written(*paths)
         conditions.append(["contributions", self.store.path, self.name, [[one.reader, one.file] for one in wanted]])
         key = f"{module}/{self.name}"
         self.notes.write(key, self.params["settled"], conditions, {"actions": [], **result})
