@@ -16,7 +16,7 @@ RUNBOOK = """\
 More than `a_alert_b` of
 [MySQL](MysqlDown.md) 8.4 is `a|b`. Then it ends.
 
-## How to look
+## How to investigate
 """
 
 

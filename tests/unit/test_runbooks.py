@@ -14,7 +14,7 @@ from role_variables import defaults
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = role_rules.roles()
 RUNBOOKS = sorted((ROOT / "roles").glob("*/runbooks/*.md"))
-SECTIONS = ["What it means", "How to look", "What to do"]
+SECTIONS = ["What it means", "How to investigate", "What to do"]
 ALL = sorted((ROOT / "roles").iterdir())
 PREFIXES = tuple(f"{role.name}_" for role in ALL)
 VARIABLES = {name for role in ALL for name in defaults(role)}
