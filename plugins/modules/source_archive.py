@@ -15,7 +15,7 @@ author:
 description:
   - Packs a directory into a C(tar.gz) that depends on nothing but the names, contents and executable bits of its files,
     so that the same source always gives the same archive and the same digest.
-  - Meant for the controller, with C(delegate_to=localhost), to build an image elsewhere.
+  - It always runs on the controller, in Ansible's own process, so that an image can be built elsewhere.
 options:
   path:
     description: Directory to pack.
@@ -60,7 +60,6 @@ EXAMPLES = r"""
   miniweb.stack.source_archive:
     path: files/webapp
     dest: /tmp/webapp.tar.gz
-  delegate_to: localhost
   register: packed
 """
 
@@ -83,6 +82,7 @@ import hashlib
 import io
 import os
 import tarfile
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
@@ -135,38 +135,49 @@ def digest_of(files: dict[str, tuple[bytes, bool]]) -> str:
     return total.hexdigest()
 
 
-def main() -> None:
-    """Entry point of the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "dest": {"type": "path", "required": True},
-            "prefix": {"type": "str", "default": "source"},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "only": {"type": "list", "elements": "str", "default": []},
-            "extra_files": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
-    params = module.params
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "path": {"type": "path", "required": True},
+    "dest": {"type": "path", "required": True},
+    "prefix": {"type": "str", "default": "source"},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "only": {"type": "list", "elements": "str", "default": []},
+    "extra_files": {"type": "dict", "default": {}},
+}
+
+
+def archived(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Write the archive, unless it is there already or in check mode; return the module's result.
+
+    :raises ValueError: there is nothing to pack; the message says why.
+    """
     path, dest = params["path"], params["dest"]
     if not os.path.isdir(path):
-        module.fail_json(msg=f'path: "{path}" is not a directory on the controller; give the directory of the source.')
+        raise ValueError(f'path: "{path}" is not a directory on the controller; give the directory of the source.')
     source = collect(path, [*ALWAYS_EXCLUDED, *ignored_names(path), *params["exclude"]])
     if params["only"]:
         chosen = tuple(f"{name.strip('/')}/" for name in params["only"])
         source = {name: value for name, value in source.items() if f"{name}/".startswith(chosen)}
     if not source:
-        module.fail_json(msg=f'path: the directory "{path}" holds no files to pack.')
+        raise ValueError(f'path: the directory "{path}" holds no files to pack.')
     files = {os.path.join(params["prefix"], name): value for name, value in source.items()}
     files.update({name: (str(content).encode(), False) for name, content in params["extra_files"].items()})
     archive = pack(files)
     found = read_file(dest)
     changed = found is None or found.content != archive
-    if changed and not module.check_mode:
+    if changed and not check_mode:
         os.makedirs(os.path.dirname(dest), mode=0o700, exist_ok=True)
         write_file(dest, FileState(archive, 0o600, os.getuid(), os.getgid()))
-    module.exit_json(changed=changed, digest=digest_of(files), files=len(files))
+    return {"changed": changed, "digest": digest_of(files), "files": len(files)}
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        result = archived(module.params, module.check_mode)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
