@@ -1,4 +1,4 @@
-"""Alertmanager: whether the messages about alerts arrive."""
+"""Alertmanager: whether notifications are delivered."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ def build() -> dashboard.Dashboard:
     return board(
         "alertmanager",
         "Alertmanager",
-        "Whether the messages about alerts arrive, and what is held back",
+        "Whether notifications are delivered, and what is suppressed",
         [servers("alertmanager_build_info"), interval()],
         [
             figure(
-                "Alertmanager", "Alertmanager answers Prometheus; down as soon as one does not", "none",
+                "Alertmanager", "Whether Alertmanager answers Prometheus; down if any instance does not", "none",
                 f"min(up{ON} and on (job, instance) last_over_time(alertmanager_build_info{ON}[$__range]))",
                 steps=DOWN_UP, names=UP_OR_DOWN, width=6, missing="not there",
             ),
             figure(
-                "Messages failed", "Messages that Alertmanager could not deliver, over the interval", "none",
+                "Failed notifications", "Notifications that Alertmanager could not deliver, over the interval", "none",
                 f"sum(increase(alertmanager_notifications_failed_total{ON}[$interval]))",
                 steps=NONE_WANTED, width=6, decimals=0,
             ),
             figure(
-                "Held back", "Alerts that are not delivered, because of a silence or of another alert", "none",
+                "Suppressed", "Alerts that are not delivered because of a silence or another alert", "none",
                 'sum(alertmanager_alerts{instance=~"$instance", state="suppressed"})', width=6,
             ),
             figure(
-                "Silences", "Silences in force", "none",
+                "Silences", "Active silences", "none",
                 'sum(alertmanager_silences{instance=~"$instance", state="active"})', width=6,
             ),
             "Over time",
             graph(
-                "Messages sent", "Messages that Alertmanager sent in each interval, by the way they go", "none",
+                "Notifications sent", "Notifications sent in each interval, by integration", "none",
                 Query(
                     f"sum by (integration) (increase(alertmanager_notifications_total{ON}[$interval]))",
                     "{{integration}}",
@@ -44,7 +44,7 @@ def build() -> dashboard.Dashboard:
                 bars=True, stacked=True,
             ),
             graph(
-                "Messages failed", "Messages that Alertmanager could not deliver in each interval", "none",
+                "Failed notifications", "Notifications that Alertmanager could not deliver, in each interval", "none",
                 Query(
                     f"sum by (integration) (increase(alertmanager_notifications_failed_total{ON}[$interval]))",
                     "{{integration}}",
@@ -52,11 +52,11 @@ def build() -> dashboard.Dashboard:
                 bars=True, stacked=True,
             ),
             graph(
-                "Alerts", "Alerts that it sends, and those that it holds back", "none",
+                "Alerts", "Active alerts, and suppressed ones", "none",
                 Query(f"sum by (state) (alertmanager_alerts{ON})", "{{state}}"),
             ),
             graph(
-                "Silences", "Silences in force", "none",
+                "Silences", "Active silences", "none",
                 Query('sum(alertmanager_silences{instance=~"$instance", state="active"})', "in force"),
             ),
         ],

@@ -1,4 +1,4 @@
-"""Sites: how each answers who asks it from outside, and until when its certificate is valid."""
+"""Sites: how each responds to probes from outside, and when its certificate expires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def build() -> dashboard.Dashboard:
     return board(
         "sites",
         "Sites",
-        "How each site answers who asks it from outside, and until when its certificate is valid",
+        "How each site responds to probes from outside, and when its certificate expires",
         [
             # Whose deployments are marked
             servers('up{instance!~"https?://.+"}'),
@@ -23,17 +23,17 @@ def build() -> dashboard.Dashboard:
         ],
         [
             figure(
-                "Site", "The site answers who asks from outside; down as soon as one site does not", "none",
+                "Site", "Whether the site responds to probes from outside; down if any site does not", "none",
                 f"min(probe_success{SITE} or up{SITE})",
                 steps=DOWN_UP, names=UP_OR_DOWN, width=6, missing="not there",
             ),
             figure(
-                "Answered", "Share of the questions that the site answered in the time shown; the worst site",
+                "Answered", "Share of successful probes in the selected time range; the worst site",
                 "percentunit", f"min(avg_over_time(probe_success{SITE}[$__range]))",
                 steps=[(None, "red"), (0.99, "orange"), (0.999, "green")], width=6, decimals=2,
             ),
             figure(
-                "Answer time", "How long the last answer took; the slowest site", "s",
+                "Response time", "Duration of the latest probe; the slowest site", "s",
                 f"max(probe_duration_seconds{SITE})", steps=[(None, "green"), (0.5, "orange"), (1, "red")], width=6,
             ),
             figure(
@@ -42,16 +42,16 @@ def build() -> dashboard.Dashboard:
             ),
             "Over time",
             graph(
-                "Answer time by phase", "Where the time of an answer goes; the mean of the sites", "s",
+                "Response time by phase", "Time spent in each phase of a probe; the mean of all sites", "s",
                 Query(f"avg by (phase) (probe_http_duration_seconds{SITE})", "{{phase}}"),
                 stacked=True,
             ),
             graph(
-                "Answer time", "How long each site took to answer", "s",
+                "Response time", "Probe duration of each site", "s",
                 Query(f"probe_duration_seconds{SITE}", "{{instance}}"),
             ),
             graph(
-                "Status", "The status that each site answered with; 0 is no answer", "none",
+                "Status", "HTTP status of each site's response; 0 is no response", "none",
                 Query(f"probe_http_status_code{SITE}", "{{instance}}"),
                 steps=[(None, "red"), (200, "green"), (400, "red")],
             ),

@@ -1,4 +1,4 @@
-"""Application: rate, errors and duration of its requests, and what they need."""
+"""Application: rate, errors and duration of its requests, and the resources they use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build() -> dashboard.Dashboard:
     return board(
         "application",
         "Application",
-        "What the application's users get: rate, errors and duration of its requests",
+        "What users experience: rate, errors and duration of requests",
         [
             chooser("job", "Application", "label_values(http_requests_in_flight, job)", None),
             servers('up{job=~"$job"}'),
@@ -29,11 +29,11 @@ def build() -> dashboard.Dashboard:
         ],
         [
             figure(
-                "State", "The application answers Prometheus; down as soon as one server's does not", "none",
+                "State", "Whether the application answers Prometheus; down if any server's does not", "none",
                 f"min(up{ON})", steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(
-                "Requests", "Requests answered each second, over 5 minutes", "reqps",
+                "Requests", "Requests per second, over 5 minutes", "reqps",
                 f"sum(instance:http_requests:rate5m{ON})", missing="none",
             ),
             figure(
@@ -42,10 +42,10 @@ def build() -> dashboard.Dashboard:
                 steps=ERRORS, decimals=2, missing="no traffic",
             ),
             figure(
-                "Duration, p95", "Time for 95 of 100 requests, over 5 minutes; the slowest server",
+                "Duration, p95", "95th percentile of the response time, over 5 minutes; the slowest server",
                 "s", f"max(instance:http_request_duration_seconds:p95_5m{ON})", steps=SLOW, missing="no traffic",
             ),
-            figure("In flight", "Requests being answered now", "none", f"sum(http_requests_in_flight{ON})"),
+            figure("In flight", "Requests currently being processed", "none", f"sum(http_requests_in_flight{ON})"),
             figure(
                 "Failed logins", "Logins with a wrong user name or password, over the interval", "none",
                 f"sum(increase(login_failures_total{ON}[$interval]))",
@@ -53,39 +53,39 @@ def build() -> dashboard.Dashboard:
             ),
             "Rate, errors, duration",
             graph(
-                "Requests by status", "Requests answered each second, by the status of the answer", "reqps",
+                "Requests by status", "Requests per second, by response status", "reqps",
                 Query(f"sum by (status) (rate(http_requests_total{ON}[$__rate_interval]))", "{{status}}"),
                 stacked=True,
             ),
             graph(
-                "Errors", "Share of requests that ended with a status of 500 or above, by server", "percentunit",
+                "Errors", "Share of requests with a status of 500 or above, by server", "percentunit",
                 Query(f"instance:http_request_errors:ratio5m{ON}", "{{instance}} {{job}}"),
                 steps=ERRORS,
             ),
             graph(
-                "Duration", "Time within which 50, 95 and 99 of 100 requests were answered, over the interval", "s",
+                "Duration", "50th, 95th and 99th percentiles of the response time, over the interval", "s",
                 Query(quantile(0.5), "p50"), Query(quantile(0.95), "p95"), Query(quantile(0.99), "p99"),
                 steps=SLOW,
             ),
             graph(
-                "In flight", "Requests being answered at the same time, by server", "none",
+                "In flight", "Requests being processed simultaneously, by server", "none",
                 Query(f"http_requests_in_flight{ON}", "{{instance}} {{job}}"),
             ),
             "By route",
             graph(
-                "Requests by route", "Requests answered each second, by the route of the application", "reqps",
+                "Requests by route", "Requests per second, by route", "reqps",
                 Query(f"sum by (job, route) (instance_route:http_requests:rate5m{ON})", "{{job}} {{route}}"),
                 stacked=True,
             ),
             graph(
-                "Duration by route, p95", "Time within which 95 of 100 requests were answered; the slowest server", "s",
+                "Duration by route, p95", "95th percentile of the response time; the slowest server", "s",
                 Query(
                     f"max by (job, route) (instance_route:http_request_duration_seconds:p95_5m{ON})",
                     "{{job}} {{route}}",
                 ),
             ),
             rows(
-                "Routes", "What each route gets and how long it takes, over the interval",
+                "Routes", "Requests, errors and duration of each route, over the interval",
                 [
                     Column("Application", label="job"),
                     Column("Route", label="route"),
@@ -100,9 +100,9 @@ def build() -> dashboard.Dashboard:
                 ],
                 sort="Requests", descending=True, missing="no traffic",
             ),
-            "What the requests need",
+            "Resources used by requests",
             graph(
-                "Database connections", "Connections that the application keeps open, and those in use", "none",
+                "Database connections", "Connections in the application's pool, and those in use", "none",
                 Query(f"database_pool_connections{ON}", "{{instance}} {{job}} open"),
                 Query(f"database_pool_connections_in_use{ON}", "{{instance}} {{job}} in use"),
             ),

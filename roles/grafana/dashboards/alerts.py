@@ -1,4 +1,4 @@
-"""Alerts: what fires, and whether it is handed on."""
+"""Alerts: what is firing, and whether it is delivered."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def build() -> dashboard.Dashboard:
     return board(
         "alerts",
         "Alerts",
-        "What fires and what may soon, and whether it is handed on to who sends messages",
+        "What is firing or pending, and whether it is delivered to an Alertmanager",
         # Some alerts are about no server; they belong to all of them.
         [servers("up", all_value=".*"), interval()],
         [
             figure(
-                "Critical", "Critical alerts that fire", "none",
+                "Critical", "Critical alerts that are firing", "none",
                 f'count(ALERTS{{{ON}, severity="critical", alertstate="firing"}}) or vector(0)',
                 steps=NONE_WANTED, width=6,
             ),
             figure(
-                "Warnings", "Warnings that fire", "none",
+                "Warnings", "Warnings that are firing", "none",
                 f'count(ALERTS{{{ON}, severity="warning", alertstate="firing"}}) or vector(0)',
                 steps=[(None, "green"), (1, "orange")], width=6,
             ),
             figure(
-                "Pending", "Alerts that fire soon if nothing changes", "none",
+                "Pending", "Alerts that will fire soon if nothing changes", "none",
                 f"count({PENDING}) or vector(0)", steps=[(None, "green"), (1, "orange")], width=6,
             ),
             figure(
@@ -55,7 +55,7 @@ def build() -> dashboard.Dashboard:
                 steps=DOWN_UP, names={"0": ("silent", "red"), "1": ("fires", "green")}, width=6,
             ),
             rows(
-                "Firing and pending", "What fires or may soon, and since when",
+                "Firing and pending", "Which alerts are firing or pending, and since when",
                 [
                     Column("State", label="alertstate", names=STATES),
                     Column("Severity", label="severity", names=SEVERITIES),
@@ -74,24 +74,24 @@ def build() -> dashboard.Dashboard:
             ),
             "Alerts over time",
             graph(
-                "Firing", "Alerts that fired, by name", "none",
+                "Firing", "Firing alerts, by name", "none",
                 Query(f"count by (alertname) ({FIRING})", "{{alertname}}"),
                 stacked=True, bars=True,
             ),
             graph(
-                "Pending", "Alerts that were about to fire, by name", "none",
+                "Pending", "Pending alerts, by name", "none",
                 Query(f"count by (alertname) ({PENDING})", "{{alertname}}"),
                 stacked=True, bars=True,
             ),
-            "The monitoring itself",
+            "Monitoring itself",
             graph(
-                "Handed on", "Alerts that an Alertmanager took, refused, or did not get, in each interval", "none",
+                "Delivery to Alertmanager", "Alerts that an Alertmanager accepted or refused, or that were dropped, in each interval", "none",
                 Query("sum(increase(prometheus_notifications_sent_total[$interval]))", "taken"),
                 Query("sum(increase(prometheus_notifications_errors_total[$interval]))", "refused"),
                 Query("sum(increase(prometheus_notifications_dropped_total[$interval]))", "dropped"),
             ),
             graph(
-                "Targets", "Targets that answer Prometheus, and those that do not, by job", "none",
+                "Targets", "Targets that are up, and those that are down, by job", "none",
                 Query('sum by (job) (up{instance=~"$instance"})', "{{job}} up"),
                 Query(
                     'count by (job) (up{instance=~"$instance"}) - sum by (job) (up{instance=~"$instance"})',
@@ -99,17 +99,17 @@ def build() -> dashboard.Dashboard:
                 ),
             ),
             graph(
-                "Evaluation of the rules", "Time that a group of rules took; above its interval, alerts come late", "s",
+                "Rule evaluation", "Evaluation time of each rule group; above its interval, alerts are delayed", "s",
                 Query("max by (rule_group) (prometheus_rule_group_last_duration_seconds)", "{{rule_group}}"),
                 steps=GOOD, width=8,
             ),
             graph(
-                "Samples", "Measurements that Prometheus takes each second, over the interval", "cps",
+                "Samples", "Samples that Prometheus ingests per second, over the interval", "cps",
                 Query("sum(rate(prometheus_tsdb_head_samples_appended_total[$interval]))", "samples"),
                 width=8,
             ),
             graph(
-                "Storage", "What Prometheus keeps on the disk, without the last hours", "bytes",
+                "Storage", "Data of Prometheus on disk, except for the last hours", "bytes",
                 Query("sum(prometheus_tsdb_storage_blocks_bytes)", "blocks"),
                 width=8,
             ),

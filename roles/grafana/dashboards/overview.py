@@ -1,4 +1,4 @@
-"""Overview: is it all right?"""
+"""Overview: is everything all right?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build() -> dashboard.Dashboard:
     return board(
         "overview",
         "Overview",
-        "Is it all right? Every service's state, what the users get, and how full the servers are",
+        "Is everything all right? Every service's state, what users experience, and how full the servers are",
         [
             servers(f"up{{{SERVERS}}}"),
             chooser(
@@ -43,7 +43,7 @@ def build() -> dashboard.Dashboard:
         [
             figure(
                 "$service",
-                "The service answers Prometheus, or else its exporter; down as soon as one server's does not",
+                "Whether the service answers Prometheus or its exporter; down if any server's does not",
                 "none",
                 'min({__name__=~"up|[a-z]+_up", job=~"$service", instance=~"$instance"})',
                 steps=DOWN_UP,
@@ -55,7 +55,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Site",
-                "The site answers who asks from outside; down as soon as one site does not",
+                "Whether the site responds to probes from outside; down if any site does not",
                 "none",
                 f"min(probe_success or up{{{SITES}}})",
                 steps=DOWN_UP,
@@ -66,7 +66,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Alerts firing",
-                "Alerts that fire now, without the Watchdog, which always does",
+                "Alerts that are firing, except the Watchdog, which always does",
                 "none",
                 'count(ALERTS{alertstate="firing", severity!="none"}) or vector(0)',
                 steps=NONE_WANTED,
@@ -75,7 +75,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Traffic",
-                "Requests that the applications answered each second, over 5 minutes",
+                "Requests per second to all applications, over 5 minutes",
                 "reqps",
                 'sum(instance:http_requests:rate5m{instance=~"$instance"})',
                 width=3,
@@ -84,7 +84,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Errors",
-                "Share of requests that ended with a status of 500 or above, over 5 minutes; the worst server",
+                "Share of requests with a status of 500 or above, over 5 minutes; the worst server",
                 "percentunit",
                 'max(instance:http_request_errors:ratio5m{instance=~"$instance"})',
                 steps=RATIO,
@@ -95,7 +95,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Duration, p95",
-                "Time within which 95 of 100 requests were answered, over 5 minutes; the slowest server",
+                "95th percentile of the response time, over 5 minutes; the slowest server",
                 "s",
                 'max(instance:http_request_duration_seconds:p95_5m{instance=~"$instance"})',
                 steps=[(None, "green"), (0.5, "orange"), (1, "red")],
@@ -105,7 +105,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "CPU",
-                "Share of time in which the processors were not idle; the busiest server",
+                "Share of time in which the CPUs were not idle; the busiest server",
                 "percentunit",
                 'max(instance:node_cpu_utilisation:ratio{instance=~"$instance"})',
                 steps=[(None, "green"), (0.6, "orange"), (0.8, "red")],
@@ -125,7 +125,7 @@ def build() -> dashboard.Dashboard:
             ),
             figure(
                 "Disk",
-                "Share of a file system that programs can no longer use; the fullest one",
+                "Share of a file system that is not available to programs; the fullest one",
                 "percentunit",
                 'max(instance_mountpoint:node_filesystem_utilisation:ratio{instance=~"$instance"})',
                 steps=USE,
@@ -145,7 +145,7 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "Traffic",
-                "Requests that each application answered each second, by server",
+                "Requests per second to each application, by server",
                 "reqps",
                 Query('instance:http_requests:rate5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
@@ -153,7 +153,7 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "Errors",
-                "Share of requests that ended with a status of 500 or above, by server",
+                "Share of requests with a status of 500 or above, by server",
                 "percentunit",
                 Query('instance:http_request_errors:ratio5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
@@ -162,7 +162,7 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "Duration, p95",
-                "Time within which 95 of 100 requests were answered, by server",
+                "95th percentile of the response time, by server",
                 "s",
                 Query('instance:http_request_duration_seconds:p95_5m{instance=~"$instance"}', "{{instance}} {{job}}"),
                 width=8,
@@ -170,7 +170,7 @@ def build() -> dashboard.Dashboard:
             ),
             graph(
                 "CPU, memory and disk",
-                "Share in use: processors, memory, and the fullest file system of each server",
+                "Usage of CPU, memory, and the fullest file system of each server",
                 "percentunit",
                 Query('instance:node_cpu_utilisation:ratio{instance=~"$instance"}', "{{instance}} CPU"),
                 Query('instance:node_memory_utilisation:ratio{instance=~"$instance"}', "{{instance}} memory"),
@@ -183,7 +183,7 @@ def build() -> dashboard.Dashboard:
             ),
             rows(
                 "Alerts firing",
-                "What fires now, and since when",
+                "Which alerts are firing, and since when",
                 [
                     Column("Alert", label="alertname"),
                     Column("Severity", label="severity"),

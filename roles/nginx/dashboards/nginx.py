@@ -13,7 +13,7 @@ def build() -> dashboard.Dashboard:
     return board(
         "nginx",
         "nginx",
-        "What comes in, and whether nginx keeps up with it",
+        "Incoming traffic, and whether nginx keeps up with it",
         [servers('up{job="nginx"}'), interval()],
         [
             figure(
@@ -21,34 +21,34 @@ def build() -> dashboard.Dashboard:
                 f'min(nginx_up{ON} or up{{job="nginx", instance=~"$instance"}})',
                 steps=DOWN_UP, names=UP_OR_DOWN, width=6, missing="not there",
             ),
-            figure("Connections", "Open connections of clients", "none", f"sum(nginx_connections_active{ON})", width=6),
+            figure("Connections", "Open client connections", "none", f"sum(nginx_connections_active{ON})", width=6),
             figure(
-                "Requests", "Requests each second, over the interval", "reqps",
+                "Requests", "Requests per second, over the interval", "reqps",
                 f"sum(rate(nginx_http_requests_total{ON}[$interval]))", width=6,
             ),
             figure(
-                "Connections dropped", "Connections that nginx accepted and had no room for, over the interval", "none",
+                "Connections dropped", "Connections that nginx accepted but could not handle, over the interval", "none",
                 f"sum(increase(nginx_connections_accepted{ON}[$interval])"
                 f" - increase(nginx_connections_handled{ON}[$interval]))",
                 steps=NONE_WANTED, width=6, decimals=0,
             ),
             graph(
-                "Requests", "Requests each second, over the interval, by server", "reqps",
+                "Requests", "Requests per second, over the interval, by server", "reqps",
                 Query(f"rate(nginx_http_requests_total{ON}[$interval])", "{{instance}}"),
             ),
             graph(
-                "Connections by state", "Reading a request, writing an answer, or waiting for the next request", "none",
+                "Connections by state", "Reading a request, writing a response, or waiting for the next request", "none",
                 Query(f"sum(nginx_connections_reading{ON})", "reading"),
                 Query(f"sum(nginx_connections_writing{ON})", "writing"),
                 Query(f"sum(nginx_connections_waiting{ON})", "waiting"),
                 stacked=True,
             ),
             graph(
-                "New connections", "Connections accepted each second, over the interval, by server", "cps",
+                "New connections", "Connections accepted per second, over the interval, by server", "cps",
                 Query(f"rate(nginx_connections_accepted{ON}[$interval])", "{{instance}}"),
             ),
             graph(
-                "Connections dropped", "Connections that nginx accepted and had no room for, in each interval", "none",
+                "Connections dropped", "Connections that nginx accepted but could not handle, in each interval", "none",
                 Query(
                     f"increase(nginx_connections_accepted{ON}[$interval])"
                     f" - increase(nginx_connections_handled{ON}[$interval])",

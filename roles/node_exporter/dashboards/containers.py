@@ -1,4 +1,4 @@
-"""Containers: what each one uses, and whether it is well."""
+"""Containers: what each one uses, and whether it is healthy."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def build() -> dashboard.Dashboard:
     return board(
         "containers",
         "Containers",
-        "What each container uses, and whether it is well",
+        "What each container uses, and whether it is healthy",
         [
             servers("container_running"),
             chooser("name", "Container", 'label_values(container_running{instance=~"$instance"}, name)'),
             interval(),
         ],
         [
-            figure("Running", "Containers that run", "none", f"sum(container_running{ON})"),
+            figure("Running", "Running containers", "none", f"sum(container_running{ON})"),
             figure(
-                "Stopped", "Containers that do not run", "none",
+                "Stopped", "Stopped containers", "none",
                 f"count(container_running{ON}) - sum(container_running{ON})", steps=NONE_WANTED,
             ),
             figure(
-                "Unhealthy", "Containers whose health check fails", "none",
+                "Unhealthy", "Containers whose health check is failing", "none",
                 f"count(container_healthy{ON}) - sum(container_healthy{ON})", steps=NONE_WANTED,
             ),
             figure(
@@ -46,12 +46,12 @@ def build() -> dashboard.Dashboard:
                 f"sum(increase(container_oom_events_total{ON}[$interval]))", steps=NONE_WANTED, decimals=0,
             ),
             figure(
-                "Age of these figures", "Time since the containers were last looked at; the oldest", "s",
+                "Age of these metrics", "Time since the containers were last measured; the oldest", "s",
                 'time() - min(container_scrape_timestamp_seconds{instance=~"$instance"})',
                 steps=[(None, "green"), (120, "orange"), (300, "red")], decimals=0,
             ),
             rows(
-                "State", "Each container as it is now",
+                "State", "Current state of each container",
                 [
                     Column("Server", label="instance"),
                     Column("Container", label="name"),
@@ -61,29 +61,29 @@ def build() -> dashboard.Dashboard:
                     Column("Processors", latest("instance_name:container_cpu_usage:rate1m")),
                     Column("Memory", latest("container_memory_working_set_bytes"), unit="bytes"),
                     Column(
-                        "Of its limit", latest("instance_name:container_memory_utilisation:ratio"), unit="percentunit"
+                        "Share of limit", latest("instance_name:container_memory_utilisation:ratio"), unit="percentunit"
                     ),
                     Column("Restarts", latest("container_restarts_total")),
                     Column("OOM kills", latest("container_oom_events_total")),
                 ],
                 sort="Container",
             ),
-            "Processors and memory",
+            "CPU and memory",
             graph(
-                "CPU", "Processors in use", "none",
+                "CPU", "CPUs in use", "none",
                 Query(f"instance_name:container_cpu_usage:rate1m{ON}", NAME), stacked=True,
             ),
             graph(
-                "Memory", "Memory that a container cannot give back at once", "bytes",
+                "Memory", "Memory in use, excluding reclaimable cache", "bytes",
                 Query(f"container_memory_working_set_bytes{ON}", NAME), stacked=True,
             ),
             graph(
-                "Memory of the limit", "Share of its limit that a container uses; those without a limit are left out",
+                "Memory as share of limit", "Share of its limit that a container uses; only for containers with a limit",
                 "percentunit", Query(f"instance_name:container_memory_utilisation:ratio{ON}", NAME),
                 high=1, steps=[(None, "green"), (0.8, "orange"), (0.95, "red")],
             ),
             graph(
-                "Memory limits", "What each container may use at most; 0 is no limit", "bytes",
+                "Memory limits", "Memory limit of each container; 0 is no limit", "bytes",
                 Query(f"container_spec_memory_limit_bytes{ON}", NAME),
             ),
             "Restarts and OOM kills",
@@ -97,13 +97,13 @@ def build() -> dashboard.Dashboard:
             ),
             "Network and disk",
             graph(
-                "Network", "Bytes received (above) and sent (below) each second", "Bps",
+                "Network", "Bytes received (above) and sent (below) per second", "Bps",
                 Query(f"rate(container_network_receive_bytes_total{ON}[$__rate_interval])", f"{NAME} received"),
                 Query(f"rate(container_network_transmit_bytes_total{ON}[$__rate_interval])", f"{NAME} sent"),
                 below="/ sent$/",
             ),
             graph(
-                "Disk I/O", "Bytes read (above) and written (below) each second", "Bps",
+                "Disk I/O", "Bytes read (above) and written (below) per second", "Bps",
                 Query(f"rate(container_fs_reads_bytes_total{ON}[$__rate_interval])", f"{NAME} read"),
                 Query(f"rate(container_fs_writes_bytes_total{ON}[$__rate_interval])", f"{NAME} written"),
                 below="/ written$/",

@@ -1,4 +1,4 @@
-"""Host: processors, memory, disks and network of each server."""
+"""Host: CPU, memory, disks and network of each server."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ def build() -> dashboard.Dashboard:
     return board(
         "host",
         "Host",
-        "Processors, memory, disks and network of each server",
+        "CPU, memory, disks and network of each server",
         [servers("node_uname_info")],
         [
             figure(
-                "Uptime", "Time since the server started; the youngest one", "s",
+                "Uptime", "Time since the server started; the most recent start", "s",
                 f"time() - max(node_boot_time_seconds{ON})", decimals=1,
             ),
             figure(
-                "Processors", "Processors of all chosen servers", "none", f"count(node_cpu_seconds_total{IDLE})",
+                "Processors", "CPUs of all selected servers", "none", f"count(node_cpu_seconds_total{IDLE})",
             ),
             figure(
-                "Memory", "Memory of all chosen servers", "bytes", f"sum(node_memory_MemTotal_bytes{ON})", decimals=1,
+                "Memory", "Memory of all selected servers", "bytes", f"sum(node_memory_MemTotal_bytes{ON})", decimals=1,
             ),
             figure(
-                "Load for each processor",
-                "Processes that run or wait, over 5 minutes, for each processor; the busiest server",
+                "Load per CPU",
+                "Running and waiting processes per CPU, over 5 minutes; the busiest server",
                 "none",
                 f"max(node_load5{ON} / on (instance) count by (instance) (node_cpu_seconds_total{IDLE}))",
                 steps=[(None, "green"), (1, "orange"), (2, "red")],
                 decimals=2,
             ),
             figure(
-                "Clock offset", "How far the clock is from true time; the worst server", "s",
+                "Clock offset", "Deviation of the clock from the correct time; the worst server", "s",
                 f"max(abs(node_timex_offset_seconds{ON}))",
                 steps=[(None, "green"), (0.05, "orange"), (0.5, "red")],
             ),
             figure(
-                "Read-only file systems", "File systems that cannot be written", "none",
+                "Read-only file systems", "Read-only file systems", "none",
                 f"sum(node_filesystem_readonly{REAL})", steps=NONE_WANTED,
             ),
             graph(
-                "CPU usage", "Share of time in which the processors were not idle", "percent",
+                "CPU usage", "Share of time in which the CPUs were not idle", "percent",
                 Query(
                     f"100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{IDLE}[$__rate_interval])))",
                     "{{instance}}",
@@ -56,7 +56,7 @@ def build() -> dashboard.Dashboard:
                 high=100, steps=[(None, "green"), (60, "orange"), (80, "red")],
             ),
             graph(
-                "CPU by mode", "What the processors did when they were not idle, in processors", "none",
+                "CPU by mode", "CPU time by mode, except idle, in CPUs", "none",
                 Query(
                     "sum by (instance, mode)"
                     ' (rate(node_cpu_seconds_total{instance=~"$instance", mode!="idle"}[$__rate_interval]))',
@@ -72,7 +72,7 @@ def build() -> dashboard.Dashboard:
                 high=100, steps=[(None, "green"), (75, "orange"), (90, "red")],
             ),
             graph(
-                "Memory by use", "What holds the memory; buffers and cache are given back to programs", "bytes",
+                "Memory by use", "What uses the memory; buffers and cache are released to programs when needed", "bytes",
                 Query(
                     f"node_memory_MemTotal_bytes{ON} - node_memory_MemFree_bytes{ON} - node_memory_Buffers_bytes{ON}"
                     f" - node_memory_Cached_bytes{ON} - node_memory_SReclaimable_bytes{ON}",
@@ -84,7 +84,7 @@ def build() -> dashboard.Dashboard:
                 stacked=True,
             ),
             graph(
-                "Disk usage", "Share of each file system that programs can no longer use", "percent",
+                "Disk usage", "Share of each file system that is not available to programs", "percent",
                 Query(
                     f"100 * (1 - node_filesystem_avail_bytes{REAL} / node_filesystem_size_bytes)",
                     "{{instance}} {{mountpoint}}",
@@ -92,25 +92,25 @@ def build() -> dashboard.Dashboard:
                 high=100, steps=[(None, "green"), (75, "orange"), (90, "red")],
             ),
             graph(
-                "Disk space left", "Room that programs can still use on each file system", "bytes",
+                "Disk space left", "Space available to programs on each file system", "bytes",
                 Query(f"node_filesystem_avail_bytes{REAL}", "{{instance}} {{mountpoint}}"),
             ),
             graph(
-                "Load", "Processes that run or wait for a processor or a disk, over 1, 5 and 15 minutes", "none",
+                "Load", "Processes that are running or waiting for a CPU or a disk, over 1, 5 and 15 minutes", "none",
                 Query(f"node_load1{ON}", "{{instance}} 1 min"),
                 Query(f"node_load5{ON}", "{{instance}} 5 min"),
                 Query(f"node_load15{ON}", "{{instance}} 15 min"),
                 Query(f"count by (instance) (node_cpu_seconds_total{IDLE})", "{{instance}} processors"),
             ),
             graph(
-                "Swapping", "Pages of memory read back from (above) and written to (below) the disk for want of room",
+                "Swapping", "Pages swapped in (above) and swapped out (below) per second",
                 "suffix: pages/s",
                 Query(f"rate(node_vmstat_pswpin{ON}[$__rate_interval])", "{{instance}} in"),
                 Query(f"rate(node_vmstat_pswpout{ON}[$__rate_interval])", "{{instance}} out"),
                 below="/ out$/",
             ),
             graph(
-                "Network", "Bytes received (above) and sent (below) each second, without containers' devices", "Bps",
+                "Network", "Bytes received (above) and sent (below) per second, without containers' devices", "Bps",
                 Query(
                     f"rate(node_network_receive_bytes_total{DEVICES}[$__rate_interval])",
                     "{{instance}} {{device}} received",
@@ -122,7 +122,7 @@ def build() -> dashboard.Dashboard:
                 below="/ sent$/",
             ),
             graph(
-                "Network errors", "Packets each second that were broken or dropped", "pps",
+                "Network errors", "Packets with errors and dropped packets, per second", "pps",
                 Query(
                     f"sum by (instance) (rate(node_network_receive_errs_total{DEVICES}[$__rate_interval])"
                     f" + rate(node_network_transmit_errs_total{DEVICES}[$__rate_interval]))",
@@ -135,7 +135,7 @@ def build() -> dashboard.Dashboard:
                 ),
             ),
             graph(
-                "Disk I/O", "Bytes read (above) and written (below) each second", "Bps",
+                "Disk I/O", "Bytes read (above) and written (below) per second", "Bps",
                 Query(f"rate(node_disk_read_bytes_total{DISKS}[$__rate_interval])", "{{instance}} {{device}} read"),
                 Query(
                     f"rate(node_disk_written_bytes_total{DISKS}[$__rate_interval])", "{{instance}} {{device}} written"
@@ -143,7 +143,7 @@ def build() -> dashboard.Dashboard:
                 below="/ written$/",
             ),
             graph(
-                "Disk busy", "Share of time in which a disk had something to do", "percentunit",
+                "Disk busy", "Share of time in which a disk was busy", "percentunit",
                 Query(f"rate(node_disk_io_time_seconds_total{DISKS}[$__rate_interval])", "{{instance}} {{device}}"),
                 high=1,
             ),

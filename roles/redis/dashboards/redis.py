@@ -1,4 +1,4 @@
-"""Redis: memory, keys and evictions, commands, connections, and whether its data are on the disk."""
+"""Redis: memory, keys and evictions, commands, connections, and persistence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rate(name: str) -> str:
 
 
 def hits(window: str) -> str:
-    """Share of the reads that found their key; all of them when there was none."""
+    """Share of the reads that found their key; 1 if there were no reads."""
     found = f"rate(redis_keyspace_hits_total{ON}[{window}])"
     missed = f"rate(redis_keyspace_misses_total{ON}[{window}])"
     return f"1 - {missed} / clamp_min({found} + {missed}, 1e-9)"
@@ -27,24 +27,24 @@ def build() -> dashboard.Dashboard:
     return board(
         "redis",
         "Redis",
-        "Cache and queues: memory, keys, commands, connections, and whether the data are on the disk",
+        "Cache and queues: memory, keys, commands, connections, and persistence",
         [servers('up{job="redis"}'), interval()],
         [
             figure(
-                "State", "Redis answers its exporter; down as soon as one server's does not", "none",
+                "State", "Whether Redis answers its exporter; down if any server's does not", "none",
                 f'min(redis_up{ON} or up{{job="redis", instance=~"$instance"}})',
                 steps=DOWN_UP, names=UP_OR_DOWN, missing="not there",
             ),
             figure(
-                "Uptime", "Time since Redis started; the youngest one", "s", f"min(redis_uptime_in_seconds{ON})",
+                "Uptime", "Time since Redis started; the most recent start", "s", f"min(redis_uptime_in_seconds{ON})",
                 decimals=1,
             ),
             figure(
-                "Memory used", "Share of the memory for data that is in use; the fullest server", "percentunit",
+                "Memory used", "Share of the memory for data in use; the fullest server", "percentunit",
                 f"max(redis_memory_used_bytes{ON} / (redis_memory_max_bytes{ON} > 0))", steps=FULL, decimals=0,
             ),
             figure(
-                "Commands", "Commands executed each second, over the interval", "ops",
+                "Commands", "Commands executed per second, over the interval", "ops",
                 f"sum(rate(redis_commands_processed_total{ON}[$interval]))",
             ),
             figure(
@@ -52,23 +52,23 @@ def build() -> dashboard.Dashboard:
                 f"min({hits('$interval')})", steps=HITS, decimals=0,
             ),
             figure(
-                "Disk", "Whether the last writing to the append-only file succeeded, of every server", "none",
+                "Disk", "Whether the last write to the append-only file succeeded on every server", "none",
                 f"min(redis_aof_last_write_status{ON})", steps=DOWN_UP, names=WRITTEN,
             ),
             "Memory and keys",
             graph(
-                "Memory", "What the data take, what the process has from the kernel, and the limit for the data", "bytes",
+                "Memory", "Memory used by data, resident memory of the process, and the limit for data", "bytes",
                 Query(f"redis_memory_used_bytes{ON}", "{{instance}} data"),
                 Query(f"redis_memory_used_rss_bytes{ON}", "{{instance}} process"),
                 Query(f"redis_memory_max_bytes{ON}", "{{instance}} limit"),
             ),
             graph(
-                "Keys", "Keys, and those of them with a time to live", "none",
+                "Keys", "All keys, and those with a time to live", "none",
                 Query(f"sum by (instance) (redis_db_keys{ON})", "{{instance}} all"),
                 Query(f"sum by (instance) (redis_db_keys_expiring{ON})", "{{instance}} with a time to live"),
             ),
             graph(
-                "Keys that went", "Keys evicted because the memory was full, and those whose time was over, each second",
+                "Removed keys", "Keys evicted because the memory was full, and expired keys, per second",
                 "cps",
                 Query(rate("evicted_keys_total"), "{{instance}} evicted"),
                 Query(rate("expired_keys_total"), "{{instance}} expired"),
@@ -80,14 +80,14 @@ def build() -> dashboard.Dashboard:
             ),
             "Commands",
             graph(
-                "Commands by kind", "The ten most frequent commands, each second", "ops",
+                "Commands by kind", "The ten most frequent commands, per second", "ops",
                 Query(
                     f"topk(10, sum by (cmd) (rate(redis_commands_total{ON}[$__rate_interval])) > 0)", "{{cmd}}",
                 ),
                 stacked=True,
             ),
             graph(
-                "Time for a command", "Mean time of the ten slowest kinds of commands", "s",
+                "Command duration", "Mean time of the ten slowest kinds of commands", "s",
                 Query(
                     f"topk(10, sum by (cmd) (rate(redis_commands_duration_seconds_total{ON}[$__rate_interval]))"
                     f" / sum by (cmd) (rate(redis_commands_total{ON}[$__rate_interval])) > 0)",
@@ -95,34 +95,34 @@ def build() -> dashboard.Dashboard:
                 ),
             ),
             graph(
-                "Slow commands", "Commands in the log of slow ones", "none",
+                "Slow commands", "Commands in the slow log", "none",
                 Query(f"redis_slowlog_length{ON}", "{{instance}}"),
             ),
             graph(
-                "Network", "Bytes received (above) and sent (below) each second", "Bps",
+                "Network", "Bytes received (above) and sent (below) per second", "Bps",
                 Query(rate("net_input_bytes_total"), "{{instance}} received"),
                 Query(rate("net_output_bytes_total"), "{{instance}} sent"),
                 below="/ sent$/",
             ),
             "Connections and disk",
             graph(
-                "Connections", "Open connections, those that wait for a queue, and the limit", "none",
+                "Connections", "Open connections, those blocked waiting for a queue, and the limit", "none",
                 Query(f"redis_connected_clients{ON}", "{{instance}} open"),
                 Query(f"redis_blocked_clients{ON}", "{{instance}} waiting"),
                 Query(f"redis_max_clients{ON}", "{{instance}} limit"),
             ),
             graph(
-                "Connections refused", "Connections beyond the limit, in each interval", "none",
+                "Rejected connections", "Connections rejected because of the limit, in each interval", "none",
                 Query(f"increase(redis_rejected_connections_total{ON}[$interval])", "{{instance}}"),
                 bars=True,
             ),
             graph(
-                "Append-only file", "Its size, and what it was after it was last rewritten", "bytes",
+                "Append-only file", "Current size, and size after the last rewrite", "bytes",
                 Query(f"redis_aof_current_size_bytes{ON}", "{{instance}} size"),
                 Query(f"redis_aof_base_size_bytes{ON}", "{{instance}} after rewriting"),
             ),
             graph(
-                "Last rewriting", "Time that the last rewriting of the append-only file took", "s",
+                "Last rewrite", "Duration of the last rewrite of the append-only file", "s",
                 Query(f"redis_aof_last_rewrite_duration_sec{ON}", "{{instance}}"),
             ),
         ],
