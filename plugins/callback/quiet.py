@@ -8,19 +8,20 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: quiet
 type: stdout
-short_description: A line for what changed and for what takes long, and nothing else
+short_description: One line per change and per long-running task, and nothing else
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
-  - Prints a line for every task that changed something, with the host, the role, the task, and what was done where the module says
-    so in a list called C(actions), as M(miniweb.stack.compose_service) does. Nothing is printed for what is as it should be.
-  - A task that is still running after O(progress_seconds) is named with the hosts that it is running on, and again after
-    3 and 6 times as long, and then each time 6 times as long has passed. With the default, that is 10, 30 and 60 seconds, and then
-    every minute. M(ansible.builtin.pause) is left out, because it prints a prompt of its own.
+  - Prints one line for every task that changed something, with the host, the role, the task, and what was done, if the
+    module returns a list called C(actions), as M(miniweb.stack.compose_service) does. Nothing is printed for unchanged
+    tasks.
+  - A task that is still running after O(progress_seconds) is named with the hosts that it is running on, and again after 3
+    and 6 times as long, and then each time 6 times as long has passed. With the default, that is 10, 30 and 60 seconds, and
+    then every minute. M(ansible.builtin.pause) is left out, because it prints its own prompt.
   - A task that failed is shown with its message and everything else that its result holds, multi-line texts as lines. A failure that
     is ignored or rescued says so and is shown with its message and what the program printed.
   - Messages of M(ansible.builtin.debug), warnings, deprecations and, in diff mode, differences are always shown. What
-    C(no_log) hides stays hidden, the message of a failure included.
+    C(no_log) hides stays hidden, including the message of a failure.
   - The last lines say for each host how much changed, how many tasks ran, and how many seconds the whole run took.
   - With C(-v), everything is printed as P(ansible.builtin.default#callback) prints it, without progress. O(display_ok_hosts),
     O(display_skipped_hosts), O(check_mode_markers) and O(show_task_path_on_failure) only matter there.

@@ -13,10 +13,10 @@ class ModuleDocFragment:
 options:
   contributions:
     description:
-      - What O(name) leaves for services that read it, such as its scrape job for Prometheus, as files
+      - What O(name) provides for other services, such as its scrape job for Prometheus, as files
         C(<contributions_directory>/<reader>/<name>.<ext>). Those of an earlier run that are no longer listed are removed.
-      - A reader that runs checks them, loads them and proves it, in this run; one that refuses them keeps what it had, and
-        the module fails. For a reader that is not there they wait.
+      - A running reader checks them, loads them and is verified to have loaded them, in this run; if it rejects them, it
+        keeps what it had, and the module fails. If a reader is not deployed, they wait for it.
     type: list
     elements: dict
     default: []
@@ -26,23 +26,24 @@ options:
         type: str
         required: true
       ext:
-        description: End of the file's name. What ends with C(.password) is hidden in diffs.
+        description: Suffix of the file's name. Files ending with C(.password) are hidden in diffs.
         type: str
         required: true
       content:
         description: Content of the file.
         type: str
       secret:
-        description: Content of the file when it is a secret. Then its name has to end with C(.password).
+        description: Content of the file if it is a secret. Then its name must end with C(.password).
         type: str
       source:
         description:
-          - A file whose content it is, for what is made on the server. The path is relative to the directory of O(name),
+          - A file with the content, if it is created on the server. The path is relative to the directory of O(name),
             usually C(/opt/miniweb/<name>).
         type: str
       shared:
-        description: First part of the file's name, instead of O(name), for a file that several services bring. It is
-          removed with the last of them.
+        description: >-
+          First part of the file's name, instead of O(name), for a file that several services provide. It is removed with the
+          last of them.
         type: str
   contributions_directory:
     description: Where all contributions of the server are.

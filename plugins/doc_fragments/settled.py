@@ -13,8 +13,9 @@ class ModuleDocFragment:
 options:
   settled:
     description:
-      - Set by the action of the same name, not by playbooks. It is the hash of what is asked and of the module's code.
-      - When all is as it should be, it is noted below C(/opt/miniweb/settled) together with what has to stay as it is. A
-        later run of the whole system looks at all notes at once, and does not run a module whose note still holds.
+      - Set by the action of the same name, not by playbooks. It is the hash of the parameters and of the module's code.
+      - When everything is in its desired state, this is noted below C(/opt/miniweb/settled) together with the conditions
+        that must stay true. A later run of the whole system reads all notes at once, and skips a module whose note is still
+        valid.
     type: str
 """

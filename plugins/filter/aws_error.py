@@ -13,7 +13,7 @@ author: miniweb.stack maintainers (@miniweb)
 description:
   - Takes the result of a failed task of an C(amazon.aws) module and returns one sentence that names the cause, a
     missing permission, expired credentials, an unknown region or a used-up quota, and what to do.
-  - The message itself is returned where the cause is not one of these.
+  - If the cause is none of these, the message itself is returned.
 options:
   _input:
     description: Result of the failed task, C(ansible_failed_result), or its message.

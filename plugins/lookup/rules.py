@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: rules
-short_description: Rules of a role for Prometheus, whose alerts lead to their runbooks
+short_description: Prometheus rules of a role, with links from alerts to their runbooks
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
@@ -16,12 +16,12 @@ description:
   - That of the alert C(MysqlDown) of the role C(mysql) is C(<runbook_url>mysql/runbooks/MysqlDown.md).
 options:
   _terms:
-    description: The template, as M(ansible.builtin.template) finds it.
+    description: The template, looked up as by M(ansible.builtin.template).
     type: list
     elements: str
     required: true
   runbook_url:
-    description: Where the roles with their runbooks are, an address that ends with C(/).
+    description: URL of the directory with the roles and their runbooks, which ends with C(/).
     type: str
     default: https://git.example.org/miniweb/stack/roles/
     vars:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: secret
-short_description: A secret of a host, made when it is asked for the first time
+short_description: A secret of a host, generated on first use
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
-  - Returns the content of a file on the controller, and makes it of random letters and digits when it is not there, readable
-    only by its owner, as P(ansible.builtin.password#lookup) does.
-  - The files of a host lie in O(directory). Without it, that is C(secrets/<host>) beside the inventory that names the host;
-    an inventory that is a directory, or a file in a directory called C(inventory), has it beside this directory, because
-    Ansible would read it as an inventory there. For a host without an inventory (C(-i host,)) it is beside what Ansible runs
-    in, the current working directory.
+  - Returns the content of a file on the controller. If the file does not exist, it is created with random letters and
+    digits, readable only by its owner, as P(ansible.builtin.password#lookup) does.
+  - The files of a host are in O(directory). By default that is C(secrets/<host>) next to the inventory that contains the
+    host; if the inventory is a directory, or a file in a directory called C(inventory), it is next to this directory,
+    because Ansible would read it as an inventory inside. For a host without an inventory (C(-i host,)) it is in the current
+    working directory.
 options:
   _terms:
     description: Names of the secrets, which are those of their files.
@@ -24,17 +24,17 @@ options:
     elements: str
     required: true
   length:
-    description: Characters of a secret that is made.
+    description: Number of characters of a generated secret.
     type: int
     default: 32
   create:
-    description: Whether a secret that is not there is made; otherwise the lookup fails.
+    description: Whether a missing secret is generated; otherwise the lookup fails.
     type: bool
     default: true
     vars:
       - name: miniweb_secrets_create
   directory:
-    description: Where the files are. A relative path begins where C(secrets) would be.
+    description: Directory of the files. A relative path begins where C(secrets) would be.
     type: str
     vars:
       - name: miniweb_secrets_dir

@@ -14,24 +14,25 @@ author:
   - miniweb.stack maintainers (@miniweb)
 description:
   - Compares the variables of roles with their C(meta/argument_specs.yml) (C(main)), evaluates the conditions of their
-    C(meta/checks.yml) on the controller, and asks the server what these want to know of it, all roles in one call.
-  - Fails with every problem of every role, a sentence in a line each. It never changes anything, and never shows the value
-    of an option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
+    C(meta/checks.yml) on the controller, and checks what these require on the server, in one call for all roles.
+  - Fails with every problem of every role, one sentence per line. It never changes anything, and never shows the value of an
+    option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
   - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones; one that is still set is a problem.
-  - Each entry of C(checks) has C(that), one or more conditions, and C(message), the sentence about them. It may have C(when),
-    one or more conditions, C(vars), and C(each), names of variables to evaluate it for, one after the other, as C(name) and
+  - Each entry of C(checks) has C(that), one or more conditions, and C(message), the error sentence. It may have C(when), one
+    or more conditions, C(vars), and C(each), names of variables to evaluate it for, one after the other, as C(name) and
     C(value).
   - Each entry of C(server) has the options of an entry of C(checks) of M(miniweb.stack.server_check), and C(when).
-  - Each entry of C(kept_secrets) has C(variable), a secret that data on the server need once they are there, and C(volume),
-    the name of their Docker volume; it may have C(when), one or more conditions. Where P(miniweb.stack.secret#lookup) would
-    make such a secret although the volume exists, the run ends before anything else is evaluated, so none is made. Ansible's
-    own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) switches it off.
-  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are looked at.
+  - Each entry of C(kept_secrets) has C(variable), a secret that existing data on the server require, and C(volume), the name
+    of their Docker volume; it may have C(when), one or more conditions. If P(miniweb.stack.secret#lookup) would generate
+    such a secret although the volume exists, the run stops before anything else is evaluated, so that none is generated.
+    Ansible's own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) disables
+    it.
+  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are checked.
 options:
   roles:
     description:
       - Names of the roles to check, short or with C(miniweb.stack) in front. Those that the tags of the run do not select,
-        that are not of this collection, or that say nothing about their input, are left out. The tag of a role is its name.
+        that are not of this collection, or that have no input specification, are skipped. The tag of a role is its name.
       - Without it, the role of the task is checked, unless the play is that of the whole system (it has the role
         C(miniweb.stack.miniweb)), which has checked it already.
     type: list
@@ -41,7 +42,8 @@ extends_documentation_fragment:
 attributes:
   action:
     support: full
-    description: It runs on the controller; what only the server can answer, M(miniweb.stack.server_check) asks there.
+    description: >-
+      It runs on the controller; what only the server can answer is checked there by M(miniweb.stack.server_check).
 seealso:
   - module: miniweb.stack.server_check
 """
@@ -60,7 +62,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: All problems, a sentence in a line each.
+  description: All problems, one sentence per line.
   returned: failure
   type: str
   sample: "mysql_root_password: the password has 3 characters; give one of at least 12."

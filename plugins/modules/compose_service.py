@@ -2,30 +2,30 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run one Docker Compose service, from description to healthy."""
+"""Deploy one Docker Compose service and wait until it is healthy."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_service
-short_description: Run one Docker Compose service, from description to healthy
+short_description: Deploy one Docker Compose service and wait until it is healthy
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Makes sure that a Compose service, with these files, secrets and networks, runs and is healthy.
-  - Every service is a Compose project of its own, C(miniweb-<name>), in a directory of its own, so that it can be
-    released, stopped or removed without touching another.
-  - What runs is compared with what should run; an interrupted run is finished by the next one. A second run changes
-    nothing and asks the engine one question.
+  - Makes sure that a Compose service with the given files, secrets and networks is running and healthy.
+  - Every service is a separate Compose project, C(miniweb-<name>), in a separate directory, so that it can be deployed,
+    stopped or removed without affecting others.
+  - What runs is compared with what should run; the next run completes one that was interrupted. A second run changes nothing
+    and queries the engine once.
   - Before anything is written the definition is validated and the image pulled or built. A failing O(check_command) or
     O(before_start) command restores the files as they were, and the old container never stops serving.
-  - A new version that ends, restarts again and again or is unhealthy gives way to the one before, which is started again
-    from its own files and image; the module fails and says both. One that is still starting when the time is over is left
-    running, and the next run waits for it. An image that has opened the data is never replaced by an older one.
-  - Only images that this module pulled or built are ever removed, when newer ones run.
+  - A new version that exits, keeps restarting or is unhealthy is rolled back to the previous version, with its own files and
+    image; the module fails and reports both. One that is still starting at the timeout is left running, and the next run
+    waits for it. An image that has opened the data is never replaced by an older one.
+  - Only images that this module pulled or built are ever removed, once newer ones are running.
   - Every service gets C(restart=unless-stopped), C(cap_drop=[ALL]), C(security_opt=[no-new-privileges:true]),
-    C(read_only=true) and bounded C(json-file) logs. O(definition) may override each of them.
+    C(read_only=true) and C(json-file) logs of limited size. O(definition) may override each of them.
 requirements:
   - Docker Engine 25 or newer and the Compose v2 plugin on the server
 options:
@@ -35,7 +35,7 @@ options:
     required: true
   state:
     description:
-      - V(present) means the service runs and is healthy.
+      - V(present) means the service is running and healthy.
       - V(absent) removes its containers and its directory. Named volumes stay unless O(remove_volumes=true).
     type: str
     choices: [present, absent]
@@ -48,7 +48,7 @@ options:
   definition:
     description:
       - The Compose service as a dictionary, see U(https://docs.docker.com/reference/compose-file/services/).
-      - It is taken literally. A C($) is a C($), nothing is interpolated. Relative paths start at O(directory).
+      - It is used literally; C($) is not interpolated. Relative paths start at O(directory).
       - Required when O(state=present).
     type: dict
   files:
@@ -62,10 +62,10 @@ options:
         type: str
         required: true
       content:
-        description: Content. Without it the file is made by something else, and only its changes are noticed.
+        description: Content. Without it, the file is created by something else, and only its changes are detected.
         type: str
       secret:
-        description: Content that is a secret, or has one in it. It appears in no output.
+        description: Content that is or contains a secret. It appears in no output.
         type: str
       mode:
         description: Permissions as an octal number.
@@ -80,7 +80,7 @@ options:
         type: int
         default: 0
       reload:
-        description: A change is served by O(reload_command) instead of a new container.
+        description: Whether a change is applied by O(reload_command) instead of a new container.
         type: bool
         default: false
   secrets:
@@ -114,7 +114,7 @@ options:
         type: str
         required: true
       internal:
-        description: Whether the network has no way out.
+        description: Whether the network is internal, without outbound connectivity.
         type: bool
         default: false
   volumes:
@@ -124,23 +124,23 @@ options:
     default: []
   check_command:
     description:
-      - Command that proves the files are right. It runs in a one-off container of the new definition, without O(volumes).
+      - Command that validates the files. It runs in a one-off container of the new definition, without O(volumes).
     type: list
     elements: str
   reload_command:
-    description: Command that makes the running container read its files again. Required for files with C(reload).
+    description: Command that makes the running container reload its files. Required for files with C(reload).
     type: list
     elements: str
   reload_proof:
     description:
-      - Proves that a reload took effect. It is repeated until it does; when the proof does not come in time, the files are
-        put back and loaded again, and the module fails.
+      - Verifies that a reload took effect. It is repeated until it succeeds; at the timeout the previous files are restored
+        and loaded again, and the module fails.
     type: dict
     suboptions:
       command:
         description:
-          - Command that ends with 0 when the new files are in use. What it says is then shown as a warning if it begins
-            with C(WARNING).
+          - Command that exits with 0 when the new files are in use. Its output is then shown as a warning if it begins with
+            C(WARNING).
         type: list
         elements: str
         required: true
@@ -153,25 +153,25 @@ options:
         type: bool
         default: false
       timeout:
-        description: Seconds within which the proof must come.
+        description: Seconds within which it must succeed.
         type: int
         default: 30
   contributions_uid:
     description:
-      - This service reads what others contribute to it, as this numeric user id. Mount
-        C(<contributions_directory>/<name>) in O(definition).
+      - This service reads the contributions of others, with this numeric user ID. Mount C(<contributions_directory>/<name>)
+        in O(definition).
     type: int
   before_start:
     description:
-      - Commands, each a list of words, that run in one-off containers of the new definition before it replaces the
-        old one, for example database migrations. They must be safe to repeat. Where they run with another image and the
-        data in O(volumes) change meanwhile, the version before is not put back.
+      - Commands, each a list of arguments, that run in one-off containers of the new definition before it replaces the old
+        one, for example database migrations. They must be safe to repeat. If they run with another image and the data in
+        O(volumes) change meanwhile, there is no rollback.
     type: list
     elements: list
     default: []
   build:
     description:
-      - Builds the image of O(definition) on the server when it is not there yet, instead of pulling it.
+      - Builds the image of O(definition) on the server if it does not exist, instead of pulling it.
       - Give the image a tag that changes with its content, for example a hash of the archive.
     type: dict
     suboptions:
@@ -189,12 +189,12 @@ options:
         default: 3
   wait_timeout:
     description:
-      - Seconds within which the service must become healthy. Without O(volumes) the module waits for the verdict of the
-        health check, if that takes longer.
+      - Seconds within which the service must become healthy. Without O(volumes) the module waits for the result of the
+        health check, even if that takes longer.
     type: int
     default: 120
   remove_volumes:
-    description: With O(state=absent), delete the service's named volumes and the data in them too.
+    description: With O(state=absent), also delete the service's named volumes with their data.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -205,7 +205,7 @@ attributes:
   check_mode:
     details: Commands are not run.
   diff_mode:
-    details: For secrets it says only that they change.
+    details: For secrets it shows only that they change.
 """
 
 EXAMPLES = r"""
@@ -239,7 +239,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, in words and in order.
+  description: Descriptions of what was done, or would be done in check mode, in order.
   returned: always
   type: list
   elements: str

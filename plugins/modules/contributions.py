@@ -2,26 +2,26 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Leave files for services that read contributions."""
+"""Provide contributions, files for services that read them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: contributions
-short_description: Leave files for services that read contributions
+short_description: Provide contributions, files for services that read them
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Does for what is no container, such as a program under systemd, what O(miniweb.stack.compose_service#module:contributions)
-    does for a Compose service.
+  - Does for programs that are not containers, such as those under systemd, what
+    O(miniweb.stack.compose_service#module:contributions) does for a Compose service.
 options:
   name:
-    description: Who owns the files. Their names begin with it.
+    description: Owner of the files, with which their names begin.
     type: str
     required: true
   state:
-    description: V(absent) removes all that the owner has left.
+    description: V(absent) removes all contributions of the owner.
     type: str
     choices: [present, absent]
     default: present
@@ -31,7 +31,7 @@ extends_documentation_fragment:
   - miniweb.stack.settled
 attributes:
   diff_mode:
-    details: For passwords it says only that they change.
+    details: For passwords it shows only that they change.
 """
 
 EXAMPLES = r"""
@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, in words and in order.
+  description: Descriptions of what was done, or would be done in check mode, in order.
   returned: always
   type: list
   elements: str

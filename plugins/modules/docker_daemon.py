@@ -2,25 +2,25 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configure the Docker engine and prove that it still shows what it showed before."""
+"""Configure the Docker engine and verify that its containers and volumes are still there."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_daemon
-short_description: Configure the Docker engine and prove that it still shows what it showed before
+short_description: Configure the Docker engine and verify that its containers and volumes are still there
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Makes sure that C(daemon.json) says what it should, and that the engine runs with it.
+  - Makes sure that C(daemon.json) has the given content, and that the engine is running with it.
   - The new file is validated with C(dockerd --validate) before anything changes. The engine is restarted by systemd,
     or by its init script where systemd does not run.
-  - After the restart the engine must show the same containers and volumes, and the containers that ran must run. Those
-    that somebody removed, or that ended by themselves, are not missed. Otherwise the old file comes back in the same
-    run, the engine is restarted with it, and the module fails and says both.
-  - Until the restart is proven, the old file and what ran lie beside the new one, in C(.daemon.json.previous). An
-    interrupted run is finished by the next one.
+  - After the restart the engine must have the same containers and volumes, and the containers that were running must be
+    running, except those that were removed or exited meanwhile. Otherwise the old file is restored, the engine is restarted
+    with it, and the module fails and reports both.
+  - Until the restart is verified, the old file and the list of running containers are kept next to the new one, in
+    C(.daemon.json.previous). The next run completes one that was interrupted.
   - An engine that is stopped, has failed or is older than its configuration is restarted.
 requirements:
   - Docker Engine 25 or newer on the server
@@ -36,7 +36,7 @@ options:
     type: path
     default: /etc/docker/daemon.json
   service_manager:
-    description: Program that starts and stops the engine. V(auto) takes systemd where it runs.
+    description: Program that starts and stops the engine. V(auto) uses systemd if it is running.
     type: str
     choices: [auto, systemd, init]
     default: auto
@@ -65,8 +65,8 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description:
-    - What was done, or would be done in check mode, in words and in order.
-    - C(prove) means that what an interrupted run did was looked at.
+    - Descriptions of what was done, or would be done in check mode, in order.
+    - C(prove) means that the result of an interrupted run was verified.
   returned: success
   type: list
   elements: str
@@ -77,8 +77,8 @@ backup_file:
   type: str
   sample: /etc/docker/daemon.json.4711.2026-01-31@12:00:00~
 logs:
-  description: What the engine said last.
-  returned: when it did not run with its new options
+  description: Last log lines of the engine.
+  returned: when it did not start with its new options
   type: list
   elements: str
   sample: ["failed to start daemon: error initializing graphdriver: driver not supported: zfs"]

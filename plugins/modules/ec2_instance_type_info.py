@@ -2,18 +2,18 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell what an EC2 instance type is."""
+"""Get the properties of an EC2 instance type."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ec2_instance_type_info
-short_description: Tell what an EC2 instance type is
+short_description: Get the properties of an EC2 instance type
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Asks EC2 for the architecture, processors and memory of an instance type, and fails when the region has no such type.
+  - Gets the architecture, processors and memory of an instance type from EC2, and fails if the region has no such type.
 options:
   instance_type:
     description: Name of the instance type.

@@ -2,20 +2,20 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List everything in EC2 that carries these tags."""
+"""List everything in EC2 that has the given tags."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ec2_tagged_info
-short_description: List everything in EC2 that carries these tags
+short_description: List everything in EC2 that has the given tags
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Lists the instances, Elastic IP addresses, volumes, snapshots, security groups and key pairs of a region that carry
-    all of these tags. Terminated instances are left out.
-  - One call, where C(amazon.aws) has six modules, so that a teardown can look before and after.
+  - Lists the instances, Elastic IP addresses, volumes, snapshots, security groups and key pairs of a region that have all of
+    these tags, except terminated instances.
+  - Replaces calls of six C(amazon.aws) modules, for checks before and after a teardown.
 options:
   tags:
     description: Tags and their values.
@@ -37,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 found:
-  description: What there is, in words, in the order in which it can be deleted.
+  description: Descriptions of what was found, in the order in which it can be deleted.
   returned: success
   type: list
   elements: str

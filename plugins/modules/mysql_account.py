@@ -2,24 +2,24 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep a database and its account right inside a MySQL service."""
+"""Manage a database and its account in a MySQL service."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mysql_account
-short_description: Keep a database and its account right inside a MySQL service
+short_description: Manage a database and its account in a MySQL service
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Makes sure that the database exists and that the account has this password and these rights on it, and no others.
-  - The image's own variables do so on an empty data directory only; this module also does it later.
-  - A changed password does not lock out who still has the old one. That stays valid beside the new one, until a call with
-    O(discard_old_password=true) says that nobody needs it any more. MySQL keeps two passwords at most; which one stays
-    when it changes again in between is decided by O(previous_password_file), and a warning says so.
-  - It runs C(mysql) inside the container of a service made by M(miniweb.stack.compose_service), over standard input,
-    so that no port is published and no password stands on a command line.
+  - Makes sure that the database exists and that the account has the given password and exactly the given privileges on it.
+  - The image's own variables do so only on an empty data directory; this module also does it later.
+  - A changed password does not lock out clients that still use the old one, which stays valid alongside the new one until a
+    call with O(discard_old_password=true). MySQL keeps at most two passwords; O(previous_password_file) decides which one
+    stays when the password changes again in between, and a warning says so.
+  - It runs C(mysql) inside the container of a service made by M(miniweb.stack.compose_service), over standard input, so that
+    no port is published and no password appears on a command line.
 requirements:
   - MySQL 8.0.14 or newer
 options:
@@ -28,7 +28,7 @@ options:
     type: str
     default: mysql
   root_password:
-    description: Password of root, who logs in inside the container.
+    description: Password of root, for the login inside the container.
     type: str
     required: true
   database:
@@ -48,35 +48,35 @@ options:
     required: true
   previous_password_file:
     description:
-      - File on the server with the password that was in use until now.
+      - File on the server with the password in use before this change.
       - It decides which of two valid passwords is kept when the password changes once more. Without it, with a file that
-        does not exist, or with one whose password MySQL no longer accepts, that is the one that was set last.
+        does not exist, or with one whose password MySQL no longer accepts, the one that was set last is kept.
     type: path
   discard_old_password:
     description:
-      - O(password) is the only one that is valid afterwards.
-      - Say so when all that log in with this account have O(password) and are healthy.
+      - Afterwards only O(password) is valid.
+      - Use it when all clients of this account have O(password) and are healthy.
     type: bool
     default: false
   privileges:
-    description: Rights on the database. Other rights are revoked.
+    description: Privileges on the database. Other privileges are revoked.
     type: list
     elements: str
     default: []
   global_privileges:
-    description: Rights on the whole server, such as C(PROCESS) for an exporter. Other rights are revoked.
+    description: Privileges on the whole server, such as C(PROCESS) for an exporter. Other privileges are revoked.
     type: list
     elements: str
     default: []
   login_file:
     description:
       - File inside the container that C(mysql) reads root's login from, such as a secret of the service.
-      - With it a later run of the whole system sees by one question that nothing has changed in MySQL's accounts.
+      - With it, a later run of the whole system can check with one query that nothing has changed in MySQL's accounts.
     type: str
   missing_ok:
     description:
-      - A service that does not run, or that cannot answer while it starts, initialises or restarts, is left alone.
-      - For a first run, in which the image makes the account, and for a MySQL that must be mended first.
+      - Skips a service that is not running, or that cannot answer while it starts, initialises or restarts.
+      - For a first run, in which the image creates the account, and for a MySQL that must be repaired first.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -107,7 +107,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, in words.
+  description: Descriptions of what was done, or would be done in check mode.
   returned: always
   type: list
   elements: str

@@ -13,22 +13,22 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Asks services that answer with the address a request came from. Run it on the controller.
-  - Services that do not answer are passed over while another one does. An answer that is not an address, such as the
-    page of a captive portal, and answers that contradict each other fail.
+  - Queries services that return the address a request came from. Run it on the controller.
+  - Services that do not answer are skipped as long as another one does. An answer that is not an address, such as the page
+    of a captive portal, and answers that contradict each other fail.
 options:
   ipv4_services:
-    description: Addresses (URLs) of services that see an IPv4 address. At least one must answer.
+    description: URLs of services that return the IPv4 address. At least one must answer.
     type: list
     elements: str
     default: [https://checkip.amazonaws.com, https://ipv4.icanhazip.com]
   ipv6_services:
-    description: Addresses (URLs) of services that see an IPv6 address. No answer means that there is no IPv6 here.
+    description: URLs of services that return the IPv6 address. No answer means that IPv6 is not available.
     type: list
     elements: str
     default: [https://ipv6.icanhazip.com, https://api6.ipify.org]
   timeout:
-    description: Seconds each service has to answer.
+    description: Seconds within which each service must answer.
     type: int
     default: 5
 extends_documentation_fragment:

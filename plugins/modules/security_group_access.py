@@ -2,22 +2,21 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let operators in through a security group, each from the addresses where they are."""
+"""Give operators access through a security group, each from their current addresses."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: security_group_access
-short_description: Let operators in through a security group, each from the addresses where they are
+short_description: Give operators access through a security group, each from their current addresses
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Every rule carries, in its description, the operators it serves, each with the date of the grant and, where there is
-    one, the date of its end. Only the given operator's part of a rule is ever changed. A rule that serves nobody any
-    more is removed.
+  - The description of every rule lists the operators it is for, each with the date of the grant and, where there is one, the
+    date of its end. Only the given operator's part of a rule is ever changed. A rule that serves nobody any more is removed.
   - New rules are added before old ones are removed, so that nobody is locked out in between.
-  - Grants that have ended are removed on every run but that of O(action=list), whoever they belong to.
+  - Expired grants of any operator are removed on every run except with O(action=list).
   - Rules without such a description are left alone.
 options:
   group_name:
@@ -26,24 +25,24 @@ options:
     required: true
   action:
     description:
-      - V(refresh) gives the operator access from O(addresses) and takes it away from the operator's earlier ones.
+      - V(refresh) gives the operator access from O(addresses) and removes it from the operator's earlier ones.
       - V(grant) gives access from O(addresses) as well as from earlier ones.
-      - V(revoke) takes away all access of the operator.
+      - V(revoke) removes all access of the operator.
       - V(list) changes nothing.
     type: str
     choices: [list, grant, revoke, refresh]
     default: refresh
   operator:
-    description: Who the rules are for.
+    description: Operator that the rules are for.
     type: str
     required: true
   addresses:
-    description: Addresses or networks (CIDR) from which the operator comes, IPv4 or IPv6.
+    description: Addresses or networks (CIDR) from which the operator connects, IPv4 or IPv6.
     type: list
     elements: str
     default: []
   ports:
-    description: TCP ports the operator reaches.
+    description: TCP ports to which the operator has access.
     type: list
     elements: int
     default: [22]
@@ -52,7 +51,7 @@ options:
     type: int
     default: 0
   allow_anywhere:
-    description: Whether O(addresses) may hold networks as large as C(0.0.0.0/0).
+    description: Whether O(addresses) may contain networks as large as C(0.0.0.0/0).
     type: bool
     default: false
 extends_documentation_fragment:
@@ -62,9 +61,9 @@ extends_documentation_fragment:
   - miniweb.stack.attributes
 attributes:
   diff_mode:
-    details: Shows who reaches what from where.
+    details: Shows who has access to what, and from where.
   idempotent:
-    details: With O(expires_days), a run on a later day moves the end.
+    details: With O(expires_days), a run on a later day extends the grant.
 """
 
 EXAMPLES = r"""
@@ -79,13 +78,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, in words.
+  description: Descriptions of what was done, or would be done in check mode.
   returned: always
   type: list
   elements: str
   sample: ["open 22 for 203.0.113.7/32", "close 22 for 198.51.100.4/32"]
 access:
-  description: Who reaches which port from where, afterwards.
+  description: Who has access to which port, and from where, afterwards.
   returned: always
   type: list
   elements: str

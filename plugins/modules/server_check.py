@@ -8,23 +8,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_check
-short_description: Check that a server has what services need, before anything is changed
+short_description: Check that a server meets the requirements of services, before anything is changed
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Says which TCP ports are held by something that is not the service itself, and where the disk is too small. It never
-    changes anything and fails for none of this; M(miniweb.stack.check_input) reports what it found.
+  - Reports TCP ports in use by something other than the service itself, and file systems with too little free space. It
+    never changes anything and fails for none of this; M(miniweb.stack.check_input) reports what it found.
 options:
   checks:
-    description: What each service needs.
+    description: Requirements of each service.
     type: list
     elements: dict
     required: true
     suboptions:
       service:
         description:
-          - Name of the service, as given to M(miniweb.stack.compose_service). Its own ports do not count as taken.
+          - Name of the service, as given to M(miniweb.stack.compose_service). Its own ports do not count as in use.
         type: str
         required: true
       ports:
@@ -32,19 +32,19 @@ options:
         type: dict
         default: {}
       disk_path:
-        description: Directory whose file system must have room. It need not exist yet.
+        description: Directory whose file system must have free space. It need not exist yet.
         type: path
       disk_free_mb:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
   volumes:
-    description: Names of Docker volumes of which those that exist are returned.
+    description: Names of Docker volumes to look for.
     type: list
     elements: str
     default: []
   notes:
-    description: Also return what the notes of earlier runs say, as far as it still holds.
+    description: Whether to return the notes of earlier runs that are still valid.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -68,7 +68,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: What is missing, a sentence each; empty when everything is there.
+  description: Requirements that are not met, one sentence each; empty if all are met.
   returned: success
   type: list
   elements: str

@@ -2,13 +2,13 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Note on the server that the tasks of a role are done."""
+"""Record on the server that the tasks of a role are done."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: settled
-short_description: Note on the server that the tasks of a role are done
+short_description: Record on the server that the tasks of a role are done
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
@@ -37,7 +37,7 @@ options:
     elements: str
     default: []
   units:
-    description: Names of units of systemd that must stay in their state, and of services that must not be restarted.
+    description: Names of systemd units that must stay in their state, and of services that must not be restarted.
     type: list
     elements: str
     default: []
@@ -49,7 +49,7 @@ attributes:
     details: Nothing is noted.
   diff_mode:
     support: none
-    details: A note is no change of the server.
+    details: A note does not count as a change.
 """
 
 EXAMPLES = r"""

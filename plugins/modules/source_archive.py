@@ -13,8 +13,8 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Packs a directory into a C(tar.gz) that depends on nothing but the names, contents and executable bits of its files,
-    so that the same source always gives the same archive and the same digest.
+  - Packs a directory into a C(tar.gz) that depends only on the names, contents and executable bits of its files, so that the
+    same source always gives the same archive and the same digest.
   - It always runs on the controller, in Ansible's own process, so that an image can be built elsewhere.
 options:
   path:
@@ -31,7 +31,7 @@ options:
     default: source
   exclude:
     description:
-      - Patterns of names that are left out wherever they occur, beside version control, caches, virtual environments
+      - Patterns of names that are excluded wherever they occur, in addition to version control, caches, virtual environments
         and the patterns in the directory's C(.dockerignore) that are plain names.
     type: list
     elements: str
@@ -42,7 +42,7 @@ options:
     elements: str
     default: []
   extra_files:
-    description: Further files at the root of the archive, content by name.
+    description: Additional files at the root of the archive, content by name.
     type: dict
     default: {}
 extends_documentation_fragment:

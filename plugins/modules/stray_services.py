@@ -8,32 +8,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: stray_services
-short_description: Name the services that were left on the server and that no role is about any more
+short_description: Report services on the server that no role manages
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Lists what M(miniweb.stack.compose_service) once made and what is in no list any more, for example the service of a role
-    that was taken out of the playbook, or one that was renamed.
-  - That is a container with the collection's label in a Compose project C(miniweb-<name>), running or not, or a directory
-    of a service, without a container.
-  - Each is a warning that says which command removes it. It never fails for them, and never changes anything.
+  - Lists services deployed by M(miniweb.stack.compose_service) that no role manages any more, for example the service of a
+    role that was removed from the playbook, or one that was renamed.
+  - It looks for containers with the collection's label in a Compose project C(miniweb-<name>), running or not, and for
+    directories of services without a container.
+  - Each results in a warning with the command that removes it. The module never fails because of them, and never changes
+    anything.
 options:
   roles:
     description:
-      - Roles whose services are known, for example C(ansible_play_role_names).
-      - A role says in C(meta/service.yml) which they are, in the list C(services). Templates in it see the task's variables. A
-        role without that file makes none.
+      - Roles whose services are managed, for example C(ansible_play_role_names).
+      - A role lists them in C(meta/service.yml) as C(services), where templates can use the task's variables. A role without
+        that file has none.
     type: list
     elements: str
     default: []
   known:
-    description: Names of further services that are known, for example of another playbook for the same server.
+    description: Names of other services that are managed, for example by another playbook for the same server.
     type: list
     elements: str
     default: []
   directory:
-    description: Directory below which services have theirs.
+    description: Parent directory of the services' directories.
     type: path
     default: /opt/miniweb
 extends_documentation_fragment:
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 strays:
-  description: The services that are not known, by name.
+  description: The unmanaged services, by name.
   returned: always
   type: list
   elements: dict

@@ -13,11 +13,11 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Makes sure that C(certificate.pem) and C(private_key.pem) lie in a directory and belong together.
-  - Without O(certificate) it makes a self-signed one on the server, and makes it anew before it expires, when the
-    names change, or when the key does not fit. The private key never leaves the server.
-  - It does in one step, with the C(openssl) program alone, what takes four modules of C(community.crypto) and Python's
-    cryptography package on the server.
+  - Makes sure that C(certificate.pem) and C(private_key.pem) exist in a directory and match.
+  - Without O(certificate) it creates a self-signed one on the server, and renews it before it expires, when the names
+    change, or when the key does not match. The private key never leaves the server.
+  - It does in one step, with only the C(openssl) program, what otherwise takes four modules of C(community.crypto) and
+    Python's cryptography package on the server.
 requirements:
   - the C(openssl) program on the server
 options:
@@ -39,7 +39,7 @@ options:
     type: int
     default: 397
   renew_days:
-    description: A self-signed certificate with fewer days left is made anew.
+    description: A self-signed certificate with fewer days left is renewed.
     type: int
     default: 30
   certificate:
@@ -53,7 +53,7 @@ extends_documentation_fragment:
   - miniweb.stack.settled
 attributes:
   diff_mode:
-    details: It says why the certificate is made anew, and never shows the key.
+    details: It shows why the certificate is renewed, and never the key.
 """
 
 EXAMPLES = r"""
@@ -71,7 +71,7 @@ certificate:
   type: str
   sample: "-----BEGIN CERTIFICATE-----..."
 reason:
-  description: Why it was made anew or replaced. Empty when nothing changed.
+  description: Why it was renewed or replaced. Empty when nothing changed.
   returned: always
   type: str
   sample: its names were localhost

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: duration
-short_description: Is this a duration as Prometheus writes it
+short_description: Whether this is a duration in Prometheus's format
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
-  - Says whether Prometheus and Alertmanager can read a duration, which is one or more whole numbers, each with a unit,
+  - Returns whether Prometheus and Alertmanager can read a duration, which is one or more whole numbers, each with a unit,
     from the largest unit to the smallest.
 options:
   _input:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: installed
-short_description: Is a collection installed on the controller
+short_description: Whether a collection is installed on the controller
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:

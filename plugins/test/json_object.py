@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: json_object
-short_description: Is this a JSON object
+short_description: Whether this is a JSON object
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
-  - Says whether a text is an object in JSON. A dictionary is one, too, since Ansible before 2.19 makes one of such a
-    text.
+  - Returns whether a text is a JSON object. A dictionary counts, too, because Ansible before 2.19 converts such a text to
+    one.
 options:
   _input:
     description: The text, or a dictionary.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: key_for
-short_description: Does a private key belong to a certificate
+short_description: Whether a private key belongs to a certificate
 version_added: 1.0.0
 author: miniweb.stack maintainers (@miniweb)
 description:
