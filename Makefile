@@ -9,10 +9,10 @@ export MINIWEB_IMAGES := $(IMAGES)
 .PHONY: help setup up down status test test-quick test-role lint unit bench bench-tool bench-monitoring dashboards docs \
 	screenshots clean-cache
 
-help:  ## Show the targets
+help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: .venv/ready  ## Make the virtual environment alone, to deploy to a server of your own
+setup: .venv/ready  ## Create only the virtual environment, to deploy to your own server
 
 up: .venv/ready  ## Start the sandbox server and deploy the whole system to it
 	@$(BIN)/python -m sandbox up --source $(IMAGES)
@@ -20,47 +20,47 @@ up: .venv/ready  ## Start the sandbox server and deploy the whole system to it
 down: .venv/ready  ## Remove every trace of the sandbox
 	@$(BIN)/python -m sandbox down
 
-status: .venv/ready  ## Say what runs
+status: .venv/ready  ## Show what is running
 	@$(BIN)/python -m sandbox status
 
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 tests/scenarios tests
 
-test-quick: .venv/ready  ## Run what needs no container and takes no more than 3 minutes: linters, unit tests, cases of rules
+test-quick: .venv/ready  ## Run the tests that need no container, in at most 3 minutes: linters, unit tests, alert rule tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py
 
 test-role: .venv/ready  ## Run one role's scenario: make test-role ROLE=nginx
 	@test -n "$(ROLE)" || { echo "ROLE is empty: name a role, for example make test-role ROLE=nginx."; exit 2; }
 	@$(BIN)/molecule test --scenario-name $(ROLE)
 
-lint: .venv/ready  ## Run the linters, ansible-test sanity and galaxy-importer alone
+lint: .venv/ready  ## Run only the linters, ansible-test sanity and galaxy-importer
 	@$(BIN)/python -m pytest tests/lint
 
-unit: .venv/ready  ## Run the unit tests alone
+unit: .venv/ready  ## Run only the unit tests
 	@$(BIN)/python -m pytest tests/unit
 
 bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python -m bench --source $(IMAGES)
 
-bench-tool: .venv/ready  ## Say how long the playbooks take, by role, beside a ping and beside docker compose
+bench-tool: .venv/ready  ## Measure how long the playbooks take, by role, compared with a ping and with docker compose
 	@$(BIN)/python -m bench_tool
 
-dashboards: .venv/ready  ## Write Grafana's dashboards from roles/*/dashboards
+dashboards: .venv/ready  ## Generate Grafana's dashboards from roles/*/dashboards
 	@$(BIN)/python -m dashboards
 
-docs: dashboards  ## Write what is generated: dashboards, tables of variables, roles and alerts
+docs: dashboards  ## Generate the dashboards and the tables of variables, roles and alerts
 	@$(BIN)/python -m role_docs
 	@$(BIN)/python -m monitoring_docs
 	@$(BIN)/python -m changelog
 
-bench-monitoring: .venv/ready  ## Say what monitoring costs in the running sandbox (about 5 minutes)
+bench-monitoring: .venv/ready  ## Measure what monitoring costs in the running sandbox (about 5 minutes)
 	@$(BIN)/python -m bench_monitoring
 
-screenshots: .venv/ready  ## Take the pictures in docs/screenshots from the running sandbox
+screenshots: .venv/ready  ## Take the screenshots in docs/screenshots from the running sandbox
 	@$(BIN)/python -m screenshots
 
-clean-cache:  ## Remove the cached images, so that the next run builds them from today's packages
+clean-cache:  ## Remove the cached images, so that the next run builds them from current packages
 	rm -rf "$${MINIWEB_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/miniweb}"
 
 .venv/ready: $(wildcard requirements*.txt files/webapp/requirements*.txt) roles/ec2_autoscale/files/requirements.txt tools/setup

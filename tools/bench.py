@@ -253,7 +253,7 @@ def report(plain: dict[str, Result], product: dict[str, Result], driver: str) ->
             for one in (before, after)
         ]
         say(f"| {name} | {' | '.join(columns)} | {after.rate / before.rate:.1f} |")
-    say("\nProcessor milliseconds for each request of the product:")
+    say("\nCPU milliseconds per request of the product:")
     for name, after in product.items():
         say(f"- {name}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in after.busy.items()))
 

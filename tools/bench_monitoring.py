@@ -80,7 +80,7 @@ def containers() -> dict[str, str]:
 
 def rest() -> None:
     time.sleep(REST_SECONDS)
-    say("\n| part | MiB | processor, % of one |\n| --- | --- | --- |")
+    say("\n| part | MiB | CPU, % of one core |\n| --- | --- | --- |")
     total = 0.0
     for name, part in sorted(containers().items(), key=lambda item: item[1]):
         memory = ask(f'container_memory_working_set_bytes{{name="{name}"}}') / 2**20
@@ -89,15 +89,15 @@ def rest() -> None:
         say(f"| {part} | {memory:.0f} | {busy:.2f} |")
     say(f"| all | {total:.0f} | |")
     used = inside("python3", "-c", ONE_RUN)
-    say(f"\nMeasuring the containers: {1000 * float(used):.0f} ms of processor time each run.")
+    say(f"\nMeasuring the containers: {1000 * float(used):.0f} ms of CPU time per run.")
     samples = ask("sum(rate(prometheus_tsdb_head_samples_appended_total[5m]))")
-    say(f"Series: {ask('prometheus_tsdb_head_series'):.0f}; samples a second: {samples:.0f}.")
+    say(f"Series: {ask('prometheus_tsdb_head_series'):.0f}; samples per second: {samples:.0f}.")
     measured = json.loads(inside("docker", "run", *SNAPSHOT_OPTIONS, image_of(PROMETHEUS), "-c", SNAPSHOT))
     each = measured["bytes"] / measured["stats"]["numSamples"]
     minutes = (measured["maxTime"] - measured["minTime"]) / 60_000
     say(
-        f"A block of {minutes:.0f} minutes takes {each:.2f} bytes a sample, index included: "
-        f"{each * samples * 86_400 / 1e6:.0f} MB a day."
+        f"A block of {minutes:.0f} minutes takes {each:.2f} bytes per sample, including the index: "
+        f"{each * samples * 86_400 / 1e6:.0f} MB per day."
     )
 
 
@@ -121,7 +121,7 @@ def failure() -> None:
         words = ("-i", "inventory/sandbox.yml", "site.yml", "--tags", "alertmanager")
         if not playbook.succeeds(*words, "-e", json.dumps(variables)):
             raise Failure("site.yml failed, see above.")
-        say("Stopping MySQL, and waiting until that is told…")
+        say("Stopping MySQL and waiting for the notification…")
         start = time.time()
         inside("docker", "stop", "miniweb-mysql-mysql-1")
         stopped = time.time()
@@ -129,7 +129,7 @@ def failure() -> None:
             if time.time() > start + PATIENCE_SECONDS:
                 raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
             time.sleep(1)
-        say(f"From the database's end to the delivered message: {moments[0] - stopped:.0f} s.")
+        say(f"From stopping the database to the delivered notification: {moments[0] - stopped:.0f} s.")
     finally:
         inside("docker", "start", "miniweb-mysql-mysql-1")
         inside("docker", "rm", "--force", RECEIVER)

@@ -22,7 +22,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say why
+- name: Report why AWS refused
   ansible.builtin.fail:
     msg: "{{ ansible_failed_result | miniweb.stack.aws_error }}"
 """

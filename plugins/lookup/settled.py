@@ -21,7 +21,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Run the timer
+- name: Start the timer
   ansible.builtin.include_tasks: timer.yml
   when: not lookup('miniweb.stack.settled', 'backup_timer', choices)
   vars:

@@ -35,7 +35,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Let Prometheus ask the responder
+- name: Add the responder's scrape job to Prometheus
   miniweb.stack.contributions:
     name: alert_responder
     contributions:

@@ -27,7 +27,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Look at the instance type
+- name: Get the instance type
   miniweb.stack.ec2_instance_type_info:
     instance_type: t3.small
 """

@@ -29,7 +29,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: See what there is
+- name: Find everything with these tags
   miniweb.stack.ec2_tagged_info:
     tags:
       Project: miniweb

@@ -89,7 +89,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Let the application read and write its tables
+- name: Give the application access to its tables
   miniweb.stack.mysql_account:
     root_password: "{{ root_password }}"
     database: app
@@ -97,7 +97,7 @@ EXAMPLES = r"""
     password: "{{ app_password }}"
     privileges: [SELECT, INSERT, UPDATE, DELETE]
 
-- name: Let an exporter read the server's state
+- name: Give an exporter access to the server's status
   miniweb.stack.mysql_account:
     root_password: "{{ root_password }}"
     user: exporter

@@ -67,7 +67,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Let me in from where I am now, for a week
+- name: Give me access from my current address for a week
   miniweb.stack.security_group_access:
     group_name: miniweb-production-administrators
     operator: alice

@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask the server
+- name: Check the server
   miniweb.stack.server_check:
     checks:
       - service: nginx

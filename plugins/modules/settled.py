@@ -13,9 +13,9 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Stands after the tasks that it is about, and says what has to stay as it is now. For as long as it does, and as the
-    variables and the code of the role stay the same, the lookup P(miniweb.stack.settled#lookup) is true in a run of the
-    whole system, and the tasks can be left out.
+  - Runs after the tasks it is about, and records what must stay unchanged. As long as it does, and the variables and the
+    code of the role stay the same, the lookup P(miniweb.stack.settled#lookup) is true in a run of the whole system, and the
+    tasks can be skipped.
   - M(miniweb.stack.compose_service), M(miniweb.stack.contributions) and M(miniweb.stack.tls_certificate) do this by themselves.
 options:
   name:
@@ -53,7 +53,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Note that the timer runs
+- name: Record that the timer is running
   miniweb.stack.settled:
     name: backup_timer
     of:

@@ -49,7 +49,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Name what was forgotten
+- name: Report unmanaged services
   miniweb.stack.stray_services:
     roles: "{{ ansible_play_role_names }}"
     known: [shop]

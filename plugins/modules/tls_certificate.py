@@ -57,7 +57,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Make a self-signed certificate for a name and an address
+- name: Create a self-signed certificate for a name and an address
   miniweb.stack.tls_certificate:
     directory: /opt/miniweb/nginx/tls
     owner: 101

@@ -29,7 +29,9 @@ def opened_cache() -> Iterator[Path]:
             directory.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context((directory / "lock").open("w"))
         except OSError as error:
-            say(f"No cache: {directory} cannot be written ({error.strerror}); set MINIWEB_CACHE to keep what is built.")
+            say(
+                f"No cache: {directory} cannot be written ({error.strerror}); set MINIWEB_CACHE to another directory to keep built images."
+            )
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="miniweb-")))
         else:
             hold(lock.fileno(), directory)
@@ -45,7 +47,7 @@ def hold(lock: int, directory: Path) -> None:
             return
         except BlockingIOError:
             if waited % HEARTBEAT_SECONDS == 0:
-                say(f"Waiting for another run, which uses {directory} ({waited} s)…")
+                say(f"Waiting for another run that is using {directory} ({waited} s)…")
             time.sleep(1)
             waited += 1
 

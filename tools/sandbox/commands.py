@@ -51,7 +51,7 @@ def summary(at: str, seconds: float) -> None:
     variables = images.host_vars()
     absent = images.left_out_of(variables)
     say("")
-    say(f"Up after {seconds:.0f} s. The certificate is self-signed, so a browser asks once.")
+    say(f"Up after {seconds:.0f} s. The certificate is self-signed, so browsers warn once.")
     say(f"  Application   https://{at}/            user admin, password in admin_password below")
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
     say(f"  Alertmanager  https://{at}:9093/       administrators' addresses only")
@@ -62,21 +62,23 @@ def summary(at: str, seconds: float) -> None:
     say(f"  Passwords     {SECRETS.relative_to(ROOT)}/   one file each, readable only by you")
     if variables:
         say(
-            "  Images        built from Debian packages: the official ones cannot be pulled here, or were not asked for"
+            "  Images        built from Debian packages: the official ones cannot be pulled here, or were not requested"
         )
     if absent:
-        say(f"  Left out      {', '.join(absent)}: not packaged by Debian. Where a registry is reached, it is there.")
+        say(f"  Left out      {', '.join(absent)}: not packaged by Debian. With a reachable registry it is included.")
     say("  Next          make status, make test, make down")
 
 
 def status() -> None:
-    """Say what runs."""
+    """Show what is running."""
     if not engine.answers():
         raise Failure("No Docker engine answers, so nothing of the sandbox runs: `make up` starts everything.")
     if not exists("container", NAME) or docker("inspect", "--format", "{{.State.Running}}", NAME) != "true":
         raise Failure("The sandbox server does not run: `make up` starts it.")
     at = address()
-    say(f"Server {NAME} at {at} runs since {docker('inspect', '--format', '{{.State.StartedAt}}', NAME)[:19]} UTC")
+    say(
+        f"Server {NAME} at {at} has been running since {docker('inspect', '--format', '{{.State.StartedAt}}', NAME)[:19]} UTC"
+    )
     say(docker("exec", NAME, "docker", "ps", "--format", "table {{.Names}}\t{{.Status}}\t{{.Image}}"))
     context = create_default_context()
     context.check_hostname, context.verify_mode = False, CERT_NONE

@@ -37,7 +37,7 @@ def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
 def probe_official() -> str | None:
     """Pull the smallest of the official images; what was in the way."""
     image = defaults(ROLES / "node_exporter")["node_exporter_image"]
-    say(f"Pulling {image} to see whether a registry answers…")
+    say(f"Pulling {image} to check whether a registry answers…")
     try:
         done = subprocess.run(
             ["docker", "pull", "--quiet", image], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False

@@ -64,6 +64,6 @@ def double_of(name: str, base: str) -> str:
     recipe = DOUBLES / name
     tag = f"miniweb/{name}-double:{recipe_hash(recipe, {'BASE': base})}"
     if not exists("image", tag):
-        say(f"Building the double of {name}…")
+        say(f"Building the test double of {name}…")
         docker("build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(recipe))
     return registry.push(tag)

@@ -1,7 +1,7 @@
 """Answer Alertmanager's notifications with actions on this server's Docker engine, from a short list and within limits.
 
 systemd listens on the address and passes the socket on, so the program needs no network of its own. Its only state is
-the file of the actions of late, which keeps the limit over a restart.
+the file of recent actions, which preserves the limit across restarts.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class History:
             raise ResponderError(f"{path} cannot be read ({error}): remove it, and the limit begins anew.") from error
 
     def within(self, key: str, now: float, seconds: int) -> int:
-        """Count the actions of late. A clock that was set back does not free any."""
+        """Count the recent actions. A clock that was set back does not free any."""
         return sum(moment > now - seconds for moment in self.taken.get(key, []))
 
     def add(self, key: str, now: float, seconds: int) -> None:
@@ -472,7 +472,7 @@ def main() -> None:
     parser.add_argument("--instance", required=True, help="label instance of the alerts of this server")
     parser.add_argument("--username", required=True, help="user that must be given")
     parser.add_argument("--password-file", type=Path, required=True, help="file with the password that must be given")
-    parser.add_argument("--history", type=Path, required=True, help="file of the actions of late")
+    parser.add_argument("--history", type=Path, required=True, help="file of recent actions")
     parser.add_argument("--actions", nargs="*", choices=NAMES, default=[], help="actions that may be taken")
     parser.add_argument("--images", type=Path, required=True, help="file of the images that may be pruned")
     parser.add_argument("--prune-older-than-hours", type=int, required=True, help="age from which an image is pruned")

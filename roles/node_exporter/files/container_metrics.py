@@ -20,14 +20,14 @@ from typing import Any
 from docker_engine import Engine, EngineError, Gone
 
 METRICS = {
-    "container_cpu_usage_seconds_total": ("counter", "Processor time used."),
-    "container_memory_working_set_bytes": ("gauge", "Memory used, without the page cache that can be dropped."),
-    "container_spec_memory_limit_bytes": ("gauge", "Most memory the container may use, 0 without a limit."),
+    "container_cpu_usage_seconds_total": ("counter", "CPU time used."),
+    "container_memory_working_set_bytes": ("gauge", "Memory used, excluding reclaimable page cache."),
+    "container_spec_memory_limit_bytes": ("gauge", "Memory limit of the container, 0 without a limit."),
     "container_start_time_seconds": ("gauge", "When the container was last started, in seconds since 1970."),
-    "container_running": ("gauge", "1 when the container runs."),
-    "container_healthy": ("gauge", "1 when the health check of the running container succeeds."),
+    "container_running": ("gauge", "1 if the container is running."),
+    "container_healthy": ("gauge", "1 if the health check of the running container succeeds."),
     "container_restarts_total": ("counter", "Restarts by the container's restart policy."),
-    "container_oom_events_total": ("counter", "Times the kernel killed in the container for want of memory."),
+    "container_oom_events_total": ("counter", "OOM kills in the container."),
     "container_network_receive_bytes_total": ("counter", "Bytes received over the container's own network."),
     "container_network_transmit_bytes_total": ("counter", "Bytes sent over the container's own network."),
     "container_fs_reads_bytes_total": ("counter", "Bytes read from disks."),
@@ -35,7 +35,7 @@ METRICS = {
 }
 OOM_EVENTS = "container_oom_events_total"
 TIMESTAMP = "container_scrape_timestamp_seconds"
-TIMESTAMP_HELP = "When the engine was asked for the containers' metrics, in seconds since 1970."
+TIMESTAMP_HELP = "When the containers' metrics were collected, in seconds since 1970."
 NEVER = "0001-"
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
