@@ -1,4 +1,4 @@
-"""Requests per second through TLS and nginx: the application as it is, and as plain as applications are at first.
+"""Requests per second through TLS and nginx: the application compared with its plain first version.
 
 Plain is the application's first version, with PyMySQL, an object per row and no login, in one synchronous Gunicorn
 process, and MySQL with its own settings. Both run in turn on the same sandbox server, with the same nginx.

@@ -1,4 +1,4 @@
-"""What monitoring itself costs in the running sandbox, and how long a failure takes to be told."""
+"""What monitoring itself costs in the running sandbox, and how long it takes until a failure is notified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write CHANGELOG.rst as a release of today would: from the releases so far, the fragments and the new plugins."""
+"""Write CHANGELOG.rst as a release now would: from the releases so far, the fragments and the new plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of docs/monitoring.md about each service, made of what its role brings: jobs, alerts and recording rules."""
+"""The part of docs/monitoring.md about each service, generated from its role: jobs, alerts and recording rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of variables in every role's README.md, and the list of roles in the project's, made of what the roles say."""
+"""The table of variables in every role's README.md, and the list of roles in the project's, generated from the roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the roles bring for Prometheus: their jobs, and their rules as the lookup miniweb.stack.rules makes them."""
+"""The roles' contributions to Prometheus: their jobs, and their rules as the lookup miniweb.stack.rules renders them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roles' variables and templates as Ansible itself works them out, for a server called www without facts."""
+"""The roles' variables and templates as Ansible itself evaluates them, for a server called www without facts."""
 
 from __future__ import annotations
 

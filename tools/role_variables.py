@@ -1,4 +1,4 @@
-"""The variables of a role as its files say them."""
+"""The variables of a role as its files define them."""
 
 from __future__ import annotations
 

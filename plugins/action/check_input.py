@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: check the input of roles and report everything that is wrong with it at once."""
+"""Action: check the input of roles and report all problems at once."""
 
 from __future__ import annotations
 

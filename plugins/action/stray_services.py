@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's part of the module stray_services: which services are known, and what to say of the others."""
+"""The controller's part of the module stray_services: which services are managed, and the warnings about the others."""
 
 from __future__ import annotations
 

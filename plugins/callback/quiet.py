@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Callback: a line for what changed, a line for what takes long, and the whole message of what failed."""
+"""Callback: one line per change and per long-running task, and the full message of failures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup: whether the look at the beginning of a run has found the tasks of a role done."""
+"""Lookup: whether the check at the start of a run found the tasks of a role done."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""How the collection's modules for AWS begin, and how they end when something is missing or AWS refuses."""
+"""Common setup and error handling of the collection's AWS modules."""
 
 from __future__ import annotations
 

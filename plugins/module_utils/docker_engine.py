@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""The HTTP interface of the Docker engine, for the programs that roles put on a server beside this file."""
+"""The HTTP API of the Docker engine, for programs that roles install on a server together with this file."""
 
 from __future__ import annotations
 

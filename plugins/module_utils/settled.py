@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""Notes on the server of tasks that are done, and under what conditions they stay done.
+"""Notes on the server about tasks that are done, and the conditions under which they stay valid.
 
 A module that has brought, or found, everything as it should be leaves a note: what it was asked, as one hash, and what has to
 be as it was then. One look at the beginning of a run goes through all notes at once; a task that asks the same, and whose

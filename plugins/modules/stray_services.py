@@ -2,7 +2,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Name the services that an earlier run left on the server and that no role is about any more."""
+"""Report services on the server that no role manages any more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's side of module_utils/settled.py: what the look at the beginning of a run has found settled.
+"""The controller's side of module_utils/settled.py: what the check at the start of a run found settled.
 
 It is kept in a file that Ansible removes at the end of the run, because actions run in processes of their own.
 """

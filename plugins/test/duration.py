@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jinja test: is this a duration as Prometheus writes it?"""
+"""Jinja test: is this a duration in Prometheus's format?"""
 
 from __future__ import annotations
 

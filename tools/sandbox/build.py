@@ -1,4 +1,4 @@
-"""Images made from Debian's packages, or found where they were made before."""
+"""Images built from Debian's packages, or reused from an earlier build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user asks for: up, status, down."""
+"""The user's commands: up, status, down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the sandbox's files lie."""
+"""The paths of the sandbox's files."""
 
 from __future__ import annotations
 

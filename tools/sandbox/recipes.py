@@ -1,4 +1,4 @@
-"""What images are made from, and by which names they are found again."""
+"""What images are built from, and their names."""
 
 from __future__ import annotations
 

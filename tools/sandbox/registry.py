@@ -1,4 +1,4 @@
-"""The private registry beside the sandbox, from which its servers pull."""
+"""The sandbox's private registry, from which its servers pull."""
 
 from __future__ import annotations
 

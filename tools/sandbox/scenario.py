@@ -1,4 +1,4 @@
-"""What a molecule scenario needs before it begins."""
+"""Prepares what a molecule scenario needs."""
 
 from __future__ import annotations
 

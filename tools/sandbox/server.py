@@ -1,4 +1,4 @@
-"""A server of the sandbox: a container that is reached over SSH."""
+"""A server of the sandbox: a container accessed over SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user is told, and the programs that are run for it."""
+"""Output to the user, and running programs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""A plan carried out: files written, proven, switched; and what was there before put back when the new fails."""
+"""Executes a plan: writes, checks and switches the files, and rolls back if the new version fails."""
 
 from __future__ import annotations
 

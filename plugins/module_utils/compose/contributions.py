@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""What services leave for one another, in the way of ``conf.d``: scrape jobs, rules, dashboards, certificates.
+"""What services provide for one another, similar to ``conf.d``: scrape jobs, rules, dashboards, certificates.
 
 A contribution is a flat file ``<service>.<ext>`` in ``contributions/<reader>/``, a directory that the reader mounts. Beside
 it ``contributions/<reader>.json`` notes who owns each file, how the reader checks and reloads its files, the hash of those

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""The service's directory on the server, what it remembers, and the way back."""
+"""The service's directory on the server, its recorded state, and the rollback copy."""
 
 from __future__ import annotations
 

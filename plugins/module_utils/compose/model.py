@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""What a Compose service is made of: its files, its containers, and what earlier runs noted."""
+"""The model of a Compose service: its files, its containers, and the recorded state of earlier runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""What should run, compared with what runs; without a look at the server."""
+"""Compares what should run with what runs, without access to the server."""
 
 from __future__ import annotations
 

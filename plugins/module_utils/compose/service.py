@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""A Compose service from its description to healthy, or gone; what the modules call."""
+"""Deploys a Compose service until it is healthy, or removes it; the interface for the modules."""
 
 from __future__ import annotations
 

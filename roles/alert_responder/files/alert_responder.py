@@ -1,4 +1,4 @@
-"""Answer Alertmanager's notifications with actions on this server's Docker engine, from a short list and within limits.
+"""Respond to Alertmanager's notifications with predefined actions on this server's Docker engine, within limits.
 
 systemd listens on the address and passes the socket on, so the program needs no network of its own. Its only state is
 the file of recent actions, which preserves the limit across restarts.

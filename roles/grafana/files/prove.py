@@ -1,4 +1,4 @@
-"""Prove that Grafana has taken the dashboards in its directories: each one is there, and none whose file is gone.
+"""Verify that Grafana has loaded the dashboards in its directories: each one is there, and none whose file was removed.
 
 It runs on the server, in the service's directory, lets Grafana read the files again and asks as its administrator. It
 ends with 0 when all is proven, and otherwise says in one sentence what is not. When the password is no longer the one

@@ -1,4 +1,4 @@
-"""nginx: what comes in, and whether it keeps up."""
+"""nginx: incoming traffic, and whether nginx keeps up with it."""
 
 from __future__ import annotations
 
