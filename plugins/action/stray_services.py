@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Ask the server what is there, and warn of what is not known."""
+        """Ask the server which services exist, and warn about unmanaged ones."""
         variables = task_vars or {}
         result = super().run(tmp, variables)
         texts = {"type": "list", "elements": "str", "default": []}

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: MIT
 """Notes on the server about tasks that are done, and the conditions under which they stay valid.
 
-A module that has brought, or found, everything as it should be leaves a note: what it was asked, as one hash, and what has to
-be as it was then. One look at the beginning of a run goes through all notes at once; a task that asks the same, and whose
-conditions still hold, needs no look of its own.
+A module that has brought everything to its desired state, or found it so, leaves a note: its parameters, as one hash, and
+the conditions that must still hold. One check at the start of a run evaluates all notes at once; a task with the same
+parameters and valid conditions need not check for itself.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Server:
 
     @cached_property
     def listed(self) -> list[Listed] | None:
-        """All containers that Compose made; None when the engine does not answer."""
+        """All containers created by Compose; None if the engine does not answer."""
         return listed_containers(self.module)
 
     @cached_property

@@ -160,7 +160,7 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
-    """The way back of a change that is not proven yet: the file before it, and what the engine showed with it."""
+    """What is needed to roll back an unverified change: the previous file, and what the engine showed with it."""
 
     previous: FileState | None
     before: Snapshot | None
@@ -187,7 +187,7 @@ class Plan:
     prove: bool = False
 
     def actions(self, path: str) -> list[str]:
-        """The plan in words."""
+        """Descriptions of the plan."""
         words = {
             f"write {path}": self.write,
             f"change the permissions of {path}": self.permissions,
@@ -377,7 +377,7 @@ class Client:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        # An engine that hangs must not hang the run.
+        # A hanging engine must not block the run.
         self.words = [module.get_bin_path("timeout", required=True), str(QUESTION_SECONDS)]
         self.words.append(module.get_bin_path("docker", required=True))
 
@@ -491,7 +491,7 @@ class InitScript:
 
 
 def until(condition: t.Callable[[], bool], seconds: float) -> bool:
-    """Return whether the condition came true in time."""
+    """Return whether the condition became true in time."""
     deadline = time.monotonic() + seconds
     while True:
         if condition():

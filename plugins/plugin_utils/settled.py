@@ -31,7 +31,7 @@ def remember(host: str, settled: dict[str, t.Any]) -> None:
 
 
 def forget(host: str) -> None:
-    """A task has changed the host: each later one looks for itself."""
+    """A task has changed the host: each later one checks for itself."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_path(host))
 
@@ -67,7 +67,7 @@ def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
 
 
 def settled(host: str, key: str, digest: str) -> dict[str, t.Any] | None:
-    """Return a task's result when the look has found that it is done; otherwise None."""
+    """Return a task's result if the check at the start found it done; otherwise None."""
     try:
         with open(_path(host), encoding="utf-8") as stream:
             note = json.load(stream).get(key)
@@ -105,5 +105,5 @@ class SettledAction(ActionBase):
         return result
 
     def changes(self, result: dict[str, t.Any]) -> bool:
-        """Return whether what the look has found may be otherwise now."""
+        """Return whether the findings of the check at the start may be outdated."""
         return bool(result.get("changed") or result.get("failed"))

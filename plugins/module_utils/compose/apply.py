@@ -30,7 +30,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
-# A container without a health check is well when it has not ended for so long.
+# A container without a health check counts as healthy if it has not exited after this time.
 STEADY_SECONDS = 5
 ENDED_TIMES = 2
 # In the place of the data's hash: an image other than the version's has had them open.
@@ -38,15 +38,15 @@ DATA_OPENED = "opened"
 
 
 class Failed(Exception):
-    """The container ended, restarts, or is unhealthy."""
+    """The container exited, keeps restarting, or is unhealthy."""
 
 
 class StillStarting(Exception):
-    """The container is neither well nor failed when the time is over."""
+    """The container is neither healthy nor failed at the timeout."""
 
 
 class Applier:
-    """Carries out a plan, and puts back what worked when the new proves wrong."""
+    """Executes a plan, and rolls back if the new version fails."""
 
     def __init__(self, params: dict[str, t.Any], directory: Directory, engine: Engine, store: Store) -> None:
         self.params = params
@@ -61,7 +61,7 @@ class Applier:
         return self.params["name"]
 
     def apply(self, plan: Plan, files: list[File], state: State, containers: list[Container]) -> None:
-        """Bring the service to the wanted state.
+        """Bring the service to the desired state.
 
         :raises ServiceError: it cannot be done; the sentence says why, and what runs now.
         """
@@ -91,7 +91,7 @@ class Applier:
             self.engine.prune(self.params["definition"]["image"], build["keep"] if build else 2, built=bool(build))
 
     def _way_back(self, plan: Plan, state: State, containers: list[Container]) -> Previous | None:
-        """Return the version to go back to: what runs, if that works and is about to change."""
+        """Return the version to roll back to: the running one, if it works and is about to change."""
         previous = self.directory.load_previous()
         changes = plan.recreate or ((plan.start or plan.reload) and (plan.write or plan.remove))
         if not changes or not worked(state, containers) or is_of(previous, containers):
@@ -105,7 +105,7 @@ class Applier:
         return None
 
     def _require_files_of_others(self, files: list[File]) -> None:
-        """Look for the files that something else makes.
+        """Look for the files that something else creates.
 
         :raises ServiceError: one does not exist.
         """
@@ -126,7 +126,7 @@ class Applier:
             self.engine.make_network(network["name"], network["internal"])
 
     def _write_proven(self, plan: Plan, state: State, previous: Previous | None, containers: list[Container]) -> None:
-        """Write the files and prove them; put back what was there when that fails or is interrupted."""
+        """Write and check the files; restore the previous ones on failure or interruption."""
         self.originals = self._as_proven(plan, state, previous if is_of(previous, containers) else None)
         try:
             self._write(plan, state)
@@ -146,12 +146,12 @@ class Applier:
         found = {dest: self.directory.read(dest) for dest in paths}
         if running is None:
             return found
-        # What the program has loaded, state.json knows best.
+        # state.json records what the program has loaded.
         noted = dataclasses.replace(running.state, reload=state.reload)
         return {**found, **dict.fromkeys(state.files), **running.files, STATE_FILE: state_file(noted)}
 
     def _write(self, plan: Plan, state: State) -> None:
-        # Saved before the files are: an interruption in between costs a recreation or a reload, and none is left out.
+        # Saved before the files: an interruption in between costs a needless recreation or reload, but misses none.
         known = tuple(sorted({*state.files, *(f.dest for f in plan.write if f.dest != COMPOSE_FILE)}))
         hidden = tuple(sorted({*state.hidden, *(f.dest for f in plan.write if f.hidden)}))
         noted = dataclasses.replace(state, secrets=plan.secrets_mark, files=known, hidden=hidden, reload="")
@@ -171,14 +171,14 @@ class Applier:
 
     def _prove(self, plan: Plan, previous: Previous | None) -> None:
         if self.params["check_command"] and (plan.recreate or plan.reload or plan.start):
-            # A check needs no data, and another image must not open them.
+            # A check needs no data, and a different image must not open it.
             document = without_data(plan.compose.content or b"") if plan.compose and self.params["volumes"] else None
             self._one_off(self.params["check_command"], "check_command: the new files are refused", document)
         if plan.recreate and self.params["before_start"]:
             self._before_start(previous)
 
     def _before_start(self, previous: Previous | None) -> None:
-        """Run the commands; with another image they may change the data, which cannot be told from the old program."""
+        """Run the commands; with another image they may change the data, which looks the same as changes by the old program."""
         guarded = previous is not None and not previous.data and self._is_another_image(previous)
         seen = self.engine.data_seen() if guarded else ""
         if guarded:
@@ -199,13 +199,13 @@ class Applier:
             )
 
     def _switch(self, plan: Plan, applied: State, containers: list[Container]) -> None:
-        """Start the new version and judge it; put the previous one back when it fails.
+        """Start the new version and check it; roll back to the previous one if it fails.
 
         :raises ServiceError: it failed or is still starting.
         """
         previous = self._stop_for_data(plan, containers)
         try:
-            # What was left starting may be recovering its data for longer than its health check allows.
+            # A container left starting may need longer to recover its data than its health check allows.
             left = self.directory.load_state().starting
             patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
@@ -233,7 +233,7 @@ class Applier:
     def _leave_failed(
         self, plan: Plan, applied: State, containers: list[Container], failure: str, logs: list[str]
     ) -> t.NoReturn:
-        """Leave a version that has none before it, stopped where nothing worked."""
+        """Leave a version without a predecessor in place, stopped if it never worked."""
         end = "It is left as it is, with its log and its data."
         if plan.recreate and not worked(applied, containers):
             self.engine.stop(self.engine.containers(), check=False)
@@ -242,8 +242,8 @@ class Applier:
         raise ServiceError(f"{failure}. {end}", logs=logs) from None
 
     def _leave_with_data(self, plan: Plan, applied: State, failure: str, logs: list[str]) -> t.NoReturn:
-        """Leave a version whose data an older one may no longer read."""
-        # There is no way back from here, and the next run must not look for one.
+        """Leave a version in place whose data an older one may no longer be able to read."""
+        # No rollback is possible from here, and the next run must not attempt one.
         self.directory.forget_previous()
         self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
         raise ServiceError(
@@ -254,13 +254,13 @@ class Applier:
         ) from None
 
     def _is_another_image(self, previous: Previous) -> bool:
-        """Return whether an image other than that of a version is about to see its data."""
+        """Return whether an image other than that of a version is about to access its data."""
         return bool(self.params["volumes"]) and previous.image != self.engine.image_id(
             self.params["definition"]["image"]
         )
 
     def _stop_for_data(self, plan: Plan, containers: list[Container]) -> Previous | None:
-        """Stop the old program before another image may open its data, and note how they look then."""
+        """Stop the old program before another image may open its data, and record the data's state."""
         previous = self.directory.load_previous()
         if plan.wait or previous is None or previous.data or not self._is_another_image(previous):
             return previous
@@ -270,7 +270,7 @@ class Applier:
         return previous
 
     def _has_opened_data(self, previous: Previous) -> bool:
-        """Return whether the failed image has opened the data; if it has not, it is stopped, so that it cannot any more."""
+        """Return whether the failed image has opened the data; if not, it is stopped so that it no longer can."""
         if not previous.data:
             return False
         if previous.data == self.engine.data_seen():
@@ -294,7 +294,7 @@ class Applier:
         compose = previous.files[COMPOSE_FILE]
         document = pinned(compose.content, previous.image)
         self.directory.write(COMPOSE_FILE, dataclasses.replace(compose, content=document))
-        # From here on its own program changes the data.
+        # From here on, the data is changed by its own program.
         self.directory.keep_previous(dataclasses.replace(previous, data=""))
         state = dataclasses.replace(previous.state, failed=plan.configuration)
         try:
@@ -311,7 +311,7 @@ class Applier:
         raise ServiceError(f"{failure}. The version before serves again.{also}", logs=logs)
 
     def _note_healthy(self, state: State) -> None:
-        """Note that what runs now is well; the way back is no longer needed."""
+        """Record that the running version is healthy; the rollback copy is no longer needed."""
         self.directory.save_state(seen_healthy(state, self.engine.containers()))
         self.directory.forget_previous()
 
@@ -319,7 +319,7 @@ class Applier:
         return [f"{self.engine.project}_{name}" for name in json.loads(document).get("volumes", {})]
 
     def _up(self, force: list[str], patient: bool = False) -> None:
-        """Start the service and wait until it is well.
+        """Start the service and wait until it is healthy.
 
         :param patient: what is unhealthy is still starting.
         :raises Failed: it ended, restarts or is unhealthy.
@@ -339,7 +339,7 @@ class Applier:
                 judge(container, counts.get(container.id, 0), patient)
                 if not container.health:
                     patience = max(patience, STEADY_SECONDS + POLL_SECONDS)
-                # Without data nothing recovers: the engine's own word is waited for.
+                # Without data there is nothing to recover: wait for the engine's health status.
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
             waited = time.monotonic() - begin
@@ -353,7 +353,7 @@ class Applier:
         try:
             self._load()
         except ServiceError as error:
-            # What the program has is not known before it is proven, so state.json comes last.
+            # What the program has loaded is not known until verified, so state.json is written last.
             self._restore(*(dest for dest in self.originals if dest != STATE_FILE))
             end = "The files are as they were before, and the service has loaded them again."
             try:
@@ -369,7 +369,7 @@ class Applier:
 
 
 def worked(state: State, containers: list[Container]) -> bool:
-    """Return whether these containers are a version that was once seen healthy, or is healthy now."""
+    """Return whether these containers are a version that was healthy before, or is healthy now."""
     if not containers:
         return False
     return {one.id for one in containers} <= set(state.healthy) or all(one.settled for one in containers)
@@ -385,7 +385,7 @@ def is_of(previous: Previous | None, containers: list[Container]) -> bool:
 
 
 def judge(container: Container, restarts_before: int, patient: bool) -> None:
-    """Look at a container that should become well.
+    """Check a container that should become healthy.
 
     :raises Failed: it ended twice, has ended for good, or is unhealthy, which the engine says only after its start.
     """
@@ -394,6 +394,6 @@ def judge(container: Container, restarts_before: int, patient: bool) -> None:
         raise Failed("it ends again and again")
     if container.state in ("exited", "dead"):
         raise Failed("it has ended")
-    # The engine calls one that has just ended unhealthy, too.
+    # The engine also reports a container that has just exited as unhealthy.
     if container.state == "running" and container.health == "unhealthy" and not patient:
         raise Failed("it runs and does not answer its health check")

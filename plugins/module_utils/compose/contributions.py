@@ -36,7 +36,7 @@ WARNING = "WARNING: "
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """A file for a reader. Content None: it is not to be there any more, for this service."""
+    """A file for a reader. Content None: this service withdraws it."""
 
     reader: str
     file: str
@@ -44,13 +44,13 @@ class Contribution:
 
     @property
     def action(self) -> str:
-        """What happens to it, in words."""
+        """A description of what happens to it."""
         return f"{'withdraw' if self.content is None else 'contribute'} {self.reader}/{self.file}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """How a service that reads contributions takes them; ``uid`` is who must be able to read them."""
+    """How a service reads contributions; ``uid`` is the user that must be able to read them."""
 
     directory: str
     uid: int
@@ -61,7 +61,7 @@ class Reader:
 
 @dataclasses.dataclass
 class Index:
-    """What is noted beside a reader's directory.
+    """The record next to a reader's directory.
 
     :param owners: the services that own a file, by file.
     :param reader: None while the reader is not deployed.
@@ -75,13 +75,13 @@ class Index:
     pending: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
 
     def own(self, file: str, owners: list[str]) -> None:
-        """Note who owns a file."""
+        """Record the owner of a file."""
         others = {name: services for name, services in self.owners.items() if name != file}
         self.owners = {**others, file: sorted(owners)} if owners else others
 
 
 def reader_of(value: dict[str, t.Any] | None) -> Reader | None:
-    """Return a reader that was noted as JSON, by this version or another one."""
+    """Return a reader recorded as JSON, by this version or another one."""
     if not value:
         return None
     known = {field.name for field in dataclasses.fields(Reader)}
@@ -134,7 +134,7 @@ class Store:
         self.path = path
 
     def lock(self) -> t.ContextManager[None]:
-        """Hold all contributions."""
+        """Lock all contributions."""
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         return locked(os.path.join(self.path, ".lock"))
 
@@ -143,39 +143,39 @@ class Store:
         return os.path.join(self.path, reader)
 
     def read(self, reader: str, file: str) -> FileState | None:
-        """Return a contribution as it lies there."""
+        """Return the current content of a contribution."""
         return read_file(os.path.join(self.directory(reader), file))
 
     def index(self, reader: str) -> Index:
-        """Return what is noted of a reader."""
+        """Return the record of a reader."""
         value = load(read_file(os.path.join(self.path, f"{reader}.json")))
         reader = reader_of(value.get("reader"))
         return Index(value.get("owners", {}), reader, value.get("applied", ""), value.get("pending", {}))
 
     def save_index(self, reader: str, index: Index) -> None:
-        """Note it, if it is not what is noted already."""
+        """Write the record, if it has changed."""
         if index != self.index(reader):
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             write_file(os.path.join(self.path, f"{reader}.json"), FileState(dump(dataclasses.asdict(index)), 0o600))
 
     def readers(self) -> list[str]:
-        """Return the names of all readers of which something is noted."""
+        """Return the names of all readers with a record."""
         if not os.path.isdir(self.path):
             return []
         return sorted(name[: -len(".json")] for name in os.listdir(self.path) if name.endswith(".json"))
 
     def _names(self, reader: str) -> list[str]:
-        """Return the names of the files that lie there for a reader, without those that are just being written."""
+        """Return the names of a reader's files, without those that are being written."""
         path = self.directory(reader)
         return sorted(name for name in os.listdir(path) if not name.startswith(".")) if os.path.isdir(path) else []
 
     def hash(self, reader: str) -> str:
-        """Return one hash of all that lies there for a reader."""
+        """Return one hash of all files of a reader."""
         found = [(name, self.read(reader, name)) for name in self._names(reader)]
         return digest([[name, content_hash(file.content)] for name, file in found if file])
 
     def make_directory(self, reader: str) -> None:
-        """Make the directory that the reader mounts. Who is not root cannot come to it, as the one above is closed."""
+        """Create the directory that the reader mounts. Only root has access to its parent directory."""
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         os.makedirs(self.directory(reader), exist_ok=True)
         os.chmod(self.directory(reader), 0o755)
@@ -192,7 +192,7 @@ class Store:
             os.unlink(path)
 
     def give(self, reader: str, uid: int) -> None:
-        """Give all that lies there to the reader's user."""
+        """Make the reader's user the owner of all its files."""
         self.make_directory(reader)
         for name in self._names(reader):
             path = os.path.join(self.directory(reader), name)
@@ -200,7 +200,7 @@ class Store:
                 os.chown(path, uid, uid)
 
     def changes(self, service: str, wanted: list[Contribution]) -> list[Contribution]:
-        """Return what is not as the service wants it: files to write, and, without content, those to withdraw.
+        """Return the differences from what the service wants: files to write, and, without content, those to withdraw.
 
         What an interrupted run has changed and nobody has proved counts as it was before.
         """
@@ -220,7 +220,7 @@ class Store:
         return result
 
     def outdated(self, service: str, changes: list[Contribution], wanted: list[Contribution]) -> list[str]:
-        """Return the deployed readers that, after these changes, have not loaded what lies there for them."""
+        """Return the deployed readers that, after these changes, have not loaded their current files."""
         altered = {one.reader for one in changes if self._alters(service, one)}
         found = {one.reader: self.index(one.reader) for one in [*changes, *wanted]}
         return sorted(
@@ -230,7 +230,7 @@ class Store:
         )
 
     def _alters(self, service: str, change: Contribution) -> bool:
-        """Return whether a change is one of a file, not of its owners alone."""
+        """Return whether a change affects a file, not only its owners."""
         if change.content is None:
             return self.index(change.reader).owners.get(change.file) == [service]
         found = self.read(change.reader, change.file)
@@ -249,7 +249,7 @@ class Store:
         return result
 
     def change(self, service: str, changes: list[Contribution]) -> None:
-        """Carry the changes out. What was there before is noted first, until a reader has proved them."""
+        """Apply the changes. The previous files are recorded first, until a reader has verified the new ones."""
         for one in changes:
             index = self.index(one.reader)
             found, before = self.read(one.reader, one.file), index.owners.get(one.file, [])
@@ -262,7 +262,7 @@ class Store:
                 self.put(one.reader, one.file, one.content)
 
     def undo(self, reader: str) -> None:
-        """Put back the files and owners that were there before changes that are not proven."""
+        """Restore the files and owners from before unverified changes."""
         index = self.index(reader)
         for file, before in index.pending.items():
             self.put(reader, file, None if before["content"] is None else base64.b64decode(before["content"]))
@@ -271,24 +271,24 @@ class Store:
         self.save_index(reader, index)
 
     def note_applied(self, reader: str, applied: str) -> None:
-        """Note the hash of what a reader has loaded; empty before it loads something else."""
+        """Record the hash of what a reader has loaded; empty before it loads something else."""
         index = self.index(reader)
         index.applied = applied
         self.save_index(reader, index)
 
     def owners_named(self, reader: str, text: str) -> str:
-        """Return whose files a program's message names, in words for a sentence; empty when it names none."""
+        """Return the owners of the files that a program's message names, as text for a sentence; empty if it names none."""
         index = self.index(reader)
         return ", ".join(
             f"{file} of the service {' and '.join(owners)}"
             for file, owners in index.owners.items()
-            # The end of another file's name is none.
+            # A suffix of another file's name does not count.
             if re.search(rf"(?<![\w.-]){re.escape(file)}", text)
         )
 
 
 def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) -> tuple[bool, str]:
-    """Ask until the reload has taken effect, or the time is over; return whether it has, and the last answer."""
+    """Ask until the reload has taken effect or the timeout is reached; return whether it has, and the last answer."""
     deadline = time.monotonic() + proof["timeout"]
     while True:
         code, output = ask(engine, container, proof)
@@ -300,14 +300,14 @@ def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) 
 
 
 def ask(engine: Engine, container: str, proof: dict[str, t.Any]) -> tuple[int, str]:
-    """Run a proof once, no longer than it may take in all; return its exit code and output."""
+    """Run a verification once, within its total timeout; return its exit code and output."""
     if proof["on_server"]:
         return engine.limited(proof["command"], proof["timeout"])
     return engine.execute(container, proof["command"], proof["timeout"])
 
 
 def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str, t.Any] | None) -> None:
-    """Make the running containers read their files again and prove it. What a proof begins with WARNING is shown.
+    """Make the running containers reload their files and verify it. Output that begins with WARNING is shown.
 
     :raises ServiceError: the command failed, or the reload did not take effect.
     """
@@ -332,7 +332,7 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
 
 
 def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engine]) -> list[str]:
-    """Let a reader check, load and prove what lies there for it; return what was done, in words.
+    """Have a reader check, load and verify its files; return descriptions of what was done.
 
     A reader that is not deployed or does not run is no error: the files wait.
 
@@ -350,7 +350,7 @@ def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engin
 
 
 def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Callable[[str, str], Engine]) -> bool:
-    """Let a reader check and load what lies there for it; return whether it runs and has loaded it.
+    """Have a reader check and load its files; return whether it is running and has loaded them.
 
     :raises ServiceError: the reader refuses it.
     """
@@ -365,7 +365,7 @@ def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Calla
             raise ServiceError(f"{name} refuses what is contributed: {last_line(output)}", logs=output.splitlines())
     if all(container.state != "running" for container in containers):
         return False
-    # It may have loaded them, whatever becomes of the proof or of this run.
+    # It may have loaded them, even if the verification fails or this run is interrupted.
     store.note_applied(name, "")
     reload_containers(engine, reader.reload_command, reader.reload_proof)
     return True
@@ -378,14 +378,14 @@ def contribute(
     wanted: list[Contribution],
     engine_of: t.Callable[[str, str], Engine],
 ) -> list[str]:
-    """Carry the changes out and let each reader prove them; return what was done beyond the changes, in words.
+    """Apply the changes and have each reader verify them; return descriptions of what was done besides the changes.
 
     :raises ServiceError: a reader refuses them; then they are as they were before.
     """
     actions = []
     with store.lock():
         for reader in sorted({one.reader for one in [*changes, *wanted]}):
-            # What an interrupted run has left is not proven. Whose it is brings it again.
+            # Changes left by an interrupted run are unverified. Their owner provides them again.
             store.undo(reader)
             of_reader = [one for one in changes if one.reader == reader]
             store.change(service, of_reader)
@@ -401,7 +401,7 @@ def contribute(
 
 
 def take_back(store: Store, reader: str, engine_of: t.Callable[[str, str], Engine]) -> str:
-    """Let a reader have what it had before it refused a change; return how that ended, in words."""
+    """Restore what a reader had before it rejected a change; return a description of the result."""
     store.undo(reader)
     try:
         synchronise(store, reader, engine_of)

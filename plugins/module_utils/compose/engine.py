@@ -40,7 +40,7 @@ HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "Restar
 
 @contextlib.contextmanager
 def locked(path: str) -> t.Iterator[None]:
-    """Hold the lock that is this file; another run that holds it is waited for."""
+    """Hold the lock file; wait for another run that holds it."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -48,7 +48,7 @@ def locked(path: str) -> t.Iterator[None]:
 
 
 def container_of(found: dict[str, t.Any]) -> Container:
-    """Return what is needed of the engine's answer about a container."""
+    """Return the relevant part of the engine's answer about a container."""
     state, host = found.get("State") or {}, found.get("HostConfig") or {}
     networks = sorted((found.get("NetworkSettings") or {}).get("Networks") or {})
     check = (found.get("Config") or {}).get("Healthcheck") or {}
@@ -67,7 +67,7 @@ def container_of(found: dict[str, t.Any]) -> Container:
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A container that Compose made, of whatever project."""
+    """A container created by Compose, of any project."""
 
     container: Container
     project: str
@@ -76,7 +76,7 @@ class Listed:
 
 
 def listed_containers(module: AnsibleModule) -> list[Listed] | None:
-    """Return all containers that Compose made; None when the engine does not answer."""
+    """Return all containers created by Compose; None if the engine does not answer."""
     program = module.get_bin_path("docker")
     if not program:
         return []
@@ -87,7 +87,7 @@ def listed_containers(module: AnsibleModule) -> list[Listed] | None:
     ids = out.split()
     if not ids:
         return []
-    # One that is gone by now is left out of the answer, which then ends with an error.
+    # A container removed meanwhile is missing from the answer, which then ends with an error.
     answer = module.run_command([program, "inspect", "--type", "container", *ids])[1]
     result = []
     for found in json.loads(answer or "[]"):
@@ -112,7 +112,7 @@ class Engine:
         self.program = module.get_bin_path("docker")
 
     def run(self, *words: str, data: str | None = None, check: bool = True) -> tuple[int, str, str]:
-        """Run ``docker`` with these words.
+        """Run ``docker`` with these arguments.
 
         :raises ServiceError: it is not installed, or it failed and *check* is true.
         """
@@ -138,7 +138,7 @@ class Engine:
         return self.run(*prefix, "--file", source, *words, data=data, check=check)
 
     def found(self) -> list[dict[str, t.Any]]:
-        """Return what the engine says of the service's containers; one-off ones are left out."""
+        """Return the engine's information on the service's containers, without one-off ones."""
         if not self.program and self.module.check_mode:
             return []
         labels = (
@@ -150,7 +150,7 @@ class Engine:
         ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters)[1].split()
         if not ids:
             return []
-        # One that is gone by now is left out of the answer, which then ends with an error.
+        # A container removed meanwhile is missing from the answer, which then ends with an error.
         return json.loads(self.run("inspect", "--type", "container", *ids, check=False)[1] or "[]")
 
     def containers(self) -> list[Container]:
@@ -196,7 +196,7 @@ class Engine:
         return load(read_file(self.images_file)).get("images", {})
 
     def _save_images(self, images: dict[str, dict[str, str]]) -> None:
-        # Readable for who may remove some of them; there is no secret in it.
+        # Readable for others that may remove some of them; it contains no secret.
         write_file(self.images_file, FileState(dump({"images": images}), 0o644))
 
     def _note_image(self, image: str) -> None:
@@ -278,7 +278,7 @@ class Engine:
         return code, output
 
     def stop(self, containers: list[Container], check: bool = True) -> None:
-        """Stop containers by their signal and in their time, if there are any.
+        """Stop containers with their own signal and grace period, if there are any.
 
         :raises ServiceError: one cannot be stopped and *check* is true.
         """
@@ -322,7 +322,7 @@ class Engine:
             probes = (state.get("Health") or {}).get("Log") or []
             if probes and probes[-1].get("ExitCode"):
                 reasons.append(f"its health check says: {probes[-1].get('Output', '').strip() or 'nothing'}")
-            # Compose's own command for it writes signs that move the cursor.
+            # Compose's own command for it prints cursor control sequences.
             dummy, out, err = self.run("logs", "--tail", str(LOG_LINES), found["Id"], check=False)
             logs += [line for line in (out + err).splitlines() if line.strip()]
         if reasons and logs:

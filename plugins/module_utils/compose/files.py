@@ -55,7 +55,7 @@ class Previous:
 
     @property
     def configuration(self) -> str:
-        """The configuration's hash in its Compose file; empty when that was deleted or replaced by somebody."""
+        """The configuration's hash in its Compose file; empty if the file was deleted or replaced manually."""
         try:
             (service,) = load(self.files.get(COMPOSE_FILE))["services"].values()
             return service["labels"][CONFIGURATION_LABEL]
@@ -94,16 +94,16 @@ class Directory:
                 os.chmod(current, 0o700 if part == SECRETS_DIRECTORY else 0o755)
 
     def load_state(self) -> State:
-        """Return what earlier runs noted; nothing when there was none or the file is not readable as JSON."""
+        """Return the state recorded by earlier runs; empty if there was none or the file is not valid JSON."""
         return state_of(load(self.read(STATE_FILE)))
 
     def save_state(self, state: State) -> None:
-        """Remember what was applied."""
+        """Record what was applied."""
         if state != self.load_state():
             self.write(STATE_FILE, state_file(state))
 
     def load_previous(self) -> Previous | None:
-        """Return the version that a run has begun to replace and not yet let go of."""
+        """Return the version that a run has begun to replace and has not yet discarded."""
         value = load(self.read(PREVIOUS_FILE))
         try:
             files = {
@@ -115,13 +115,13 @@ class Directory:
             return None
 
     def current(self, image: str, state: State) -> Previous:
-        """Return what is there now as a version to go back to."""
+        """Return the current files as a version to roll back to."""
         paths = (COMPOSE_FILE, *state.files)
         files = {dest: found for dest in paths if (found := self.read(dest)) is not None}
         return Previous(image, state, files)
 
     def keep_previous(self, previous: Previous) -> None:
-        """Keep the way back in one file, so that it is whole or not there."""
+        """Save the rollback copy in one file, so that it is either complete or absent."""
         files = {
             dest: {**dataclasses.asdict(found), "content": base64.b64encode(found.content).decode()}
             for dest, found in previous.files.items()
@@ -130,12 +130,12 @@ class Directory:
         self.write(PREVIOUS_FILE, FileState(dump(value), 0o600))
 
     def forget_previous(self) -> None:
-        """Let go of the way back."""
+        """Discard the rollback copy."""
         self.remove(PREVIOUS_FILE)
 
 
 def state_file(state: State) -> FileState:
-    """Return the file in which a state is noted."""
+    """Return the file in which a state is recorded."""
     return FileState(dump(dataclasses.asdict(state)), 0o600)
 
 

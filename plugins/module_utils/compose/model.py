@@ -19,7 +19,7 @@ LOG_LINES = 30
 
 
 class ServiceError(Exception):
-    """The service cannot be brought to the wanted state; the message says why in one sentence."""
+    """The service cannot be brought to the desired state; the message says why in one sentence."""
 
     def __init__(self, message: str, **details: t.Any) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ def file_error(service: str, error: OSError) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file below the service's directory. Content None: it is made by something else.
+    """A file below the service's directory. Content None: it is created by something else.
 
     :param secret: one of the service's secrets.
     :param confidential: a secret is in it.
@@ -50,7 +50,7 @@ class File:
 
     @property
     def hidden(self) -> bool:
-        """Its content is shown to nobody."""
+        """Its content is never shown."""
         return self.secret or self.confidential
 
 
@@ -74,7 +74,7 @@ class Container:
 
     @property
     def mark(self) -> list[t.Any]:
-        """What is noted of a container that was seen healthy: its settings, and how often it was restarted."""
+        """The record of a container that was found healthy: its settings, and how often it was restarted."""
         return [self.settings, self.restarts]
 
     @property
@@ -128,7 +128,7 @@ class Plan:
 
     @property
     def actions(self) -> list[str]:
-        """The plan in words."""
+        """Descriptions of the plan."""
         words = [f"write {file.dest}" for file in self.write]
         words += [f"remove {dest}" for dest in self.remove]
         if self.recreate:

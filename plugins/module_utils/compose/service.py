@@ -67,7 +67,7 @@ class Service:
         return Engine(self.module, name, directory, os.path.join(os.path.dirname(self.store.path), "images.json"))
 
     def _alone(self) -> t.ContextManager[None]:
-        """Hold the service: another run would take this one's way back for that of an interrupted one."""
+        """Lock the service: another run would mistake this one's rollback copy for that of an interrupted one."""
         if self.module.check_mode:
             return contextlib.nullcontext()
         return locked(os.path.join(os.path.dirname(self.store.path), f".{self.name}.lock"))
@@ -75,11 +75,11 @@ class Service:
     # -- present ------------------------------------------------------------------------------------------------------
 
     def present(self) -> dict[str, t.Any]:
-        """Bring the service up and its contributions to their readers; return the module's result."""
+        """Deploy the service and its contributions; return the module's result."""
         if not self.params["definition"].get("image"):
             raise ServiceError(f'definition: the service "{self.name}" names no image.')
         files = described_files(self.params)
-        # What cannot be contributed is said before anything is changed.
+        # Invalid contributions are reported before anything is changed.
         self._wanted(files)
         with self._alone():
             result, containers = self._deploy(files)
@@ -90,7 +90,7 @@ class Service:
         return result
 
     def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
-        """Bring the service up; return the module's result so far, and the containers that run then."""
+        """Deploy the service; return the module's result so far, and the containers that are then running."""
         if not self.module.check_mode:
             self._receive()
         state = self.directory.load_state()
@@ -125,7 +125,7 @@ class Service:
         return conditions
 
     def _note(self, module: str, files: list[File], conditions: list[settled.Condition], **result: t.Any) -> None:
-        """Note that all is as it should be, contributions included."""
+        """Record that everything is in its desired state, including contributions."""
         if self.module.check_mode:
             return
         wanted = self._wanted(files)
