@@ -35,6 +35,7 @@ ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abs
 SECRET = re.compile(r"(password|passphrase|secret|key)$")
 # What is shorter stands in too many words to be replaced everywhere, and is no secret.
 SHORTEST_SECRET = 4
+LONG_SECRET = 12
 
 
 def load(path: str, parse: t.Callable[[str], t.Any] = yaml_load) -> dict[str, t.Any]:
@@ -270,7 +271,9 @@ class Role:
 
     def _redacted(self, text: str) -> str:
         for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
+            # A short one may also be a part of a variable's name.
+            edges = ("", "") if len(secret) >= LONG_SECRET else (r"(?<!\w)", r"(?!\w)")
+            text = re.sub(re.escape(secret).join(edges), "***", text)
         return text
 
     def _say(self, problem: str) -> None:

@@ -419,6 +419,24 @@ def test_a_role_that_names_others_needs_them_whatever_the_tags(make_role, check:
     assert problems == ["shop_port is not set, and the role shop needs it: set it."]
 
 
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("slack", 'shop_slack_url is "***": give an address.'),
+        ("0123456789abcdef", 'shop_slack_url is "x***y": give an address.'),
+    ],
+)
+def test_a_sentence_shows_no_secret_and_its_variables(make_role, check: Run, token: str, said: str) -> None:
+    shown = token if token == "slack" else f"x{token}y"
+    checks = f"""
+checks:
+  - that: false
+    message: 'shop_slack_url is "{shown}": give an address.'
+"""
+    make_role("shop", {"shop_slack_url": {"type": "str", "no_log": True}}, checks)
+    assert check(["shop"], shop_slack_url=token) == [said]
+
+
 PLAY = """
 - hosts: all
   gather_facts: false
