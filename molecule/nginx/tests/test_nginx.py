@@ -240,7 +240,7 @@ def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) ->
 
 def test_a_certificate_that_expires_soon_is_renewed(converge: Converge) -> None:
     before = certificate().serial_number
-    assert converge({"nginx_certificate_renew_days": 400}).returncode == 0
+    assert converge({"nginx_certificate_renew_days": 400, "nginx_certificate_valid_days": 500}).returncode == 0
     assert eventually(lambda: certificate().serial_number != before)
 
 
