@@ -11,18 +11,15 @@ from ansible.module_utils.basic import AnsibleModule, _load_params, missing_requ
 from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import sentence
 
 try:
+    from ansible_collections.amazon.aws.plugins.module_utils.botocore import HAS_BOTO3
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 except ImportError:
-    AnsibleAWSModule = None
+    AnsibleAWSModule, HAS_BOTO3 = None, False
 
 try:
-    import boto3  # noqa: F401 pylint: disable=unused-import
     from botocore.exceptions import BotoCoreError, ClientError
-
-    HAS_BOTO3 = True
 except ImportError:
-    ClientError = None
-    HAS_BOTO3 = False
+    BotoCoreError, ClientError = None, None
 
 NO_COLLECTION = (
     "The collection amazon.aws is not installed, and modules for AWS are built on it: run "

@@ -29,7 +29,8 @@ path.write_text("import ensurepip\\n\\nensurepip.bootstrap()\\n")
 
 def install(environment: Path, *packages: str) -> None:
     """Make the virtual environment, from the beginning if an earlier run was interrupted."""
-    shutil.rmtree(environment, ignore_errors=True)
+    if environment.exists():
+        shutil.rmtree(environment)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     pip = [environment / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *packages], check=True)

