@@ -307,7 +307,7 @@ class ActionModule(ActionBase):
         roles = [Role(path, variables, self._loader) for path in self._paths(arguments["roles"], variables)]
         if roles:
             # What an earlier play of this run has looked at may be otherwise by now.
-            forget(variables["inventory_hostname"])
+            forget(variables)
         failure = self._fails_for_lost_secrets(roles, variables)
         if failure:
             return {**result, **failure}
@@ -317,13 +317,13 @@ class ActionModule(ActionBase):
             questions += role.server()
         problems = [problem for role in roles for problem in role.problems]
         # The one look at the whole server, before its play changes anything.
-        whole = arguments["roles"] is not None and self._stands_for_play()
+        whole = arguments["roles"] is not None and self._task._role is not None and self._stands_for_play()
         if questions or whole:
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
             # Not a part of the result: it is for the actions of this run alone.
             if whole:
-                remember(variables["inventory_hostname"], answer.pop("settled", {}))
+                remember(variables, answer.pop("settled", {}))
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:
                     return {**result, **answer}

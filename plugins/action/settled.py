@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
         digest = digest_of_role(variables.get("role_path", ""), arguments.pop("of", {}))
         if not self._task.check_mode:
             # They may have changed the server.
-            forget(variables["inventory_hostname"])
+            forget(variables)
         arguments["settled"] = digest
         result.update(self._execute_module("miniweb.stack.settled", arguments, task_vars=variables))
         return result

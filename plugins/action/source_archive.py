@@ -24,3 +24,8 @@ class ActionModule(ActionBase):
             return {**result, **archived(arguments, self._task.check_mode)}
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
+        except OSError as error:
+            msg = (
+                f"{error.filename or arguments['dest']} cannot be read or written on the controller: {error.strerror}."
+            )
+            return {**result, "failed": True, "msg": msg}

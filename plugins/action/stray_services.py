@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
         known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
         module_args = {"known": sorted(known), "directory": arguments["directory"]}
         host, digest = variables["inventory_hostname"], digest_of("stray_services", module_args)
-        found = settled(host, "stray_services", digest)
+        found = settled(variables, "stray_services", digest)
         if found is not None:
             return {**result, **found, "changed": False}
         module_args["settled"] = digest

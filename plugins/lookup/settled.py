@@ -50,4 +50,4 @@ class LookupModule(LookupBase):
         known = variables or {}
         name, values = terms
         digest = digest_of_role(known.get("role_path", ""), values)
-        return [settled(known["inventory_hostname"], f"settled/{name}", digest) is not None]
+        return [settled(known, f"settled/{name}", digest) is not None]

@@ -10,7 +10,6 @@ parameters and valid conditions need not check for itself.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
@@ -22,12 +21,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Store
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Listed, listed_containers
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY, Container
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
 
 DIRECTORY = os.path.join(BASE_DIRECTORY, "settled")
 # The option by which the controller tells a module what it is asked, as one hash.
 SETTLED_SPEC: dict[str, t.Any] = {"settled": {"type": "str", "no_log": True}}
+ANSWER_SECONDS = 10
 UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
 
 Condition = list[t.Any]
@@ -71,6 +71,11 @@ def written(*paths: str) -> list[Condition]:
     return [["written", path, written_signature(path)] for path in paths]
 
 
+def containers(project: str, found: t.Iterable[Container]) -> Condition:
+    """Return the condition that these are a project's containers, as they are now, and that they stay well."""
+    return ["containers", project, {one.id: one.mark for one in found}]
+
+
 def until(moment: float) -> Condition:
     """Return the condition that a moment, in seconds since 1970, has not come."""
     return ["until", moment]
@@ -98,11 +103,6 @@ class Notes:
 
     def _path(self, key: str) -> str:
         return os.path.join(self.directory, key.replace("/", "%") + ".json")
-
-    def forget(self, key: str) -> None:
-        """Remove a note: what it says is about to change."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(key))
 
     def write(self, key: str, digest: str | None, conditions: list[Condition], result: dict[str, t.Any]) -> None:
         """Note that a task is done.
@@ -143,10 +143,12 @@ class Server:
         self.answers: dict[tuple[str, ...], str] = {}
 
     def holds(self, condition: Condition) -> bool:
-        """Return whether a condition holds; one that this version does not know does not."""
-        kind, *values = condition
-        check = getattr(self, f"_{kind}", None)
-        return check is not None and check(*values)
+        """Return whether a condition holds; one that this version does not know, or knows otherwise, does not."""
+        try:
+            kind, *values = condition
+            return bool(getattr(self, f"_{kind}")(*values))
+        except (AttributeError, LookupError, OSError, TypeError, ValueError):
+            return False
 
     def _names(self, kind: str) -> list[str]:
         return sorted({name for condition in self.asked if condition[0] == kind for name in condition[1:] if name})
@@ -158,6 +160,11 @@ class Server:
 
     def _written(self, path: str, wanted: list[t.Any] | None) -> bool:
         return written_signature(path) == wanted
+
+    def _owned(self, directory: str, uid: int) -> bool:
+        """All that lies in the directory belongs to this user."""
+        names = [name for name in os.listdir(directory) if not name.startswith(".")]
+        return all(os.lstat(os.path.join(directory, name)).st_uid == uid for name in names)
 
     def _until(self, moment: float) -> bool:
         return time.time() < moment
@@ -172,15 +179,15 @@ class Server:
         return set(names) <= self.installed
 
     def _unit(self, name: str, wanted: dict[str, str]) -> bool:
-        return self.units.get(name) == wanted
+        return wanted is not None and self.units.get(name) == wanted
 
     def _containers(self, project: str, wanted: dict[str, list[t.Any]]) -> bool:
         """The project's containers are these, as they were seen healthy, and are well; one-off ones do not count."""
-        found = [one for one in self.listed or () if one.project == project and not one.one_off]
+        found = self.of(project)
         return (
             self.listed is not None
-            and {one.container.id: one.container.mark for one in found} == wanted
-            and all(one.container.settled for one in found)
+            and {one.id: one.mark for one in found} == wanted
+            and all(one.settled for one in found)
         )
 
     def _no_containers(self, project: str) -> bool:
@@ -213,6 +220,10 @@ class Server:
             self.hashes[directory, name] = store.hash(name)
         return store.index(name).applied == self.hashes[directory, name]
 
+    def of(self, project: str) -> list[Container]:
+        """Return a project's containers, without one-off ones."""
+        return [one.container for one in self.listed or () if one.project == project and not one.one_off]
+
     # -- what they ask ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -238,8 +249,12 @@ class Server:
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:
-    """Return one hash of a program's output; empty when it fails."""
-    code, out, dummy = module.run_command(command)
+    """Return one hash of a program's output; empty when it fails, is missing, or takes too long."""
+    words = ["timeout", "--kill-after=5", str(ANSWER_SECONDS), *command]
+    try:
+        code, out, dummy = module.run_command(words, handle_exceptions=False)
+    except OSError:
+        return ""
     return "" if code else hashlib.sha256(out.encode(errors="surrogateescape")).hexdigest()
 
 

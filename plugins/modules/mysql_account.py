@@ -146,9 +146,10 @@ SILENT = re.compile(r"ERROR 2002 |[Cc]ontainer \S+ is (not running|restarting|pa
 WRONG_PASSWORD = "ERROR 1045 "
 EXPIRED_PASSWORD = "--connect-expired-password"
 # Whatever changes an account, its rights or a database changes the answer.
+TABLES = ("user", "db", "global_grants", "role_edges", "tables_priv", "columns_priv", "procs_priv", "proxies_priv")
 EVERYTHING = "; ".join(
-    f"SELECT * FROM {table} ORDER BY 1, 2, 3"
-    for table in ("mysql.user", "mysql.db", "mysql.global_grants", "mysql.role_edges", "information_schema.schemata")
+    f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4"
+    for table in (*(f"mysql.{name}" for name in TABLES), "information_schema.schemata")
 )
 
 
@@ -286,6 +287,7 @@ class Account:
         self.actions: list[str] = []
         self.statements: list[str] = []
         self.old_password_valid = False
+        self.password_tried = True
 
     def ensure(self) -> dict[str, t.Any]:
         """Bring database and account to the wanted state; return the module's result.
@@ -306,7 +308,7 @@ class Account:
         if self.statements and not self.module.check_mode:
             self.client.query("\n".join(self.statements))
         result = {"answered": True, "old_password_valid": self.old_password_valid}
-        if not self.module.check_mode and not self.old_password_valid:
+        if self.password_tried and not self.old_password_valid and not self.module.check_mode:
             self._note(result)
         return {**result, "changed": bool(self.actions), "actions": self.actions}
 
@@ -316,9 +318,14 @@ class Account:
         if not login_file or self.params["discard_old_password"]:
             return
         words = [f"--defaults-file={login_file}", "--batch", f"--execute={EVERYTHING}"]
-        condition = settled.answer(self.module, *self.client.plain, "mysql", *words)
+        # A password also ends by its age, which changes nothing there but lets the service become unhealthy.
+        project = f"{PROJECT_PREFIX}{self.params['service']}"
+        conditions = [
+            settled.answer(self.module, *self.client.plain, "mysql", *words),
+            settled.containers(project, settled.Server(self.module, []).of(project)),
+        ]
         key = f"mysql_account/{self.params['user']}"
-        settled.Notes(self.module).write(key, self.params["settled"], [condition], {**result, "actions": []})
+        settled.Notes(self.module).write(key, self.params["settled"], conditions, {**result, "actions": []})
 
     def _step(self, action: str, *statements: str) -> None:
         self.actions.append(action)
@@ -348,6 +355,7 @@ class Account:
         # Only a refusal of the password itself says that it differs: "too many connections", for example, does not.
         error = self.client.login_error(self.params["user"], self.params["password"])
         wrong, expired = WRONG_PASSWORD in error, EXPIRED_PASSWORD in error
+        self.password_tried = not error or wrong or expired
         self.old_password_valid = "old password" in facts
         if self.params["discard_old_password"] and (wrong or self.old_password_valid):
             self._replace_all_passwords(wrong)

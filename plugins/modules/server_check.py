@@ -94,9 +94,9 @@ import typing as t
 from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
-PROJECT_PREFIX = "miniweb-"
 LISTEN = "0A"
 VOLUMES = "/var/lib/docker/volumes"
 

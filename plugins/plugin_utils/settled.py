@@ -20,20 +20,21 @@ from ansible.plugins.action import ActionBase
 PLUGINS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def _path(host: str) -> str:
-    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"miniweb-{hashlib.sha256(host.encode()).hexdigest()[:16]}.json")
+def _path(variables: dict[str, t.Any]) -> str:
+    host = hashlib.sha256(variables["inventory_hostname"].encode()).hexdigest()[:16]
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"miniweb-{host}.json")
 
 
-def remember(host: str, settled: dict[str, t.Any]) -> None:
-    """Keep what a host's notes say, for the rest of this run."""
-    with open(_path(host), "w", encoding="utf-8") as stream:
-        json.dump(settled, stream)
+def remember(variables: dict[str, t.Any], settled: dict[str, t.Any]) -> None:
+    """Keep what a host's notes say, for the rest of this play."""
+    with open(_path(variables), "w", encoding="utf-8") as stream:
+        json.dump({"play": variables.get("ansible_play_name"), "settled": settled}, stream)
 
 
-def forget(host: str) -> None:
+def forget(variables: dict[str, t.Any]) -> None:
     """A task has changed the host: each later one checks for itself."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_path(host))
+        os.unlink(_path(variables))
 
 
 def code_of(*directories: str) -> t.Iterator[str]:
@@ -60,19 +61,19 @@ def digest_of(module: str, arguments: dict[str, t.Any]) -> str:
 
 
 def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
-    """Return what the tasks of a role depend on, as one hash: these values and its code."""
-    return _digest(
-        values, code_of(*(os.path.join(path, name) for name in ("defaults", "files", "tasks", "templates", "vars")))
-    )
+    """Return what the tasks of a role depend on, as one hash: these values, its code and the collection's modules."""
+    own = (os.path.join(path, name) for name in ("defaults", "files", "tasks", "templates", "vars"))
+    return _digest(values, code_of(*own, *(os.path.join(PLUGINS, name) for name in ("modules", "module_utils"))))
 
 
-def settled(host: str, key: str, digest: str) -> dict[str, t.Any] | None:
-    """Return a task's result if the check at the start found it done; otherwise None."""
+def settled(variables: dict[str, t.Any], key: str, digest: str) -> dict[str, t.Any] | None:
+    """Return a task's result if the check at the start of its play found it done; otherwise None."""
     try:
-        with open(_path(host), encoding="utf-8") as stream:
-            note = json.load(stream).get(key)
+        with open(_path(variables), encoding="utf-8") as stream:
+            known = json.load(stream)
     except FileNotFoundError:
         return None
+    note = known["settled"].get(key) if known["play"] == variables.get("ansible_play_name") else None
     return note["result"] if note and note["digest"] == digest else None
 
 
@@ -92,16 +93,15 @@ class SettledAction(ActionBase):
         variables = task_vars or {}
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)
-        host = variables["inventory_hostname"]
         key = f"{self.MODULE}/{arguments.get(self.KEY)}" if self.KEY else self.MODULE
         digest = digest_of(self.MODULE, arguments)
-        found = None if self._task.delegate_to else settled(host, key, digest)
+        found = None if self._task.delegate_to else settled(variables, key, digest)
         if found is not None:
             return {**result, **found, "changed": False}
         name = f"miniweb.stack.{self.MODULE}"
         result.update(self._execute_module(name, {**arguments, "settled": digest}, task_vars=variables))
         if not self._task.check_mode and self.changes(result):
-            forget(host)
+            forget(variables)
         return result
 
     def changes(self, result: dict[str, t.Any]) -> bool:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 LABEL = "miniweb.stack.configuration"
+PROJECT_LABEL = "com.docker.compose.project"
 HEALTHCHECK = {"StartPeriod": 0, "Interval": 0, "Timeout": 0, "Retries": 3}
 
 
@@ -38,7 +39,10 @@ def container(engine, document, name):
             "ExitCode": 3 if restarts else 0,
             **({"Health": {"Status": health}} if health else {}),
         },
-        "Config": {"Labels": service.get("labels", {}), "Healthcheck": HEALTHCHECK},
+        "Config": {
+            "Labels": {**service.get("labels", {}), PROJECT_LABEL: document["name"]},
+            "Healthcheck": HEALTHCHECK,
+        },
         "HostConfig": {"Memory": service.get("mem_limit", 0)},
         "NetworkSettings": {"Networks": {name: {} for name in service.get("networks", [])}},
     }

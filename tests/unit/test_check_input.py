@@ -413,6 +413,27 @@ def test_a_role_is_checked_once(
     assert problems == (["shop_port is not set, and the role shop needs it: set it."] if checked else [])
 
 
+@pytest.mark.parametrize(
+    ("role", "kept"),
+    [("miniweb.stack.miniweb", ["forget", {"tls": "a note"}]), ("miniweb.stack.bazaar", ["forget"]), ("", ["forget"])],
+    ids=["the whole system", "a role that needs others", "outside of a role"],
+)
+def test_what_the_server_has_noted_is_kept_for_a_run_of_the_whole_system(
+    make_role, check: Run, monkeypatch: pytest.MonkeyPatch, role: str, kept: list[Any]
+) -> None:
+    make_role("shop", {})
+    done: list[Any] = []
+
+    def execute(self: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        return {"problems": [], **({"settled": {"tls": "a note"}} if module_args["notes"] else {})}
+
+    monkeypatch.setattr(check_input.ActionModule, "_execute_module", execute)
+    monkeypatch.setattr(check_input, "forget", lambda variables: done.append("forget"))
+    monkeypatch.setattr(check_input, "remember", lambda variables, settled: done.append(settled))
+    assert check(["shop"], role=role) == []
+    assert done == kept
+
+
 def test_a_role_that_names_others_needs_them_whatever_the_tags(make_role, check: Run) -> None:
     make_role("shop", {"shop_port": {"type": "int", "required": True}})
     problems = check(["shop"], role="miniweb.stack.bazaar", ansible_run_tags=["aws"])

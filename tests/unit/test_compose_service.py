@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import docker_program
@@ -22,6 +23,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose import contr
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import plan as planning
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SECRET = "s3cr3t-$value"
@@ -383,12 +385,28 @@ class Machine:
             with pytest.raises(Killed):
                 yield
 
+    def settled(self) -> bool:
+        """Whether a run of the whole system would leave the module out."""
+        server = SimpleNamespace(
+            get_bin_path=lambda name: str(self.bin / name) if (self.bin / name).exists() else None,
+            run_command=lambda words, **given: docker_program.answer(self.bin, words[1:]),
+        )
+        return "compose_service/web" in Notes(server, str(self.contributions.parent / "settled")).holding()
+
     def told(self) -> list[str]:
         return (self.bin / "told").read_text().splitlines()
 
     def contents(self) -> dict[str, bytes]:
         found = self.directory.rglob("*")
         return {str(p.relative_to(self.directory)): p.read_bytes() for p in found if p.is_file()}
+
+    def seen(self) -> list[Any]:
+        """What a user sees of the service: its files and their modes, what it has left, and its container."""
+        paths = [path for top in (self.directory, self.contributions) for path in sorted(top.rglob("*"))]
+        found = [(str(path), path.stat().st_mode) for path in paths if path.name != "state.json"]
+        pages = [(self.directory / "conf" / "page").read_text()]
+        (container,) = self.containers
+        return [found, pages, container["State"], container["HostConfig"]]
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -428,6 +446,68 @@ def test_first_and_second_run(machine: Machine) -> None:
     assert (second["changed"], second["actions"]) == (False, [])
     assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
     assert machine.contents() == contents
+
+
+def left_by_mysql(machine: Machine) -> Path:
+    """A file that another service has left for this one."""
+    file = machine.contributions / "web" / "mysql.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("rules")
+    return file
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: (m.directory / "conf" / "page").write_text("by hand"),
+        lambda m: (m.directory / "conf" / "page").chmod(0o600),
+        lambda m: (m.directory / "secrets" / "password").unlink(),
+        lambda m: (m.directory / "compose.yaml").write_text("{}"),
+        lambda m: m.become("exited"),
+        lambda m: m.become("paused"),
+        lambda m: m.become(health="unhealthy"),
+        lambda m: m.become(restarts=3),
+        lambda m: m.answer(containers=[]),
+        lambda m: m.answer(containers=[{**m.containers[0], "HostConfig": {"Memory": 7}}]),
+        lambda m: (m.contributions / "prometheus" / "web.jobs.yml").write_text("by hand"),
+        lambda m: (m.contributions / "prometheus" / "web.jobs.yml").unlink(),
+        lambda m: (m.contributions / "prometheus.json").unlink(),
+        left_by_mysql,
+        lambda m: (m.contributions / "web").chmod(0o700),
+    ],
+)
+def test_what_the_module_would_mend_ends_its_note(machine: Machine, change: Callable[[Machine], Any]) -> None:
+    given = {
+        "settled": "asked",
+        "contributions": [{"reader": "prometheus", "ext": "jobs.yml", "content": "jobs"}],
+        "contributions_uid": os.getuid(),
+    }
+    machine.run(**given)
+    assert machine.settled()
+    machine.run(**given)
+    assert machine.settled()
+    before = machine.seen()
+    change(machine)
+    assert not machine.settled()
+    machine.run(**given)
+    assert machine.settled()
+    assert machine.seen() == before or change is left_by_mysql
+
+
+def test_a_note_that_the_service_is_gone_ends_with_its_return(machine: Machine) -> None:
+    machine.run()
+    machine.run(state="absent", settled="asked")
+    assert machine.settled()
+    machine.run()
+    assert not machine.settled()
+
+
+@pytest.mark.parametrize("given", [{}, {"settled": "asked", "check_mode": True}])
+def test_nothing_is_noted_in_check_mode_and_by_who_was_not_asked_by_an_action(
+    machine: Machine, given: dict[str, Any]
+) -> None:
+    machine.run(**given)
+    assert not machine.settled()
 
 
 def test_reload(machine: Machine) -> None:

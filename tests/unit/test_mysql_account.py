@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.miniweb.stack.plugins.modules import mysql_account
@@ -336,3 +337,36 @@ def test_rights_on_nothing_are_refused(run_module, server: Path) -> None:
     )
     without = {name: value for name, value in ARGUMENTS.items() if name != "database"}
     assert "database: it is missing" in run_module("mysql_account", programs=server, **without)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "login_error", "given", "noted"),
+    [
+        ("password", "", {}, True),
+        ("password", DENIED, {}, False),
+        ("password|old password", "", {}, False),
+        # Whether the password is right was not to be learned.
+        ("password", "ERROR 1040 (HY000): Too many connections\n", {}, False),
+        ("password", "", {"discard_old_password": True}, False),
+        ("password", "", {"login_file": None}, False),
+        ("password", "", {"check_mode": True}, False),
+    ],
+)
+def test_an_account_is_noted_when_it_was_seen_to_be_right(
+    run_module,
+    server: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: str,
+    login_error: str,
+    given: dict[str, Any],
+    noted: bool,
+) -> None:
+    (server / "facts").write_text("database\naccount\n" + facts.replace("|", "\n") + "\n")
+    (server / "login_error").write_text(login_error)
+    if login_error:
+        (server / "passwords").write_text("")
+    notes = []
+    monkeypatch.setattr(mysql_account.settled.Notes, "write", lambda self, key, *given: notes.append((key, *given)))
+    asked = {"settled": "asked", "login_file": "/run/secrets/root.cnf", **given}
+    run_module("mysql_account", programs=server, **ARGUMENTS, **asked)
+    assert [(key, digest) for key, digest, *_rest in notes] == ([("mysql_account/app", "asked")] if noted else [])

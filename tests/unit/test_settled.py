@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible import constants
 from ansible_collections.miniweb.stack.plugins.module_utils import settled as notes
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Index, Reader, Store
 from ansible_collections.miniweb.stack.plugins.plugin_utils import settled as look
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
 
@@ -30,6 +31,7 @@ esac
 CONTAINER = """[{"Id": "c1", "State": {"Status": "STATUS", "Health": {"Status": "healthy"}}, "RestartCount": 0,
   "HostConfig": {"Memory": MEMORY}, "Config": {"Labels": {"com.docker.compose.project": "PROJECT",
   "com.docker.compose.oneoff": "ONEOFF"}}}]"""
+PROJECT = "com.docker.compose.project"
 UNITS = "Id=web.timer\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=0\n"
 
 
@@ -52,7 +54,16 @@ class Machine:
         self.write("REPLY", "root localhost\n")
         self.write("page", "hello")
         (path / "directory").mkdir()
+        self.contribute()
         self.notes = notes.Notes(self, str(path / "settled"))  # type: ignore[arg-type]
+
+    def contribute(self) -> None:
+        """The service mysql has left a file for web, which has loaded it."""
+        store = Store(str(self.path / "contributions"))
+        reader = Reader(str(self.path), os.getuid())
+        store.save_index("web", Index({"mysql.yml": ["mysql"]}, reader))
+        store.put("web", "mysql.yml", b"rules")
+        store.save_index("web", Index({"mysql.yml": ["mysql"]}, reader, store.hash("web")))
 
     def write(self, name: str, text: str) -> None:
         (self.path / name).write_text(text)
@@ -69,7 +80,7 @@ class Machine:
         path = self.path / "bin" / name
         return str(path) if path.exists() else None
 
-    def run_command(self, words: list[str]) -> tuple[int, str, str]:
+    def run_command(self, words: list[str], **given: Any) -> tuple[int, str, str]:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -106,7 +117,15 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
             ["containers", "miniweb-web", {one.container.id: one.container.mark for one in server.listed or ()}]
         ],
         "no containers": lambda: [["no_containers", "miniweb-shop"]],
+        "owned": lambda: [["owned", f"{path}/directory", os.getuid()]],
+        "another's": lambda: [["owned", f"{path}/directory", os.getuid() + 1]],
+        "reader": lambda: [["reader", f"{path}/contributions", "web"]],
+        "contributions": lambda: [["contributions", f"{path}/contributions", "mysql", [["web", "mysql.yml"]]]],
+        "services": lambda: [["services", PROJECT, ["miniweb-web"]]],
+        "directories": lambda: [["directories", path, "page", []]],
         "unknown": lambda: [["of a later version", "x"]],
+        "other arguments": lambda: [["file", f"{path}/page"]],
+        "no condition": lambda: ["file"],
     }
     return found[kind]()
 
@@ -141,6 +160,23 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
         ("answer", lambda m: None, True),
         ("answer", lambda m: m.write("REPLY", "root localhost\nevil %\n"), False),
         ("answer", lambda m: remove(m, "REPLY"), False),
+        ("answer", lambda m: remove(m, "bin/ask"), False),
+        ("owned", lambda m: None, True),
+        ("owned", lambda m: m.write("directory/more", "x"), True),
+        ("owned", lambda m: (m.path / "directory").rename(m.path / "gone"), False),
+        ("another's", lambda m: None, True),
+        ("another's", lambda m: m.write("directory/more", "x"), False),
+        ("reader", lambda m: None, True),
+        ("reader", lambda m: m.write("contributions/web/shop.yml", "x"), False),
+        ("contributions", lambda m: None, True),
+        ("contributions", lambda m: m.write("contributions/web.json", "{}"), False),
+        ("services", lambda m: None, True),
+        ("services", lambda m: m.write("LISTED", ""), False),
+        ("services", lambda m: remove(m, "ANSWERS"), False),
+        ("directories", lambda m: None, True),
+        ("directories", lambda m: m.write("contributions/page", ""), False),
+        ("other arguments", lambda m: None, False),
+        ("no condition", lambda m: None, False),
         ("containers", lambda m: None, True),
         ("containers", lambda m: m.container(status="exited"), False),
         ("containers", lambda m: m.container(memory=128), False),
@@ -220,11 +256,12 @@ def perform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tu
 
     def run(arguments: dict[str, Any], answer: dict[str, Any] | None = None, **task: Any) -> tuple[dict[str, Any], int]:
         action = Action(arguments, answer or {"changed": False}, **task)
-        return action.run(task_vars={"inventory_hostname": "web"}), len(action.asked)
+        return action.run(task_vars=HERE), len(action.asked)
 
     return run
 
 
+HERE = {"inventory_hostname": "web", "ansible_play_name": "The whole system"}
 WEB = {"name": "web", "definition": {"image": "web:1"}}
 
 
@@ -238,7 +275,7 @@ def test_without_a_look_the_module_runs(perform) -> None:
 
 
 def test_what_is_done_is_not_asked_again(perform) -> None:
-    look.remember("web", noted(WEB))
+    look.remember(HERE, noted(WEB))
     assert perform(WEB) == ({"changed": False, "actions": [], "container_id": "c1"}, 0)
     assert perform(WEB, check_mode=True)[1] == 0
 
@@ -253,7 +290,7 @@ def test_what_is_done_is_not_asked_again(perform) -> None:
     ids=["another question", "another service", "another host"],
 )
 def test_what_is_not_known_is_asked(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
-    look.remember("web", noted(WEB))
+    look.remember(HERE, noted(WEB))
     assert perform(arguments, **task)[1] == 1
 
 
@@ -269,13 +306,18 @@ def test_what_is_not_known_is_asked(perform, arguments: dict[str, Any], task: di
 def test_after_a_change_every_task_looks_for_itself(
     perform, answer: dict[str, Any], task: dict[str, Any], runs: int
 ) -> None:
-    look.remember("web", noted(WEB))
+    look.remember(HERE, noted(WEB))
     perform({**WEB, "name": "shop"}, answer, **task)
     assert perform(WEB)[1] == runs
 
 
 def test_a_host_knows_nothing_of_another(perform) -> None:
-    look.remember("other", noted(WEB))
+    look.remember({**HERE, "inventory_hostname": "other"}, noted(WEB))
+    assert perform(WEB)[1] == 1
+
+
+def test_another_play_looks_for_itself(perform) -> None:
+    look.remember({**HERE, "ansible_play_name": "Another one"}, noted(WEB))
     assert perform(WEB)[1] == 1
 
 

@@ -86,7 +86,8 @@ class Service:
         result["container_id"] = containers[0].id[:12] if containers else ""
         self._contribute(result, files)
         conditions = self._conditions(files, containers)
-        self._note("compose_service", files, conditions, container_id=result["container_id"])
+        project = self.engine.project
+        self._note("compose_service", files, conditions, container_id=result["container_id"], project=project)
         return result
 
     def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
@@ -119,9 +120,12 @@ class Service:
         """Return what stays as it is now for as long as nothing is to do."""
         names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
         conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
-        conditions.append(["containers", self.engine.project, {one.id: one.mark for one in containers}])
-        if self.params["contributions_uid"] is not None:
-            conditions.append(["reader", self.store.path, self.name])
+        conditions.append(settled.containers(self.engine.project, containers))
+        uid = self.params["contributions_uid"]
+        if uid is not None:
+            directory = self.store.directory(self.name)
+            conditions += settled.files(directory)
+            conditions += [["reader", self.store.path, self.name], ["owned", directory, uid]]
         return conditions
 
     def _note(self, module: str, files: list[File], conditions: list[settled.Condition], **result: t.Any) -> None:
@@ -132,6 +136,9 @@ class Service:
         paths = [os.path.join(self.store.directory(one.reader), one.file) for one in wanted]
         # A reader that comes later gives them to its own user.
         conditions += settled.written(*paths)
+        if self.params["state"] == "present":
+            sources = [item["source"] for item in self.params["contributions"] if item["source"]]
+            conditions += settled.files(*(os.path.join(self.directory.path, source) for source in sources))
         conditions.append(["contributions", self.store.path, self.name, [[one.reader, one.file] for one in wanted]])
         key = f"{module}/{self.name}"
         self.notes.write(key, self.params["settled"], conditions, {"actions": [], **result})
@@ -188,7 +195,8 @@ class Service:
         # Who asks for volumes to be removed wants them looked for.
         if not self.params["remove_volumes"]:
             gone = settled.files(self.directory.path)
-            self._note("compose_service", [], [["no_containers", self.engine.project], *gone], container_id="")
+            project = self.engine.project
+            self._note("compose_service", [], [["no_containers", project], *gone], container_id="", project=project)
         return result
 
     def _remove(self) -> dict[str, t.Any]:
