@@ -16,8 +16,9 @@ from sandbox.shell import Failure, install, run, say
 NETWORK = "miniweb-sandbox"
 LOG = STATE / "dockerd.log"
 PID = STATE / "dockerd.pid"
-# The engine's own, removed last when it stops
+# The engine's own, removed last when it stops, and that of its containerd
 RUNS = Path("/run/docker.pid")
+CONTAINERD_RUNS = Path("/run/docker/containerd/containerd.pid")
 PATIENCE_SECONDS = 60
 
 
@@ -69,7 +70,7 @@ def ensure() -> None:
             "No Docker engine answers: start it, or add your user to the group docker (sudo usermod -aG docker "
             f"{os.environ.get('USER', '$USER')}) and log in again."
         )
-    install({"dockerd": "docker.io iptables"})
+    install({"dockerd": "docker.io iptables", "ip": "iproute2"})
     STATE.mkdir(exist_ok=True)
     say("Starting the Docker engine…")
     if Path("/run/systemd/system").is_dir():
@@ -77,17 +78,27 @@ def ensure() -> None:
     else:
         start()
     until(answers, f"The Docker engine does not answer within {PATIENCE_SECONDS} s: see {LOG}.")
+    cut_off_strays()
 
 
 def start() -> None:
     """Start an engine without systemd, and note its process."""
-    # A process that was killed leaves its file behind, and the engine would take it for another one.
-    RUNS.unlink(missing_ok=True)
+    # A process that was killed leaves its file behind, and the engine would take another process for it.
+    for path in (RUNS, CONTAINERD_RUNS):
+        path.unlink(missing_ok=True)
     with LOG.open("ab") as log:
         process = subprocess.Popen(
             ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     PID.write_text(str(process.pid))
+
+
+def cut_off_strays() -> None:
+    """Take from the sandbox's network what a killed engine left there, whose addresses the new one gives away again."""
+    if exists("network", NETWORK) and docker("network", "inspect", "--format", "{{len .Containers}}", NETWORK) == "0":
+        bridge = "br-" + docker("network", "inspect", "--format", "{{.Id}}", NETWORK)[:12]
+        for interface in Path(f"/sys/class/net/{bridge}/brif").glob("*"):
+            run(["ip", "link", "delete", interface.name])
 
 
 def stop() -> None:
