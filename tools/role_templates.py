@@ -18,18 +18,25 @@ if not AnsibleCollectionConfig.collection_finder:
     init_plugin_loader([str(ROOT / ".ansible" / "collections")])
 
 
+def loaded(role: Path, *kinds: str) -> dict[str, Any]:
+    """The variables of a role's defaults or vars as Ansible loads them, not yet evaluated."""
+    loader = DataLoader()
+    found: dict[str, Any] = {}
+    for path in (path for kind in kinds for path in files(role, kind)):
+        found |= loader.load_from_file(str(path), trusted_as_template=True)
+    return found
+
+
 def worked_out(role: Path, text: str, **given: Any) -> Any:
     """What a text with {{ }} becomes in a role, whose variables are its own but for those given."""
-    loader = DataLoader()
     variables = {
         "inventory_hostname": "www",
         "ansible_facts": {},
         "ansible_role_name": role.name,
         "ansible_search_path": [str(role)],
+        **loaded(role, "defaults", "vars"),
     }
-    for path in (*files(role, "defaults"), *files(role, "vars")):
-        variables |= loader.load_from_file(str(path), trusted_as_template=True)
-    return Templar(loader, variables | given).template(trust_as_template(text))
+    return Templar(DataLoader(), variables | given).template(trust_as_template(text))
 
 
 def rendered(role: Path, template: str, **given: Any) -> str:

@@ -1,0 +1,171 @@
+"""A value that comes as text, as `-e name=value` gives it, means to a role what the value itself means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jinja2
+import jinja2.nodes
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.miniweb.stack.plugins.action import check_input
+from role_templates import ROLES, ROOT, loaded, rendered, worked_out
+
+NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
+CONVERTED = ("bool", "int", "float")
+# What the tasks of some roles find out
+FOUND = {
+    "__ec2_found": {"instances": [{"private_ip_address": "10.0.0.5"}]},
+    "__ec2_images": {"images": []},
+    "__ec2_autoscale_caller": {"account": "123456789012", "arn": "arn:aws:iam::123456789012:user/alice"},
+    "__ec2_autoscale_subnets": {"subnets": [{"availability_zone": "eu-central-1a", "cidr_block": "10.0.0.0/24"}]},
+    "__ec2_autoscale_group_now": {"results": [{"desired_capacity": 3}]},
+    "__ec2_autoscale_packed": {"digest": "5f1c"},
+    "__ec2_autoscale_stored": {"parameter_metadata": {"version": 1}},
+}
+FACTS = {
+    "env": {},
+    "service_mgr": "systemd",
+    "distribution": "Debian",
+    "distribution_version": "13.2",
+    "distribution_major_version": "13",
+}
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """The options of all roles."""
+    found: dict[str, dict[str, Any]] = {}
+    for role in NAMES:
+        specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())
+        found |= specs["argument_specs"]["main"]["options"]
+    return found
+
+
+OPTIONS = options()
+DEFAULTS = {name: option["default"] for name, option in OPTIONS.items() if option["type"] in CONVERTED}
+OTHERS = {name: not value if isinstance(value, bool) else value + 1 for name, value in DEFAULTS.items()}
+SITE = {"name": "one", "upstream": "http://one:1"}
+CHOICES: dict[str, dict[str, Any]] = {
+    "defaults": DEFAULTS,
+    "others": {
+        **OTHERS,
+        "ec2_public_ports": [80, 8080],
+        "nginx_sites": [
+            {**SITE, "port": OTHERS["nginx_https_port"], "websocket": False},
+            {**SITE, "port": 8443, "websocket": False, "admin_only": False},
+            {**SITE, "port": 9443, "websocket": True, "admin_only": True},
+        ],
+        "alertmanager_webhooks": [{"name": "one", "url": "https://one", "send_resolved": False}],
+    },
+}
+
+
+def everything(value: Any, option: dict[str, Any]) -> Any:
+    """A value of an option with text for every number and every true or false in it."""
+    if isinstance(value, list):
+        return [everything(item, {**option, "type": option["elements"]}) for item in value]
+    if isinstance(value, dict):
+        return {key: everything(item, option["options"][key]) for key, item in value.items()}
+    return str(value).lower() if option["type"] in CONVERTED else value
+
+
+def arguments(value: Any, option: dict[str, Any]) -> Any:
+    """A value of an option as an argument `-e name=value` gives it; a list comes from elsewhere."""
+    return value if isinstance(value, list) else everything(value, option)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The variables of all roles together, with a key and secrets of their own."""
+    directory = tmp_path_factory.mktemp("controller")
+    (directory / "key.pub").write_text("ssh-ed25519 AAAA alice")
+    found: dict[str, Any] = {}
+    for role in NAMES:
+        found |= loaded(ROLES / role, "defaults", "vars")
+    return {
+        **found,
+        **FOUND,
+        "ansible_check_mode": False,
+        "ansible_facts": FACTS,
+        "alert_responder_state": "present",
+        "ec2_private_key_file": str(directory / "key"),
+        "inventory_hostname": "www",
+        "miniweb_secrets_dir": str(directory / "secrets"),
+        "playbook_dir": str(ROOT / "playbooks"),
+    }
+
+
+def become(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> dict[str, str]:
+    """The variables that the tasks of a role use, and the templates, as JSON; for the system's role its defaults."""
+    path = ROLES / role
+    texts = "".join(file.read_text() for file in [*path.glob("tasks/**/*.yml"), *path.glob("vars/*.yml")])
+    if role == "miniweb":
+        names = sorted(loaded(path, "defaults").keys() - OPTIONS.keys())
+    else:
+        # Choices are only compared with those of the run before.
+        choices = ("_choices", "_present")
+        names = [name for name in loaded(path, "vars") if f" {name} " in texts and not name.endswith(choices)]
+    given = {**system, **chosen, "role_path": str(path)}
+    values = map(json.dumps, worked_out(path, f"{{{{ [{', '.join(names)}] }}}}", **given))
+    # The other templates are rendered within the variables.
+    templates = [file.name for file in path.glob("templates/*.j2") if f"'{file.name}'" not in texts]
+    return {**dict(zip(names, values, strict=True)), **{name: rendered(path, name, **given) for name in templates}}
+
+
+def said(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> list[str]:
+    """The problems that the check of a role's input finds."""
+    checked = check_input.Role(str(ROLES / role), {**system, **chosen}, DataLoader())
+    checked.check()
+    return checked.problems
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("role", NAMES)
+@pytest.mark.parametrize("result", [become, said])
+def test_text_gives_the_same_result(system: dict[str, Any], result: Callable[..., Any], role: str, choice: str) -> None:
+    wanted = result(system, role, CHOICES[choice])
+    for as_text in (arguments, everything):
+        chosen = {name: as_text(value, OPTIONS[name]) for name, value in CHOICES[choice].items()}
+        assert result(system, role, chosen) == wanted, as_text.__name__
+
+
+EXPRESSIONS = {"changed_when", "failed_when", "that", "until", "when"}
+
+
+def templates(tasks: Any, key: str = "") -> Iterator[str]:
+    """The templates in tasks, expressions included."""
+    if isinstance(tasks, dict):
+        for name, item in tasks.items():
+            yield from templates(item, name)
+    elif isinstance(tasks, list):
+        for item in tasks:
+            yield from templates(item, key)
+    elif isinstance(tasks, str):
+        yield f"{{{{ ({tasks}) }}}}" if key in EXPRESSIONS else tasks
+
+
+def unconverted(node: jinja2.nodes.Node) -> Iterator[str]:
+    """The options within an expression that may still be text where it uses them."""
+    if isinstance(node, jinja2.nodes.Name) and node.name in DEFAULTS:
+        yield node.name
+    if not isinstance(node, jinja2.nodes.Filter) or node.name not in CONVERTED:
+        for child in node.iter_child_nodes():
+            # A value that is passed on as it is, a module converts.
+            if not isinstance(node, jinja2.nodes.Output) or not isinstance(child, jinja2.nodes.Name):
+                yield from unconverted(child)
+
+
+@pytest.mark.parametrize("where", ["playbooks/*.yml", *(f"roles/{role}/tasks/**/*.yml" for role in NAMES)])
+def test_tasks_convert_what_no_module_does(where: str) -> None:
+    paths = sorted(ROOT.glob(where))
+    assert paths
+    found = {
+        (path.name, name)
+        for path in paths
+        for text in templates(yaml.safe_load(path.read_text()))
+        for name in unconverted(jinja2.Environment().parse(text))
+    }
+    assert found == set()
