@@ -43,7 +43,7 @@ unit: .venv/ready  ## Run only the unit tests
 bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python -m bench --source $(IMAGES)
 
-bench-tool: .venv/ready  ## Measure how long the playbooks take, by role, compared with a ping and with docker compose
+bench-tool: .venv/ready  ## Measure the playbooks beside a ping and docker compose; makes the sandbox's services and data anew
 	@$(BIN)/python -m bench_tool
 
 dashboards: .venv/ready  ## Generate Grafana's dashboards from roles/*/dashboards

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import testinfra
-from helpers.playbooks import Converge, RunPlaybook, converge_playbook, run_playbook, started_playbook
+from helpers.playbooks import Converge, RunPlaybook, converge_playbook, restoring, run_playbook, started_playbook
 from helpers.receiver import Receiver
 from helpers.server import ADDRESS, ROOT, default_of
 from helpers.waiting import eventually
@@ -46,16 +46,12 @@ def run_playbook_fixture() -> RunPlaybook:
 @pytest.fixture
 def converge() -> Iterator[Converge]:
     """Run the scenario's converge playbook again with other variables, and as it was when the test is over."""
-    deviated = False
 
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
-        nonlocal deviated
-        deviated = bool(variables)
         return run_playbook(converge_playbook(), variables, *words)
 
-    yield run
-    if deviated:
-        assert run_playbook(converge_playbook(), {}).returncode == 0, "the scenario's own state could not be restored"
+    with restoring(run) as restored:
+        yield restored
 
 
 @pytest.fixture

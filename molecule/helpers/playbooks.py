@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from helpers.server import ROOT, TEST_VARS
 
 RunPlaybook = Callable[..., "subprocess.CompletedProcess[str]"]
 Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+FAILED_TASK = re.compile(r"^TASK \[([^\]]*)\](?:(?!^TASK \[).)*?^fatal: ", re.MULTILINE | re.DOTALL)
 
 
 def run_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +36,40 @@ def started_playbook(playbook: Path, variables: dict[str, Any], *words: str) -> 
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     )
+
+
+@contextlib.contextmanager
+def restoring(run: Converge) -> Iterator[Converge]:
+    """A run with other variables and options; what it left otherwise is as it was afterwards."""
+    left: list[tuple[str, ...]] = []
+
+    def recorded(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+        done = run(variables, *words)
+        if variables:
+            if not leaves_everything(done, words):
+                left.append(words)
+        elif done.returncode == 0:
+            left[:] = [other for other in left if words and other != words]
+        return done
+
+    yield recorded
+    if left:
+        # Of the parts of the system, what one run left only that one's options reach.
+        words = left[0] if len(set(left)) == 1 else ()
+        assert run({}, *words).returncode == 0, "the scenario's own state could not be restored"
+
+
+def leaves_everything(done: subprocess.CompletedProcess[str], words: tuple[str, ...]) -> bool:
+    """Whether the run found nothing to change, only looked, or was refused at the check of its input."""
+    if "--check" in words:
+        return True
+    unchanged = all(int(number) == 0 for number in re.findall(r"\bchanged=(\d+)", recap(done)))
+    return unchanged and all(task.endswith("Check the input") for task in FAILED_TASK.findall(done.stdout))
+
+
+def recap(done: subprocess.CompletedProcess[str]) -> str:
+    """The numbers of tasks by host with which a run ends."""
+    return done.stdout.rpartition("PLAY RECAP")[2]
 
 
 def converge_playbook() -> Path:

@@ -55,6 +55,18 @@ class Service:
         assert [sentence for sentence in sentences if sentence not in said] == []
         assert self.started(host) == before
 
+    def refuses_each(self, host: Host, converge: Converge, cases: list[tuple[dict[str, Any], str]]) -> None:
+        """Assert that each of these cases is refused in its sentence; cases of different variables share a run."""
+        runs: list[tuple[dict[str, Any], list[str]]] = []
+        for variables, sentence in cases:
+            shared = next((run for run in runs if not run[0].keys() & variables.keys()), None)
+            if not shared:
+                runs.append(shared := ({}, []))
+            shared[0].update(variables)
+            shared[1].append(sentence)
+        for variables, sentences in runs:
+            self.refuses(host, converge, variables, *sentences)
+
     def gives_way(self, host: Host, converge: Converge, variables: dict[str, Any], reason: str) -> None:
         """Assert that a run with these variables fails for this reason and that the version before serves again."""
         before = self.inspected(host)

@@ -48,7 +48,7 @@ CASES = [
     ("production/part/hosts", "production", "secrets/web"),
     ("hosts", "web,", "secrets/web"),
     # The source that names the host decides, not those that lend it variables.
-    ("hosts", "inventory/choices.yml hosts", "secrets/web"),
+    ("hosts", "inventory/groups.yml hosts", "secrets/web"),
     ("production/hosts", "inventory production/hosts", "production/secrets/web"),
 ]
 
@@ -58,9 +58,9 @@ def test_place_beside_the_inventory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: str, inventory: str, place: str
 ) -> None:
     name_host(tmp_path / hosts)
-    choices = tmp_path / "inventory" / "choices.yml"
-    choices.parent.mkdir(exist_ok=True)
-    choices.write_text("all: {}\n")
+    groups = tmp_path / "inventory" / "groups.yml"
+    groups.parent.mkdir(exist_ok=True)
+    groups.write_text("all: {}\n")
     monkeypatch.chdir(tmp_path)
     secret = ask(inventory)
     assert re.fullmatch(r"[A-Za-z0-9]{32}", secret)

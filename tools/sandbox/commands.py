@@ -7,7 +7,7 @@ import time
 import urllib.request
 from ssl import CERT_NONE, create_default_context
 
-from sandbox import engine, images, playbook, prepared
+from sandbox import engine, images, playbook
 from sandbox.engine import docker, exists, remove_container
 from sandbox.paths import HOST_VARS, KEY, ROOT, SECRETS, STATE
 from sandbox.server import NAME, address, ensure_key, server_options, wait_for_ssh
@@ -98,8 +98,7 @@ def down() -> None:
         engine.ensure()
     if engine.answers():
         say("Removing servers, registry and images…")
-        servers = docker("ps", "--all", "--format", "{{.Names}}", "--filter", "name=^miniweb-test").split()
-        for name in (NAME, *servers, prepared.NAME):
+        for name in docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"network={engine.NETWORK}").split():
             remove_container(name)
         images.remove()
     engine.stop()

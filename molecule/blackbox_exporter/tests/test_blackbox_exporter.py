@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -119,7 +120,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
 
 
 def test_wrong_input_is_refused(host: Host, converge: Converge) -> None:
-    for variables, sentence in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"blackbox_exporter_modules": {}}, "blackbox_exporter_modules has the modules []: give at least one"),
         ({"blackbox_exporter_modules": {"a": {"http": {}}}}, "blackbox_exporter_modules has the modules ['a']"),
         ({"blackbox_exporter_files": [{"name": "a/b", "content": ""}]}, "blackbox_exporter_files has the wrong names"),
@@ -129,9 +130,7 @@ def test_wrong_input_is_refused(host: Host, converge: Converge) -> None:
         ),
         ({"blackbox_exporter_targets": [{"url": "a", "module": "tls"}] * 2}, "has the instances ['a', 'a']"),
         ({"blackbox_exporter_enabled": True}, "blackbox_exporter_enabled is now called blackbox_exporter_state"),
-        (
-            {"blackbox_exporter_modules": {"plain": {"prober": "http", "speed": 1}}, "blackbox_exporter_targets": []},
-            "field speed not found",
-        ),
-    ):
-        BLACKBOX.refuses(host, converge, variables, sentence)
+    ]
+    BLACKBOX.refuses_each(host, converge, cases)
+    unknown = {"blackbox_exporter_modules": {"plain": {"prober": "http", "speed": 1}}, "blackbox_exporter_targets": []}
+    BLACKBOX.refuses(host, converge, unknown, "field speed not found")

@@ -19,7 +19,10 @@ INSTALLED = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "installed"
 def site(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the installed collection's playbook from a directory with an inventory, without this project's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
-    environment["ANSIBLE_COLLECTIONS_PATH"] = str(INSTALLED / "collections")
+    environment |= {
+        "ANSIBLE_COLLECTIONS_PATH": str(INSTALLED / "collections"),
+        "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false",
+    }
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "miniweb.stack.site", "-i", "hosts.ini", *words]
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout[-6000:], done.stderr[-2000:])

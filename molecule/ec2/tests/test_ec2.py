@@ -407,7 +407,7 @@ def test_a_snapshot_that_is_left_is_named(refuses: Any) -> None:
     marks += [{"Key": "ManagedBy", "Value": "miniweb.stack"}]
     specification = [{"ResourceType": "snapshot", "Tags": marks}]
     snapshot = client("ec2").create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
-    refuses(ReleaseAddress="RequestLimitExceeded")
+    refuses(ReleaseAddress="UnauthorizedOperation")
     assert play("aws_destroy", ec2_confirm=NAME).returncode != 0
     refuses()
     done = play("aws_destroy", ec2_confirm=NAME)

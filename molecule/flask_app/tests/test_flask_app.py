@@ -174,33 +174,39 @@ def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Co
     shutil.rmtree(broken)
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentence"),
-    [
+def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         (
             {"flask_app_worker_class": "eventual"},
             "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, got: eventual",
         ),
-        ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
         ({"flask_app_source_dir": "/nowhere"}, 'flask_app_source_dir: "/nowhere" must be a directory'),
-        (
-            {"flask_app_requirements_file": "requirements-none.txt"},
-            'must be a directory on the controller with the flask_app_requirements_file "requirements-none.txt"',
-        ),
         ({"flask_app_requirements_file": "../../up.txt"}, 'flask_app_requirements_file: "../../up.txt" cannot be used'),
-        ({"flask_app_image": "a:1"}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 2 of them are set"),
         ({"flask_app_secrets": [{"name": "empty", "content": ""}]}, "flask_app_secrets: empty is empty"),
         ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
         ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
+    ]
+    APP.refuses_each(host, converge, cases)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"flask_app_source_dir": ""}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 0 of them are set"),
+        ({"flask_app_image": "a:1"}, "flask_app_source_dir, flask_app_git_url, flask_app_image: 2 of them are set"),
+        (
+            {"flask_app_requirements_file": "requirements-none.txt"},
+            'must be a directory on the controller with the flask_app_requirements_file "requirements-none.txt"',
+        ),
         (
             plain(flask_app_image="registry:5000/none:1"),
             'The image "registry:5000/none:1" of the service "app" cannot be pulled',
         ),
     ],
 )
-def test_bad_input_is_refused_in_one_sentence(
+def test_a_source_that_cannot_be_used_is_refused_in_one_sentence(
     host: Host, converge: Converge, variables: dict[str, Any], sentence: str
 ) -> None:
     APP.refuses(host, converge, variables, sentence)

@@ -163,7 +163,7 @@ def test_broken_dashboards_are_refused_before_anything_changes(host: Host, conve
 
 
 def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) -> None:
-    for variables, sentence in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"grafana_admin_password": "short"}, "grafana_admin_password has 5 characters: set it to at least 12"),
         ({"grafana_root_url": "http://x"}, "set it to an address that begins with https://"),
         ({"grafana_prometheus_url": "prometheus:9090"}, "set it to an address such as http://prometheus:9090"),
@@ -171,8 +171,8 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
         ({"grafana_metrics_password": "short"}, "grafana_metrics_password has 5 characters: set it to at least 12"),
         ({"grafana_remove_data": True}, 'grafana_remove_data is true while grafana_state is "present"'),
         ({"grafana_enabled": False}, "grafana_enabled is now called grafana_state (present or absent): rename it."),
-    ):
-        GRAFANA.refuses(host, converge, variables, sentence)
+    ]
+    GRAFANA.refuses_each(host, converge, cases)
 
 
 def test_alertmanager_and_measurements_come_with_their_variables(host: Host, converge: Converge) -> None:

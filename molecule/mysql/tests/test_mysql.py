@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import run_playbook
-from helpers.playbooks import Converge
+from helpers.playbooks import Converge, run_playbook
 from helpers.server import SERVER
 from helpers.service import Service
 from helpers.waiting import eventually
@@ -199,35 +198,43 @@ def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
     assert "denied" in sql(host, "CREATE TABLE forbidden (id INT)")
 
 
+BAD_INPUT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"mysql_remove_data": True},
+        'mysql_remove_data is true while mysql_state is "present": set mysql_state to absent, too',
+    ),
+    (
+        {"mysql_exporter_enabled": False},
+        "mysql_exporter_enabled is now called mysql_exporter_state (present or absent): rename it.",
+    ),
+    (
+        {"mysql_exporter_password": "short"},
+        "mysql_exporter_password: the password has 5 characters; give one of at least 12",
+    ),
+    ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
+    ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
+    ({"mysql_password": "two lines of\na password"}, "mysql_password: the password has a line break in it"),
+    (
+        {"mysql_exporter_password": "a `password` of the exporter"},
+        "mysql_exporter_password: the password has a backquote or a line break in it; give one without.",
+    ),
+    (
+        {"mysql_settings": {"datadir": "/var/lib/mysql/other"}},
+        "mysql_settings has ['datadir'], which the role decides",
+    ),
+    ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
+    ({"mysql_database": "my-app"}, 'mysql_database: "my-app" cannot be used'),
+    ({"mysql_innodb_buffer_pool_mb": 1000}, "mysql_innodb_buffer_pool_mb: 1000 MB do not fit"),
+]
+
+
+def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    MYSQL.refuses_each(host, converge, BAD_INPUT)
+
+
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        (
-            {"mysql_remove_data": True},
-            'mysql_remove_data is true while mysql_state is "present": set mysql_state to absent, too',
-        ),
-        (
-            {"mysql_exporter_enabled": False},
-            "mysql_exporter_enabled is now called mysql_exporter_state (present or absent): rename it.",
-        ),
-        (
-            {"mysql_exporter_password": "short"},
-            "mysql_exporter_password: the password has 5 characters; give one of at least 12",
-        ),
-        ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
-        ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
-        ({"mysql_password": "two lines of\na password"}, "mysql_password: the password has a line break in it"),
-        (
-            {"mysql_exporter_password": "a `password` of the exporter"},
-            "mysql_exporter_password: the password has a backquote or a line break in it; give one without.",
-        ),
-        (
-            {"mysql_settings": {"datadir": "/var/lib/mysql/other"}},
-            "mysql_settings has ['datadir'], which the role decides",
-        ),
-        ({"mysql_user": "root"}, 'mysql_user: "root" cannot be used'),
-        ({"mysql_database": "my-app"}, 'mysql_database: "my-app" cannot be used'),
-        ({"mysql_innodb_buffer_pool_mb": 1000}, "mysql_innodb_buffer_pool_mb: 1000 MB do not fit"),
         (
             {"mysql_image": "registry:5000/none:1"},
             'The image "registry:5000/none:1" of the service "mysql" cannot be pulled',
@@ -235,7 +242,7 @@ def test_changed_rights_take_effect(host: Host, converge: Converge) -> None:
         ({"mysql_root_password": "another root password"}, "does not accept this root password"),
     ],
 )
-def test_bad_input_is_refused_in_one_sentence(
+def test_what_only_the_server_can_tell_is_refused_in_one_sentence(
     host: Host, converge: Converge, variables: dict[str, Any], sentence: str
 ) -> None:
     MYSQL.refuses(host, converge, variables, sentence)

@@ -194,8 +194,6 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         "prometheus_external_url": "here",
         "prometheus_alertmanagers": ["http://a:1"],
         "prometheus_remove_data": True,
-        "miniweb_runbook_url": "http://a/b",
-        "prometheus_runbook_url": "http://a/",
     }
     PROMETHEUS.refuses(
         host,
@@ -209,8 +207,6 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         'prometheus_external_url is "here": set it to an address',
         "prometheus_alertmanagers is ['http://a:1']: write each as host:port",
         'prometheus_remove_data is true while prometheus_state is "present"',
-        'miniweb_runbook_url is "http://a/b": set it to an address',
-        "prometheus_runbook_url is now called miniweb_runbook_url",
     )
     PROMETHEUS.refuses(host, converge, {"prometheus_state": "off"}, "must be one of: present, absent, got: off")
 

@@ -195,40 +195,37 @@ def test_what_redis_refuses_gives_way(host: Host, converge: Converge, variables:
     assert as_client(host, "--raw", "GET", "kept") == "word"
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentence"),
-    [
-        (
-            {"redis_remove_data": True},
-            'redis_remove_data is true while redis_state is "present": set redis_state to absent, too',
-        ),
-        ({"redis_password": "short"}, "redis_password: the password has 5 characters; give one of at least 12."),
-        ({"redis_password": "one line\nand another"}, "redis_password: the password has a line break in it"),
-        ({"redis_exporter_password": "short"}, "redis_exporter_password: the password has 5 characters"),
-        (
-            {"redis_maxmemory_policy": "oldest"},
-            "value of redis_maxmemory_policy must be one of: noeviction, allkeys-lru",
-        ),
-        ({"redis_maxmemory_mb": 90}, "redis_maxmemory_mb: 90 MB do not fit into redis_memory_limit_mb, 96 MB"),
-        (
-            {"redis_memory_reservation_mb": 97},
-            "redis_memory_reservation_mb is 97: set it to at most redis_memory_limit_mb",
-        ),
-        ({"redis_maxclients": 0}, "redis_maxclients is 0: set it to a number above 0."),
-        ({"redis_denied_commands": ["KEYS", "get set"]}, "redis_denied_commands has ['KEYS', 'get set']"),
-        (
-            {"redis_settings": {"requirepass": "x", "AppendFilename": "other.aof"}},
-            "redis_settings has ['requirepass', 'appendfilename'], which the role decides itself",
-        ),
-        ({"redis_alert_down_for": "soon"}, 'redis_alert_down_for is "soon": set it to a duration'),
-        ({"redis_alert_memory_percent": 100}, "redis_alert_memory_percent is 100: set it to a percentage"),
-        ({"redis_alert_rejected_connections": -1}, "redis_alert_rejected_connections is -1: set it to 0"),
-    ],
-)
-def test_bad_input_is_refused_in_one_sentence(
-    host: Host, converge: Converge, variables: dict[str, Any], sentence: str
-) -> None:
-    REDIS.refuses(host, converge, variables, sentence)
+BAD_INPUT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"redis_remove_data": True},
+        'redis_remove_data is true while redis_state is "present": set redis_state to absent, too',
+    ),
+    ({"redis_password": "short"}, "redis_password: the password has 5 characters; give one of at least 12."),
+    ({"redis_password": "one line\nand another"}, "redis_password: the password has a line break in it"),
+    ({"redis_exporter_password": "short"}, "redis_exporter_password: the password has 5 characters"),
+    (
+        {"redis_maxmemory_policy": "oldest"},
+        "value of redis_maxmemory_policy must be one of: noeviction, allkeys-lru",
+    ),
+    ({"redis_maxmemory_mb": 90}, "redis_maxmemory_mb: 90 MB do not fit into redis_memory_limit_mb, 96 MB"),
+    (
+        {"redis_memory_reservation_mb": 97},
+        "redis_memory_reservation_mb is 97: set it to at most redis_memory_limit_mb",
+    ),
+    ({"redis_maxclients": 0}, "redis_maxclients is 0: set it to a number above 0."),
+    ({"redis_denied_commands": ["KEYS", "get set"]}, "redis_denied_commands has ['KEYS', 'get set']"),
+    (
+        {"redis_settings": {"requirepass": "x", "AppendFilename": "other.aof"}},
+        "redis_settings has ['requirepass', 'appendfilename'], which the role decides itself",
+    ),
+    ({"redis_alert_down_for": "soon"}, 'redis_alert_down_for is "soon": set it to a duration'),
+    ({"redis_alert_memory_percent": 100}, "redis_alert_memory_percent is 100: set it to a percentage"),
+    ({"redis_alert_rejected_connections": -1}, "redis_alert_rejected_connections is -1: set it to 0"),
+]
+
+
+def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converge) -> None:
+    REDIS.refuses_each(host, converge, BAD_INPUT)
 
 
 def test_absent_and_present_again(host: Host, converge: Converge) -> None:

@@ -20,7 +20,7 @@ SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" 
 
 
 def site(run_playbook: RunPlaybook, variables: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    return run_playbook(ROOT / "site.yml", variables, "--inventory", str(ROOT / "inventory" / "choices.yml"))
+    return run_playbook(ROOT / "site.yml", variables)
 
 
 def seen(host: Host) -> dict[str, Any]:
