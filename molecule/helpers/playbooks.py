@@ -63,13 +63,18 @@ def leaves_everything(done: subprocess.CompletedProcess[str], words: tuple[str, 
     """Whether the run found nothing to change, only looked, or was refused at the check of its input."""
     if "--check" in words:
         return True
-    unchanged = all(int(number) == 0 for number in re.findall(r"\bchanged=(\d+)", recap(done)))
-    return unchanged and all(task.endswith("Check the input") for task in FAILED_TASK.findall(done.stdout))
+    return changes(done) == 0 and all(task.endswith("Check the input") for task in FAILED_TASK.findall(done.stdout))
 
 
-def recap(done: subprocess.CompletedProcess[str]) -> str:
-    """The numbers of tasks by host with which a run ends."""
-    return done.stdout.rpartition("PLAY RECAP")[2]
+def changes(done: subprocess.CompletedProcess[str]) -> int:
+    """How many tasks changed something, on whatever host."""
+    return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", done.stdout.rpartition("PLAY RECAP")[2]))
+
+
+def changed(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether a run, which must have succeeded, changed anything."""
+    assert done.returncode == 0, done.stdout
+    return changes(done) > 0
 
 
 def converge_playbook() -> Path:

@@ -16,7 +16,8 @@ description:
   - Runs after the tasks it is about, and records what must stay unchanged. As long as it does, and the variables and the
     code of the role stay the same, the lookup P(miniweb.stack.settled#lookup) is true in a run of the whole system, and the
     tasks can be skipped.
-  - M(miniweb.stack.compose_service), M(miniweb.stack.contributions) and M(miniweb.stack.tls_certificate) do this by themselves.
+  - M(miniweb.stack.compose_service), M(miniweb.stack.contributions), M(miniweb.stack.mysql_account) and
+    M(miniweb.stack.tls_certificate) do this by themselves.
 options:
   name:
     description: Name of the note, the same as in the lookup.

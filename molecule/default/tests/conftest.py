@@ -1,10 +1,14 @@
-"""The browser that this scenario's tests share."""
+"""What the tests of the whole system share."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from helpers.playbooks import Converge, RunPlaybook, restoring
+from helpers.server import ROOT
 from playwright.sync_api import Browser, sync_playwright
 
 
@@ -14,3 +18,14 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def site(run_playbook: RunPlaybook) -> Iterator[Converge]:
+    """Run site.yml with other variables and options; what they changed is as it was when the test is over."""
+
+    def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+        return run_playbook(ROOT / "site.yml", variables, *words)
+
+    with restoring(run) as restored:
+        yield restored

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from helpers.playbooks import RunPlaybook, folded, recap, restoring
+from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
 from helpers.web import curl, status
@@ -18,7 +15,6 @@ from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
 PROMETHEUS = f"{URL}:9090/api/v1"
-SITE = ROOT / "site.yml"
 CONTRIBUTIONS = "/opt/miniweb/contributions"
 # The services whose state the site's switch of monitoring decides
 MONITORING = {
@@ -40,24 +36,6 @@ TAGS = [
     if (tags := task.get("tags", "always")) != "always"
 ]
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def site(run_playbook: RunPlaybook) -> Iterator[Run]:
-    """Run site.yml with other variables and options; what they changed is as it was when the test is over."""
-
-    def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
-        return run_playbook(SITE, variables, *words)
-
-    with restoring(run) as restored:
-        yield restored
-
-
-def changed(done: subprocess.CompletedProcess[str]) -> bool:
-    assert done.returncode == 0, done.stdout
-    return "changed=0" not in recap(done).split(SERVER, 1)[1].splitlines()[0]
-
 
 def containers(host: Host) -> dict[str, str]:
     """Ids and start of what runs, by the name of its service."""
@@ -78,13 +56,13 @@ def rule(name: str) -> str:
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_a_run_of_one_part_changes_nothing_where_nothing_changed(host: Host, site: Run, tag: str) -> None:
+def test_a_run_of_one_part_changes_nothing_where_nothing_changed(host: Host, site: Converge, tag: str) -> None:
     before = containers(host), contributed(host)
     assert not changed(site({}, "--tags", tag))
     assert (containers(host), contributed(host)) == before
 
 
-def test_a_threshold_of_mysql_reaches_prometheus_without_a_run_of_its_own(host: Host, site: Run) -> None:
+def test_a_threshold_of_mysql_reaches_prometheus_without_a_run_of_its_own(host: Host, site: Converge) -> None:
     before = containers(host), contributed(host)
     assert rule("MysqlTooManyConnections").endswith("> 80")
     assert changed(site({"mysql_alert_connections_percent": 70}, "--tags", "mysql"))
@@ -96,7 +74,7 @@ def test_a_threshold_of_mysql_reaches_prometheus_without_a_run_of_its_own(host: 
     }
 
 
-def test_all_problems_of_all_roles_are_said_at_once_before_anything_changes(host: Host, site: Run) -> None:
+def test_all_problems_of_all_roles_are_said_at_once_before_anything_changes(host: Host, site: Converge) -> None:
     before = containers(host)
     wrong = {
         "nginx_upstream": "app",
@@ -122,13 +100,15 @@ def test_all_problems_of_all_roles_are_said_at_once_before_anything_changes(host
     assert containers(host) == before
 
 
-def test_a_value_of_mysql_does_not_stop_a_run_of_the_application(site: Run) -> None:
+def test_a_value_of_mysql_does_not_stop_a_run_of_the_application(site: Converge) -> None:
     wrong = {"mysql_innodb_buffer_pool_mb": 99999}
     assert not changed(site(wrong, "--tags", "app"))
     assert "mysql_innodb_buffer_pool_mb: 99999 MB do not fit" in folded(site(wrong, "--tags", "mysql").stdout)
 
 
-def test_what_no_role_knows_is_named_with_what_removes_it(host: Host, site: Run, run_playbook: RunPlaybook) -> None:
+def test_what_no_role_knows_is_named_with_what_removes_it(
+    host: Host, site: Converge, run_playbook: RunPlaybook
+) -> None:
     image = host.check_output("docker inspect --format '{{.Config.Image}}' miniweb-nginx_exporter-nginx_exporter-1")
     playbook = Path(__file__).with_name("stray.yml")
     assert run_playbook(playbook, {"image": image, "state": "present"}).returncode == 0
@@ -141,7 +121,7 @@ def test_what_no_role_knows_is_named_with_what_removes_it(host: Host, site: Run,
     assert "forgotten" not in folded(site({}).stderr)
 
 
-def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Host, site: Run) -> None:
+def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Host, site: Converge) -> None:
     def measured() -> int:
         """Samples of the time before, which only the kept data can show."""
         query = f"count_over_time(up{{job='mysql'}}[2h] @ {since})"
@@ -172,7 +152,9 @@ def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Ho
     assert eventually(lambda: measured() >= samples)
 
 
-def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_fails(host: Host, site: Run) -> None:
+def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_fails(
+    host: Host, site: Converge
+) -> None:
     """MySQL has the new password by then, and the application that is put back has the old one."""
     new = {"mysql_password": "another password of the application"}
     done = site({**new, "flask_app_gunicorn_settings": {"worker_class": "no.such.Worker"}})
@@ -203,7 +185,7 @@ def logs_in(host: Host, password: str) -> bool:
     return host.run("docker exec miniweb-app-app-1 python -c %s %s", program, password).rc == 0
 
 
-def test_a_broken_setting_of_the_engine_leaves_everything_running(host: Host, site: Run) -> None:
+def test_a_broken_setting_of_the_engine_leaves_everything_running(host: Host, site: Converge) -> None:
     before = containers(host)
     file = host.check_output("cat /etc/docker/daemon.json")
     done = site({"docker_daemon_options": {"hosts": ["unix:///var/run/docker.sock"]}}, "--tags", "docker")
