@@ -1,7 +1,7 @@
-"""Requests per second through TLS and nginx: the application compared with its plain first version.
+"""Compares the requests per second of the application with those of its first version, through TLS and nginx.
 
-Plain is the application's first version, with PyMySQL, an object per row and no login, in one synchronous Gunicorn
-process, and MySQL with its own settings. Both run in turn on the same sandbox server, with the same nginx.
+Plain is the first version, with PyMySQL, an ORM object per row and no login, in one synchronous Gunicorn process, and
+MySQL with its default settings. Both run in turn on the same sandbox server, with the same nginx.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from sandbox.shell import Failure, install, say, told
 
 NAME = "miniweb-bench"
 ADDRESS = "127.0.80.8"
-# The first version of the application, as it is in this repository's history
+# The first version of the application, in this repository's history
 PLAIN = "396a8d5:files/webapp"
 CONNECTIONS = 32
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
-# As files/webapp/README.md says
+# As described in files/webapp/README.md
 DRIVERS: dict[str, dict[str, Any]] = {
     "PyMySQL": {},
     "mysqlclient": {
@@ -56,9 +56,9 @@ end
 
 @dataclass(frozen=True)
 class Result:
-    """What wrk measured: requests a second, milliseconds, answers that were errors, and the application's MiB.
+    """What wrk measured: requests per second, latency in milliseconds, errors, and the application's memory in MiB.
 
-    `busy` is the processors' milliseconds for each request, by program: it says what limits the rate.
+    `busy` is the CPU time in milliseconds per request, by program: it shows the bottleneck.
     """
 
     rate: float
@@ -72,7 +72,7 @@ class Result:
 def milliseconds(text: str) -> float:
     found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
     if not found:
-        raise Failure(f'wrk says "{text}", which is no time.')
+        raise Failure(f'wrk printed "{text}" instead of a time.')
     return float(found[1]) * UNITS[found[2]]
 
 
@@ -90,7 +90,7 @@ def parse(output: str, memory: float = 0) -> Result:
 
 
 def address() -> str:
-    """The server's own: what is published on loopback goes through a program of the engine's that real traffic never meets."""
+    """The server's own address: ports published on loopback go through docker-proxy, which real traffic does not."""
     return docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", NAME).strip()
 
 
@@ -104,7 +104,7 @@ def sql(statement: str) -> None:
 
 
 def fill(rows: int) -> None:
-    """Make so many rows, the administrator's among them where there is one."""
+    """Fill the table to this many rows, including the administrator's if there is one."""
     sql("DELETE FROM users WHERE username <> 'admin'")
     columns = "name, email, username, password_hash"
     values = "CONCAT('Person ', n), CONCAT('p', n, '@example.com'), CONCAT('person', n), 'none'"
@@ -114,7 +114,7 @@ def fill(rows: int) -> None:
 
 
 def memory() -> float:
-    """MiB of the application's container."""
+    """The memory of the application's container in MiB."""
     text = (
         inside("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "miniweb-app-app-1").split("/")[0].strip()
     )
@@ -123,7 +123,7 @@ def memory() -> float:
 
 
 def processor_seconds() -> Counter[str]:
-    """What the programs of this machine, containers included, have used so far; those that ended are left out."""
+    """The CPU time of all running processes on this machine, including those in containers, by program."""
     found: Counter[str] = Counter()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:

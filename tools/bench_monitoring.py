@@ -1,4 +1,4 @@
-"""What monitoring itself costs in the running sandbox, and how long it takes until a failure is notified."""
+"""Measures what monitoring costs in the running sandbox, and how long it takes until a failure is notified."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REST_SECONDS = 120
 PATIENCE_SECONDS = 600
 RECEIVER = "receiver"
 GOT = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
-# A second Prometheus makes a block of a copy of what the first has in memory, as that one does after two hours.
+# A second Prometheus writes a copy of the first one's head as a block, as the first would after two hours.
 SNAPSHOT_OPTIONS = ("--rm", "--network", "none", "--volumes-from", f"{PROMETHEUS}:ro", "--entrypoint", "sh")
 SNAPSHOT = """
 set -e
@@ -61,7 +61,7 @@ def ask(query: str) -> float:
 
 
 def monitoring(role: Path) -> list[str]:
-    """The role's services that are there because something is measured."""
+    """The role's services that run only for monitoring."""
     named = yaml.safe_load((role / "meta" / "service.yml").read_text())["services"]
     switched = [name for name in named if f"{name}_state" in defaults(role)]
     return [name for name in switched if state(role, name, True) != state(role, name, False)]
@@ -72,7 +72,7 @@ def state(role: Path, service: str, measured: bool) -> str:
 
 
 def containers() -> dict[str, str]:
-    """The parts of monitoring that run, by the names of their containers."""
+    """The running parts of monitoring, by container name."""
     parts = [name for path in ROLES.glob("*/meta/service.yml") for name in monitoring(path.parents[1])]
     names = inside("docker", "ps", "--format", "{{.Names}}").split()
     return {name: part for name in names for part in parts if name.startswith(f"miniweb-{part}-")}
@@ -127,7 +127,7 @@ def failure() -> None:
         stopped = time.time()
         while not (moments := [one["at"] for one in received() if "MysqlDown" in one["body"]]):
             if time.time() > start + PATIENCE_SECONDS:
-                raise Failure(f"Nothing was told within {PATIENCE_SECONDS} s: see Alertmanager's log.")
+                raise Failure(f"No notification arrived within {PATIENCE_SECONDS} s: see Alertmanager's log.")
             time.sleep(1)
         say(f"From stopping the database to the delivered notification: {moments[0] - stopped:.0f} s.")
     finally:

@@ -1,7 +1,7 @@
-"""How long the tool itself takes in the running sandbox, as ratios within one run.
+"""Measures how long this tool takes in the running sandbox, as ratios within one run.
 
-A run without changes is set beside one `ansible -m ping`; a first deployment to a server that has engine and images beside
-`docker compose up --wait` over the same files. For the latter the services of the sandbox and their data are made anew.
+A run without changes is compared with one `ansible -m ping`; a first deployment to a server that has the engine and the
+images, with `docker compose up --wait` on the same files. The latter recreates the sandbox's services and their data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROFILE = {
     "PROFILE_TASKS_SORT_ORDER": "none",
 }
 TASK = re.compile(r"^(?:(?:miniweb\.stack\.)?(\w+) : )?.+? -+ ([\d.]+)s$", re.MULTILINE)
-# In the order in which they were deployed, which is that of their containers
+# In deployment order, which is that in which their containers were created
 SERVICES = """
 docker ps --all --format '{{.CreatedAt}} {{.Label "com.docker.compose.project"}}' | sort | sed 's/.* miniweb-//'
 """
@@ -52,7 +52,7 @@ def server(script: str) -> str:
 
 
 def timed(words: tuple[str, ...]) -> tuple[float, str]:
-    """Run a program of Ansible; return its seconds and what it printed."""
+    """Run an Ansible program; return the seconds it took and its output."""
     command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     begin = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **PROFILE}, capture_output=True, text=True, check=False)
@@ -62,7 +62,7 @@ def timed(words: tuple[str, ...]) -> tuple[float, str]:
 
 
 def by_role(output: str) -> list[str]:
-    """The tasks and seconds of each role, from the profile that a run prints at its end."""
+    """The tasks and seconds of each role, from the profile at the end of a run's output."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for role, took in TASK.findall(output.partition("TASKS RECAP")[2]):
         seconds[role or "the play itself"].append(float(took))
@@ -79,7 +79,7 @@ def without_changes() -> None:
             seconds, outputs[name] = timed(words)
             taken[name].append(seconds)
             if name != next(iter(RUNS)) and not re.search(r"changed=0 .*failed=0", outputs[name]):
-                raise Failure(f"{name}: something changed, so these seconds would say nothing.")
+                raise Failure(f"{name}: something changed, so the measurement is meaningless.")
     ping = statistics.median(taken[next(iter(RUNS))])
     for name, seconds in taken.items():
         middle = statistics.median(seconds)
@@ -92,7 +92,7 @@ def without_changes() -> None:
 
 
 def first_deployment() -> None:
-    """Compare a deployment to a server that has engine and images with Compose over the same files."""
+    """Compare a deployment to a server that has the engine and the images with Compose on the same files."""
     services = list(dict.fromkeys(server(SERVICES).split()))
     networks = server("docker network ls --filter type=custom --format '{{.Name}} {{.Internal}}'").splitlines()
     server(EMPTY)

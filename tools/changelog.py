@@ -1,4 +1,4 @@
-"""Write CHANGELOG.rst as a release now would: from the releases so far, the fragments and the new plugins."""
+"""Writes CHANGELOG.rst as a release now would, from the previous releases, the fragments and the new plugins."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SOURCES = ("changelogs", "galaxy.yml", "plugins")
 
 
 def render() -> str:
-    """The page, made in a copy, because a release uses up the fragments.
+    """Render the page in a copy, because a release consumes the fragments.
 
-    :raises subprocess.CalledProcessError: antsibull-changelog refuses a fragment; what it printed says which.
+    :raises subprocess.CalledProcessError: antsibull-changelog rejects a fragment; its output says which.
     """
     with tempfile.TemporaryDirectory(prefix="miniweb-") as directory:
         copy = Path(directory) / "ansible_collections" / "miniweb" / "stack"
@@ -35,7 +35,7 @@ def render() -> str:
 
 
 def is_released(collection: Path) -> bool:
-    """Whether the changelog has the version of galaxy.yml already."""
+    """Whether the changelog already has the version of galaxy.yml."""
     changes = collection / "changelogs" / "changelog.yaml"
     version = yaml.safe_load((collection / "galaxy.yml").read_text())["version"]
     return changes.exists() and version in yaml.safe_load(changes.read_text())["releases"]

@@ -1,4 +1,4 @@
-"""The part of docs/monitoring.md about each service, generated from its role: jobs, alerts and recording rules."""
+"""Generates the section of docs/monitoring.md about each service from its role: jobs, alerts and recording rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cell(text: str) -> str:
 
 
 def meaning(runbook: str) -> str:
-    """The first sentence of a runbook's section What it means."""
+    """The first sentence of a runbook's section "What it means"."""
     section = runbook.split("## What it means\n", 1)[1].split("\n## ", 1)[0]
     words = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(section.split()))
     return re.split(r"(?<=[.!?]) (?=[A-Z`])", words)[0].rstrip(".")
@@ -46,7 +46,7 @@ def recordings(role: Path) -> list[str]:
 
 
 def section(role: Path) -> str:
-    """What the page says about a role; empty if Prometheus has nothing of it."""
+    """The section about a role; empty if it has neither jobs nor rules."""
     has_rules = (role / role_rules.TEMPLATE).is_file()
     parts = [[f"Job `{job['name']}`: {job['what']}. Metrics: {job['metrics']}."] for job in role_rules.jobs(role)]
     if has_rules:
@@ -59,10 +59,10 @@ def section(role: Path) -> str:
 
 
 def rendered() -> str:
-    """The page with today's tables; what follows the marker is replaced."""
+    """The page with current tables; everything after the marker is replaced."""
     head, marker, dummy = PAGE.read_text().partition(MARKER)
     if not marker:
-        raise SystemExit(f"{PAGE} has no line {MARKER.strip()}: add it where the services shall stand.")
+        raise SystemExit(f"{PAGE} has no line {MARKER.strip()}: add it where the services belong.")
     sections: list[Any] = [section(role) for role in sorted(ROLES.iterdir()) if role.is_dir()]
     return "\n".join([f"{head}{MARKER}", *filter(None, sections)])
 

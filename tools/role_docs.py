@@ -1,4 +1,4 @@
-"""The table of variables in every role's README.md, and the list of roles in the project's, generated from the roles."""
+"""Generates the table of variables in every role's README.md, and the list of roles in the project's README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES_BEGIN, ROLES_END = "<!-- roles -->\n", "<!-- end of roles -->\n"
 
 
 def words(description: str | list[str]) -> str:
-    """A description in Markdown."""
+    """Convert a description to Markdown."""
     text = " ".join([description] if isinstance(description, str) else description)
     return re.sub(r"\b[VOCMU]\((.*?)\)", r"`\1`", text).replace("|", "\\|")
 
@@ -41,11 +41,11 @@ def table(options: dict[str, dict[str, Any]]) -> str:
 
 
 def rendered(role: Path) -> str:
-    """The README of a role with today's table; what follows the marker is replaced."""
+    """The README of a role with a current table; everything after the marker is replaced."""
     specification = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())
     head, marker, dummy = (role / "README.md").read_text().partition(MARKER)
     if not marker:
-        raise SystemExit(f"{role / 'README.md'} has no line {MARKER.strip()}: add it where the variables shall stand.")
+        raise SystemExit(f"{role / 'README.md'} has no line {MARKER.strip()}: add it where the table belongs.")
     return f"{head}{MARKER}\n{table(specification['argument_specs']['main']['options'])}"
 
 
@@ -54,7 +54,7 @@ def roles() -> list[Path]:
 
 
 def rendered_list() -> str:
-    """The project's README with today's list of roles."""
+    """The project's README with a current list of roles."""
     head, begin, rest = (ROOT / "README.md").read_text().partition(ROLES_BEGIN)
     dummy, end, tail = rest.partition(ROLES_END)
     if not (begin and end):

@@ -1,4 +1,4 @@
-"""The roles' contributions to Prometheus: their jobs, and their rules as the lookup miniweb.stack.rules renders them."""
+"""The roles' scrape jobs for Prometheus, and their rules as rendered by the lookup miniweb.stack.rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def roles() -> list[Path]:
 
 
 def jobs(role: Path) -> list[dict[str, Any]]:
-    """The scrape jobs of the role's services, as its meta/service.yml says, under the names that they have by default."""
+    """The scrape jobs of the role's services from its meta/service.yml, under their default names."""
     path = role / "meta/service.yml"
     found = yaml.safe_load(path.read_text()).get("jobs", []) if path.is_file() else []
     return [{**job, "name": worked_out(role, job["name"])} for job in found]
@@ -28,12 +28,12 @@ def jobs(role: Path) -> list[dict[str, Any]]:
 
 @functools.cache
 def text(role: Path, **given: Any) -> str:
-    """The rules of a role as YAML text, with the role's defaults but for the variables given."""
+    """The rules of a role as YAML text, with the role's defaults except for the variables given."""
     return str(worked_out(role, "{{ lookup('miniweb.stack.rules', 'rules.yml.j2') }}", **given))
 
 
 def rules(role: Path, **given: Any) -> list[dict[str, Any]]:
-    """The rules of a role, one after the other."""
+    """The rules of a role, from all groups."""
     return [rule for group in yaml.safe_load(text(role, **given))["groups"] for rule in group["rules"]]
 
 
@@ -43,7 +43,7 @@ def alerts(role: Path) -> dict[str, dict[str, Any]]:
 
 
 def thresholds(role: Path) -> dict[str, list[str]]:
-    """The variables <role>_alert_* of each alert, in the order in which it asks them."""
+    """The variables <role>_alert_* of each alert, in the order in which it uses them."""
     marks = {name: f"<{name}>" for name in defaults(role) if name.startswith(f"{role.name}_alert_")}
     return {
         rule["alert"]: list(
@@ -55,6 +55,6 @@ def thresholds(role: Path) -> dict[str, list[str]]:
 
 
 def meanings(role: Path) -> dict[str, str]:
-    """What each recording rule says: the comment above it."""
+    """What each recording rule means: the comment above it."""
     found = re.findall(r"((?:^ *# .*\n)+) *- record: (\S+)", (role / TEMPLATE).read_text(), flags=re.MULTILINE)
     return {name: " ".join(line.strip().removeprefix("# ") for line in comment.splitlines()) for comment, name in found}

@@ -1,4 +1,4 @@
-"""The roles' variables and templates as Ansible itself evaluates them, for a server called www without facts."""
+"""Evaluates the roles' variables and templates with Ansible itself, for a server called www without facts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def loaded(role: Path, *kinds: str) -> dict[str, Any]:
 
 
 def worked_out(role: Path, text: str, **given: Any) -> Any:
-    """What a text with {{ }} becomes in a role, whose variables are its own but for those given."""
+    """Evaluate a template string with a role's variables, some of them overridden by those given."""
     variables = {
         "inventory_hostname": "www",
         "ansible_facts": {},
@@ -40,5 +40,5 @@ def worked_out(role: Path, text: str, **given: Any) -> Any:
 
 
 def rendered(role: Path, template: str, **given: Any) -> str:
-    """What a template of the role becomes."""
+    """Render a template of the role."""
     return str(worked_out(role, f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}", **given))

@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/screenshots from the running sandbox: each page, light and dark, desktop and phone."""
+"""Takes the screenshots in docs/screenshots from the running sandbox: each page, light and dark, desktop and phone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sandbox.shell import install, told
 
 TARGET = ROOT / "docs" / "screenshots"
 SIZES = {"desktop": {"width": 1100, "height": 720}, "phone": {"width": 390, "height": 844}}
-# The console asks again every 30 seconds, and a new server has no rate before its second measurement.
+# The console refreshes every 30 seconds, and a new server has no rates before its second scrape.
 PATIENCE_MS = 90_000
 
 
 def take(page: Page, at: str, suffix: str) -> None:
-    """Every page, as the administrator sees it."""
+    """Take every page as the administrator sees it."""
 
     def shoot(name: str) -> None:
         page.screenshot(path=TARGET / f"{name}-{suffix}.png")
@@ -40,7 +40,7 @@ def take(page: Page, at: str, suffix: str) -> None:
 
 
 def take_console(page: Page, at: str, scheme: str) -> None:
-    """Prometheus's own page, as soon as its graphs have data."""
+    """Take Prometheus's console as soon as its graphs have data."""
     page.goto(f"https://{at}:9090/consoles/overview.html")
     for graph in ("cpu", "memory", "disk"):
         page.locator(f"#{graph} path.line").first.wait_for(state="attached", timeout=PATIENCE_MS)

@@ -1,7 +1,7 @@
 """Grafana's dashboards, built with its own SDK and committed as JSON: `make dashboards` writes them.
 
-Each is a file `roles/<role>/dashboards/<name>.py` in the role that it is about. It has a function `build`, and `METRICS`:
-how the names of the metrics begin that it asks for.
+Each is a file `roles/<role>/dashboards/<name>.py` in the role that it is about. It defines a function `build`, and
+`METRICS`, the prefixes of the metrics that it queries.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
-# The schema of Grafana 9.4, which every later one brings up to its own.
+# The schema of Grafana 9.4, which every later version migrates to its own.
 SCHEMA_VERSION = 37
-# Services that Prometheus measures under their own name: the rest of the containers belongs to them.
+# Services that have a scrape job of their own name; the other containers belong to them.
 DEPLOYMENTS = (
     '(container_start_time_seconds{instance=~"$instance"} and on (instance, name)'
     ' label_replace(up{monitoring!="true"}, "name", "miniweb-$1-$1-1", "job", "(.+)")) * 1000'
 )
 DEPLOYMENTS_METRICS = ("container_start_time_seconds", "up")
-# What Grafana puts in place of its own variables, for a query outside of it.
+# Values for Grafana's own variables, for queries outside Grafana.
 EXAMPLES = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h", "interval": "5m"}
 VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
 
@@ -39,7 +39,7 @@ class Source(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Where its JSON is, below the collection."""
+        """The path of its JSON, relative to the collection."""
         return f"roles/{self.role}/files/dashboards/{self.name}.json"
 
 
@@ -63,7 +63,7 @@ def sources() -> list[Source]:
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """The dashboards by their files, as paths below the collection."""
+    """The dashboards by the paths of their files, relative to the collection."""
     return {
         source.file: _finished(json.loads(json.dumps(source.module.build().build(), cls=JSONEncoder)))
         for source in sources()
@@ -71,7 +71,7 @@ def documents() -> dict[str, dict[str, Any]]:
 
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:
-    """The SDK does not know all that Grafana documents, and knows what it no longer does."""
+    """Add what Grafana documents and the SDK lacks, and remove what Grafana no longer uses."""
     del document["style"]
     for variable in document["templating"]["list"]:
         del variable["id"]
@@ -92,7 +92,7 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
         "tagKeys": "instance,name",
         "useValueForTime": True,
         "step": "60s",
-        # Grafana 9 and 10 read the one, later ones the other.
+        # Grafana 9 and 10 read expr, later versions target.
         "expr": DEPLOYMENTS,
         "target": {"refId": "Deployments", "datasource": source, "expr": DEPLOYMENTS, "interval": "60s", "range": True},
     }
@@ -100,7 +100,7 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def texts() -> dict[str, str]:
-    """What stands in the files."""
+    """The contents that the files should have."""
     return {
         name: json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         for name, document in documents().items()
@@ -108,7 +108,7 @@ def texts() -> dict[str, str]:
 
 
 def committed() -> dict[str, str]:
-    """What stands in the files now."""
+    """The contents that the files have now."""
     return {
         file.relative_to(ROOT).as_posix(): file.read_text()
         for file in sorted(ROOT.glob("roles/*/files/dashboards/*.json"))
@@ -126,9 +126,9 @@ def write() -> None:
 
 
 def expressions(values: Mapping[str, str] | None = None) -> list[Expression]:
-    """Every query of every panel, annotation and variable, with values in place of variables.
+    """Every query of every panel, annotation and variable, with values substituted for variables.
 
-    A variable of a dashboard has the value that stands for all, unless another is given.
+    A dashboard's variable has its "All" value unless another is given.
     """
     found: list[Expression] = []
     for document in documents().values():
@@ -145,7 +145,7 @@ def expressions(values: Mapping[str, str] | None = None) -> list[Expression]:
 
 
 def queries(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The title of each panel, annotation or variable, and its queries as they stand."""
+    """The title of each panel, annotation or variable, with each of its queries as written."""
     for panel in document["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"]
@@ -162,5 +162,5 @@ def queries(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def replaced(expr: str, values: Mapping[str, str]) -> str:
-    """The expression with values in place of `$name`; one without a value is an error."""
+    """Substitute values for `$name` in the expression; a variable without a value is an error."""
     return VARIABLE.sub(lambda found: values[found[1]], expr)

@@ -1,4 +1,4 @@
-"""The house style: what all panels, variables and links have in common."""
+"""The house style that all panels, variables and links share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEdito
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="prometheus")
 TAG = "miniweb"
 
-# A level and the colour from there on; None is the lowest one.
+# A threshold and the colour from there on; None is the base.
 Steps = Sequence[tuple[float | None, str]]
 PLAIN: Steps = ((None, "text"),)
 GOOD: Steps = ((None, "green"),)
@@ -73,7 +73,7 @@ def graph(
     bars: bool = False,
     below: str | None = None,
 ) -> timeseries.Panel:
-    """Values over time. Series whose names match `below` are drawn downwards."""
+    """Values over time. Series whose names match `below` are drawn below the axis."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -125,7 +125,7 @@ def figure(
     leads_to: str | None = None,
     each: str | None = None,
 ) -> stat.Panel:
-    """The value of this moment, as a number or, with `names`, as a word. One for `each` value of that variable."""
+    """The current value, as a number or, with `names`, as a word; repeated for `each` value of that variable."""
     panel = (
         stat.Panel()
         .title(title)
@@ -157,7 +157,7 @@ def figure(
 
 @dataclass(frozen=True)
 class Column:
-    """A label or, with an expression, a value; shown in the order of the list."""
+    """A label or, with an expression, a value."""
 
     title: str
     expr: str = ""
@@ -177,9 +177,9 @@ def rows(
     descending: bool = False,
     missing: str = "none",
 ) -> table.Panel:
-    """One row for each set of labels, joined from the columns' expressions; other labels are left out."""
+    """A table with one row per label set, joined from the columns' expressions; other labels are left out."""
     values = [column for column in columns if column.expr]
-    # One query's value is called Value, those of several queries Value #A, Value #B and so on.
+    # The value of a single query is called Value, those of several queries Value #A, Value #B and so on.
     letters = [chr(ord("A") + number) for number in range(len(values))]
     fields = ["Value"] if len(values) == 1 else [f"Value #{letter}" for letter in letters]
     field = dict(zip((column.title for column in values), fields, strict=True))
@@ -225,7 +225,7 @@ def rows(
 def chooser(
     name: str, label: str, query: str, all_value: str | None = ".+", hidden: bool = False
 ) -> dashboard.QueryVariable:
-    """A variable with the values of a label; at first all of them. Without `all_value`, all are those there are."""
+    """A variable with the values of a label, by default all. Without `all_value`, All means those listed."""
     variable = (
         dashboard.QueryVariable(name)
         .label(label)
@@ -247,7 +247,7 @@ def servers(metric: str, all_value: str = ".+") -> dashboard.QueryVariable:
 
 
 def interval() -> dashboard.IntervalVariable:
-    """How long a time counts and quantiles are taken over."""
+    """The interval over which counts and quantiles are calculated."""
     lengths = ["1m", "5m", "15m", "1h", "6h", "1d"]
     return (
         dashboard.IntervalVariable("interval")
@@ -266,7 +266,7 @@ def board(
     variables: Sequence[Builder[model.VariableModel]],
     panels: Sequence[Any],
 ) -> dashboard.Dashboard:
-    """A dashboard; a text among its panels begins a row with that title."""
+    """A dashboard; a string among its panels starts a row with that title."""
     result = (
         dashboard.Dashboard(title)
         .uid(f"miniweb-{name}")

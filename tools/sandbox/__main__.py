@@ -16,12 +16,12 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("up", "start the sandbox server and deploy to it"),
-        ("prepare", "make ready what molecule needs"),
+        ("prepare", "prepare what a molecule scenario needs"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
-    command.add_argument("--scenario", required=True, help="the molecule scenario that is about to begin")
-    commands.add_parser("status", help="say what runs")
+    command.add_argument("--scenario", required=True, help="the molecule scenario to prepare for")
+    commands.add_parser("status", help="show what is running")
     commands.add_parser("down", help="remove every trace of the sandbox")
     arguments = parser.parse_args()
     with told():

@@ -1,4 +1,4 @@
-"""Images built from Debian's packages, or reused from an earlier build."""
+"""Builds images from Debian packages, or reuses those of an earlier build."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sandbox.shell import install, say
 
 
 def base_of(image: Image) -> str:
-    """The base that is made for this image here."""
+    """The tag of the base that is built here for this image."""
     return base_tag(image.suite, platform.machine())
 
 
 def found(image: Image, base: str) -> str | None:
-    """The tag of the image of the recipe as it is now, where the engine has it."""
+    """The tag of the image built from the current recipe, if the engine has it."""
     return find_tag(tags_of(f"miniweb/{image.name}"), recipe_hash(image.recipe, image.build_arguments(base)))
 
 
 def ensure_base(suite: str, cache: Path) -> None:
-    """A suite's base on the engine, from the cache or made."""
+    """Load a suite's base into the engine from the cache, or build it."""
     tag = base_tag(suite, platform.machine())
     if exists("image", tag):
         return
     archive = cache / f"{tag.rpartition(':')[2]}.tar{compressor()[1]}"
     importer = ["docker", "import", "-", tag]
     if not restored(archive, importer, f"the base {suite}"):
-        # Without root it makes the base in a user namespace.
+        # Without root, mmdebstrap uses a user namespace.
         unprivileged = {"newuidmap": "uidmap"} if os.geteuid() else {}
         install({"mmdebstrap": "mmdebstrap debian-archive-keyring", **unprivileged})
         say(f"Building the base {suite}…")
@@ -40,7 +40,7 @@ def ensure_base(suite: str, cache: Path) -> None:
 
 
 def build(image: Image, base: str) -> str:
-    """Build the recipe; the tag is set last, so that it names complete images only."""
+    """Build the recipe; the tag is set last, so that only complete images have one."""
     say(f"Building the image {image.name}…")
     arguments = image.build_arguments(base)
     with tempfile.TemporaryDirectory(prefix="miniweb-") as directory:
@@ -59,7 +59,7 @@ def build(image: Image, base: str) -> str:
 
 
 def ensure_image(image: Image, cache: Path, official_base: str = "") -> str:
-    """The image of the recipe as it is now: on the engine, else from the cache, else built; its tag."""
+    """Return the tag of the current recipe's image, which is loaded from the cache or built if the engine lacks it."""
     base = official_base or base_of(image)
     if tag := found(image, base):
         return tag

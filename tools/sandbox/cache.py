@@ -1,4 +1,4 @@
-"""The cache of images outside the project."""
+"""The image cache outside the project."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sandbox.shell import HEARTBEAT_SECONDS, Failure, run, say
 
 
 def location() -> Path:
-    """Where the cache is."""
+    """The directory of the cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("MINIWEB_CACHE") or Path(root) / "miniweb")
 
 
 @contextlib.contextmanager
 def opened_cache() -> Iterator[Path]:
-    """The cache directory, for this run alone; a temporary one where it cannot be written."""
+    """Lock and yield the cache directory, or a temporary one if it cannot be written."""
     directory = location()
     with contextlib.ExitStack() as stack:
         try:
@@ -53,12 +53,12 @@ def hold(lock: int, directory: Path) -> None:
 
 
 def compressor() -> tuple[str, str]:
-    """The program that compresses, and how its files' names end."""
+    """The compression program, and the suffix of its files."""
     return ("zstd", ".zst") if shutil.which("zstd") else ("gzip", ".gz")
 
 
 def store(producer: list[str], target: Path) -> None:
-    """Compressed output of `producer` in `target`, which appears only when it is complete."""
+    """Write the compressed output of `producer` to `target` atomically."""
     partial = target.with_name(f"{target.name}.part")
     try:
         run(producer, [compressor()[0], "-1", "-c"], stdout=partial)
@@ -68,12 +68,12 @@ def store(producer: list[str], target: Path) -> None:
 
 
 def feed(source: Path, consumer: list[str]) -> None:
-    """Give `consumer` what was stored."""
+    """Decompress what was stored into `consumer`."""
     run([compressor()[0], "-d", "-c"], consumer, stdin=source)
 
 
 def restored(source: Path, consumer: list[str], what: str) -> bool:
-    """Whether `source` exists and `consumer` took it; a damaged one is thrown away."""
+    """Feed `source` to `consumer` and return whether that worked; a damaged file is deleted."""
     if not source.exists():
         return False
     say(f"Loading {what} from the cache…")

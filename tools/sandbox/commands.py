@@ -15,7 +15,7 @@ from sandbox.shell import Failure, say
 
 
 def up(source: str) -> None:
-    """Start the sandbox server, deploy to it, and say where everything is."""
+    """Start the sandbox server, deploy to it, and print where everything is."""
     begin = time.monotonic()
     engine.ensure()
     if exists("container", NAME) and not KEY.exists():
@@ -29,12 +29,12 @@ def up(source: str) -> None:
     at = address()
     start(at)
     if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml"):
-        raise Failure("site.yml failed, see above. The server is kept: repair the cause and run `make up` again.")
+        raise Failure("site.yml failed, see above. The server is kept: fix the cause and run `make up` again.")
     summary(at, seconds=time.monotonic() - begin)
 
 
 def start(at: str) -> None:
-    """Let the server run."""
+    """Start the server if it is not running."""
     wanted = docker("image", "inspect", "--format", "{{.Id}}", images.BARE)
     if not exists("container", NAME):
         say(f"Starting the server at {at}…")
@@ -47,7 +47,7 @@ def start(at: str) -> None:
 
 
 def summary(at: str, seconds: float) -> None:
-    """Where everything is, and what to do next."""
+    """Print where everything is, and what to do next."""
     variables = images.host_vars()
     absent = images.left_out_of(variables)
     say("")
@@ -92,9 +92,9 @@ def status() -> None:
 
 
 def down() -> None:
-    """Remove everything that `up` and `prepare` made; only the cache of images stays."""
+    """Remove everything that `up` and `prepare` created, except the image cache."""
     if STATE.exists():
-        # What a stopped engine holds would come back with its next start.
+        # The containers and images of a stopped engine would be back when it starts again.
         engine.ensure()
     if engine.answers():
         say("Removing servers, registry and images…")

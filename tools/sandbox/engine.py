@@ -1,4 +1,4 @@
-"""The Docker engine of this machine."""
+"""This machine's Docker engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sandbox.shell import Failure, install, run, say
 NETWORK = "miniweb-sandbox"
 LOG = STATE / "dockerd.log"
 PID = STATE / "dockerd.pid"
-# The engine's own, removed last when it stops, and that of its containerd
+# The PID files of the engine, which removes its own last when it stops, and of its containerd
 RUNS = Path("/run/docker.pid")
 CONTAINERD_RUNS = Path("/run/docker/containerd/containerd.pid")
 PATIENCE_SECONDS = 60
 
 
 def docker(*arguments: str) -> str:
-    """Run docker; return what it printed."""
+    """Run docker and return its output."""
     return run(["docker", *arguments])
 
 
@@ -33,12 +33,12 @@ def exists(kind: str, name: str) -> bool:
 
 
 def tags_of(repository: str) -> list[str]:
-    """The engine's images of this name, in which * stands for any part without a slash."""
+    """The tags of the engine's images that match this name; * matches anything but a slash."""
     return docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).splitlines()
 
 
 def remove_container(name: str) -> None:
-    """Remove a container and the volume of its name, where they exist."""
+    """Remove a container and the volume of the same name, if they exist."""
     if exists("container", name):
         docker("rm", "--force", "--volumes", name)
     if exists("volume", name):
@@ -46,7 +46,7 @@ def remove_container(name: str) -> None:
 
 
 def ensure_network() -> None:
-    """The network of server and registry."""
+    """Create the network of the servers and the registry if it is missing."""
     if not exists("network", NETWORK):
         docker("network", "create", NETWORK)
 
@@ -82,8 +82,8 @@ def ensure() -> None:
 
 
 def start() -> None:
-    """Start an engine without systemd, and note its process."""
-    # A process that was killed leaves its file behind, and the engine would take another process for it.
+    """Start an engine without systemd, and save its process ID."""
+    # A killed process leaves a stale PID file, whose number another process may have by now.
     for path in (RUNS, CONTAINERD_RUNS):
         path.unlink(missing_ok=True)
     with LOG.open("ab") as log:
@@ -94,7 +94,7 @@ def start() -> None:
 
 
 def cut_off_strays() -> None:
-    """Take from the sandbox's network what a killed engine left there, whose addresses the new one gives away again."""
+    """Delete the interfaces that a killed engine left on the sandbox's network: their addresses will be reused."""
     if exists("network", NETWORK) and docker("network", "inspect", "--format", "{{len .Containers}}", NETWORK) == "0":
         bridge = "br-" + docker("network", "inspect", "--format", "{{.Id}}", NETWORK)[:12]
         for interface in Path(f"/sys/class/net/{bridge}/brif").glob("*"):
@@ -110,12 +110,12 @@ def stop() -> None:
     if name.exists() and name.read_text() == "dockerd\n":
         say("Stopping the Docker engine…")
         os.kill(process, signal.SIGTERM)
-        sentence = f"The engine, process {process}, does not stop within {PATIENCE_SECONDS} s: end it."
+        sentence = f"The engine, process {process}, did not stop within {PATIENCE_SECONDS} s: kill it."
         until(lambda: not RUNS.exists(), sentence)
 
 
 def until(condition: Callable[[], bool], sentence: str) -> None:
-    """Wait for the condition; a failure with this sentence when patience ends."""
+    """Wait for the condition; fail with this sentence on timeout."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

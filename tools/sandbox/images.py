@@ -1,4 +1,4 @@
-"""The images of the sandbox: the official ones where a registry answers, else our own from Debian's packages."""
+"""The images of the sandbox: the official ones if a registry answers, otherwise our own from Debian packages."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PROBE_SECONDS = 25
 
 
 def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
-    """Source and reason; `probe` pulls an official image and returns what was in the way, or None."""
+    """Return source and reason; `probe` pulls an official image and returns why it failed, or None."""
     if requested == "packages":
-        return requested, "as asked"
+        return requested, "as requested"
     obstacle = probe()
     if obstacle and requested == "official":
         raise Failure(f"IMAGES=official: {obstacle}; reach a registry, or use IMAGES=packages.")
@@ -35,7 +35,7 @@ def decide(requested: str, probe: Callable[[], str | None]) -> tuple[str, str]:
 
 
 def probe_official() -> str | None:
-    """Pull the smallest of the official images; what was in the way."""
+    """Pull the smallest official image; return why it failed, or None."""
     image = defaults(ROLES / "node_exporter")["node_exporter_image"]
     say(f"Pulling {image} to check whether a registry answers…")
     try:
@@ -50,7 +50,7 @@ def probe_official() -> str | None:
 
 @functools.cache
 def chosen_source(requested: str) -> str:
-    """official or packages, decided once a run."""
+    """Return official or packages, decided once per run."""
     source, reason = decide(requested, probe_official)
     names = {"official": "the official ones", "packages": "built from Debian's packages"}
     say(f"Images: {names[source]} ({reason}).")
@@ -58,7 +58,7 @@ def chosen_source(requested: str) -> str:
 
 
 def render_host_vars(names: dict[str, str], absent: Iterable[str] = ()) -> str:
-    """images.yml: which images the sandbox's roles use instead of their defaults, and what is left out."""
+    """Return images.yml: the images that the roles use instead of their defaults, and the services left out."""
     lines = ["---", "# Written by tools/sandbox; a change here lasts until its next run."]
     lines += [f"{variable}: {name}" for variable, name in sorted(names.items())]
     if names:
@@ -68,7 +68,7 @@ def render_host_vars(names: dict[str, str], absent: Iterable[str] = ()) -> str:
 
 
 def host_vars() -> dict[str, Any]:
-    """What `ensure` wrote."""
+    """Return the variables that `ensure` wrote."""
     return yaml.safe_load(HOST_VARS.read_text()) or {}
 
 
@@ -94,7 +94,7 @@ def ensure(requested: str) -> None:
 
 
 def ensure_server(requested: str) -> None:
-    """Make the image of a bare server available; where the engine has one, its base does not matter."""
+    """Make the image of a bare server available; one that the engine already has is used whatever its base."""
     bases = [base for base in (OFFICIAL_BASE, "") if found(SERVER, base or base_of(SERVER))]
     if requested != "auto" or not bases:
         bases = [OFFICIAL_BASE if chosen_source(requested) == "official" else ""]
@@ -103,7 +103,7 @@ def ensure_server(requested: str) -> None:
 
 
 def remove() -> None:
-    """Remove registry, network and every image that was made here; the cache stays."""
+    """Remove the registry, the network and every image built here, but not the cache."""
     remove_container(registry.CONTAINER)
     if exists("network", NETWORK):
         docker("network", "rm", NETWORK)

@@ -1,4 +1,4 @@
-"""The paths of the sandbox's files."""
+"""Paths of the sandbox's files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ KEY = STATE / "ssh_key"
 TEST_VARS = STATE / "test_vars.yml"
 SECRETS = ROOT / "secrets" / "sandbox"
 HOST_VARS = ROOT / "inventory" / "host_vars" / "sandbox" / "images.yml"
-# What molecule takes a server to be
+# The platform that molecule defines for a server
 DEFINITION = ROOT / ".config" / "molecule" / "config.yml"
 
 
 def write_if_changed(path: Path, content: str) -> bool:
-    """Whether the file had another content; it appears only when it is complete."""
+    """Write the file atomically; return whether its content changed."""
     if path.exists() and path.read_text() == content:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

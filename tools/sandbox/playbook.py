@@ -1,4 +1,4 @@
-"""Ansible's part: a playbook of this project."""
+"""Runs this project's playbooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.paths import ROOT
 
 
 def succeeds(*words: str) -> bool:
-    """Whether ansible-playbook with these words does; it shows itself what it does."""
+    """Run ansible-playbook with these arguments and return whether it succeeded; its output goes to the terminal."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), *words]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONUNBUFFERED": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

@@ -20,7 +20,7 @@ ADDRESS = "127.0.80.3"
 
 
 def ensure_prepared() -> str:
-    """The tag of the image, made where it is missing."""
+    """Return the tag of the image, which is built if it is missing."""
     bare = docker("image", "inspect", "--format", "{{.Id}}", BARE)
     tag = f"{REPOSITORY}:{digest(bare.encode(), *contents(made_of(ROLES / 'docker'), ROOT))}"
     if not exists("image", tag):
@@ -42,7 +42,7 @@ def ensure_prepared() -> str:
 
 
 def made_of(role: Path) -> set[Path]:
-    """What a server depends on that this role has made: its files, the plugins they name, and what those import."""
+    """The files that determine what this role does to a server: its own, the plugins they name, and their imports."""
     found = {path for path in role.rglob("*") if path.is_file() and path.suffix != ".md"}
     unread = list(found)
     while unread:
@@ -55,7 +55,7 @@ def made_of(role: Path) -> set[Path]:
 
 def named_plugins(text: str) -> set[Path]:
     """The collection's plugins that a text names."""
-    # M(...) in a plugin's documentation only speaks of another.
+    # M(...) in a plugin's documentation only mentions another module.
     names = re.findall(r"(?<!M\()\bminiweb\.stack\.(\w+)", text)
     return {path for name in names for path in (ROOT / "plugins").glob(f"*/{name}.py")}
 

@@ -1,4 +1,4 @@
-"""What images are built from, and their names."""
+"""The recipes that images are built from, and the images' names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECIPES = ROOT / "files" / "images"
 BASE_OPTIONS = (
     "--variant=minbase",
     "--format=tar",
-    # The mirrors of closed networks are often snapshots, whose lists are past their date.
+    # Mirrors in closed networks are often snapshots, whose package lists have expired.
     '--aptopt=Acquire::Check-Valid-Until "false"',
     '--aptopt=APT::Install-Recommends "false"',
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")),
@@ -28,10 +28,10 @@ BASE_OPTIONS = (
 
 @dataclass(frozen=True)
 class Image:
-    """A recipe on the base of a Debian suite.
+    """A recipe built on the base image of a Debian suite.
 
-    `package` is what the recipe installs, which gives the image its version; `arguments` are the recipe's build
-    arguments beside it; `variable` is the role's that names the image.
+    `package` is installed by the recipe and gives the image its version; `arguments` are the recipe's other build
+    arguments; `variable` is the role variable that names the image.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Image:
     variable: str = ""
 
     def build_arguments(self, base: str) -> dict[str, str]:
-        """All that the recipe is given."""
+        """All build arguments of the recipe."""
         package = {"PACKAGE": self.package} if self.package else {}
         return {"BASE": base, **package, **self.arguments}
 
@@ -52,7 +52,7 @@ SERVER = Image("server", ROOT / "files" / "sandbox" / "server")
 
 
 def digest(*parts: bytes) -> str:
-    """Twelve hexadecimal digits of all parts; where one part ends matters."""
+    """Twelve hexadecimal digits that depend on all parts and on the boundaries between them."""
     total = hashlib.sha256()
     for part in parts:
         total.update(hashlib.sha256(part).digest())
@@ -60,7 +60,7 @@ def digest(*parts: bytes) -> str:
 
 
 def base_tag(suite: str, machine: str, options: tuple[str, ...] = BASE_OPTIONS) -> str:
-    """The name of a suite's base."""
+    """The tag of a suite's base image."""
     return f"miniweb/base:{suite}-{digest(suite.encode(), machine.encode(), *(option.encode() for option in options))}"
 
 
@@ -74,26 +74,26 @@ def contents(paths: Iterable[Path], root: Path) -> list[bytes]:
 
 
 def recipe_hash(directory: Path, arguments: Mapping[str, str]) -> str:
-    """Changes with the name or content of any file of the recipe, and with its build arguments, its base among them."""
+    """A hash of the names and contents of the recipe's files, and of its build arguments including the base."""
     given = [f"{name}={value}".encode() for name, value in sorted(arguments.items())]
     return digest(*given, *contents(directory.rglob("*"), directory))
 
 
 def program_version(package_version: str) -> str:
-    """The program's own version in a Debian version, e.g. 1.26.3 in 1:1.26.3+ds1-3+deb13u1."""
+    """The upstream version in a Debian version, e.g. 1.26.3 in 1:1.26.3+ds1-3+deb13u1."""
     match = re.fullmatch(r"(?:\d+:)?([0-9A-Za-z.]+).*", package_version)
     if not match:
-        raise Failure(f"The package version {package_version!r} has no program version in it.")
+        raise Failure(f"The package version {package_version!r} contains no upstream version.")
     return match[1]
 
 
 def find_tag(tags: list[str], wanted: str) -> str | None:
-    """The tag that is the recipe's hash, or a version and the recipe's hash."""
+    """Find the tag that is the recipe's hash, with or without a version before it."""
     return next((tag for tag in tags if tag.rpartition(":")[2].rpartition("-")[2] == wanted), None)
 
 
 def service_images(roles: Path = ROLES, recipes: Path = RECIPES) -> list[Image]:
-    """What the roles' meta/service.yml say can be built from Debian's packages."""
+    """The images that the roles' meta/service.yml declare as buildable from Debian packages."""
     return [
         image_of(path, given, recipes)
         for path in sorted(roles.glob("*/meta/service.yml"))
@@ -102,11 +102,11 @@ def service_images(roles: Path = ROLES, recipes: Path = RECIPES) -> list[Image]:
 
 
 def image_of(path: Path, given: dict[str, Any], recipes: Path) -> Image:
-    """The image that an entry of this meta/service.yml describes; it is called after its variable."""
+    """The image that an entry of this meta/service.yml describes, named after its variable."""
     required = {"variable", "recipe", "package"}
     if not required <= given.keys() <= required | {"suite", "arguments"}:
         raise Failure(
-            f"{path}: {given} is no image: give it variable, recipe, package, suite if not trixie, and the recipe's "
+            f"{path}: {given} is not a valid image: give it variable, recipe, package, suite if not trixie, and the recipe's "
             "other build arguments if it has any."
         )
     recipe = recipes / given["recipe"]
@@ -117,7 +117,7 @@ def image_of(path: Path, given: dict[str, Any], recipes: Path) -> Image:
 
 
 def left_out(built: Iterable[Image], roles: Path = ROLES) -> list[str]:
-    """The services that have an image and no recipe for it: absent where none can be pulled."""
+    """The services whose image has no recipe: they are left out if it cannot be pulled."""
     variables = {image.variable for image in built}
     found = []
     for path in sorted(roles.glob("*/meta/service.yml")):

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 30
 
 
 def status(path: str) -> int:
-    """HTTP status of the registry's answer, 0 without one; past any proxy, as it is on loopback."""
+    """HTTP status of the registry's response, 0 if there is none; bypasses proxies, as the registry is on loopback."""
     request = urllib.request.Request(f"http://{HERE}/v2/{path}", method="HEAD", headers={"Accept": MANIFEST_TYPE})
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
@@ -30,14 +30,14 @@ def status(path: str) -> int:
 
 
 def runs(image: str) -> bool:
-    """Whether the container runs, and from this image."""
+    """Whether the container is running, and from this image."""
     if not exists("container", CONTAINER):
         return False
     return docker("inspect", "--format", "{{.State.Running}} {{.Config.Image}}", CONTAINER) == f"true {image}"
 
 
 def ensure(image: str) -> None:
-    """Let the registry run from this image."""
+    """Run the registry from this image."""
     ensure_network()
     if not runs(image):
         if exists("container", CONTAINER):
@@ -55,7 +55,7 @@ def ensure(image: str) -> None:
 
 
 def push(tag: str) -> str:
-    """Let the registry have an image of the engine's; its name for the servers."""
+    """Push an image from the engine to the registry; return its name for the servers."""
     repository, dummy, version = tag.partition(":")
     if status(f"{repository}/manifests/{version}") != 200:
         say(f"Pushing {tag} to the sandbox's registry…")
@@ -66,5 +66,5 @@ def push(tag: str) -> str:
 
 
 def on_engine(image: str) -> str:
-    """The name on this machine's engine of an image that the servers pull."""
+    """The name that an image pulled by the servers has on this machine's engine."""
     return image.removeprefix(f"{THERE}/")

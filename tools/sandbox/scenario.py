@@ -15,18 +15,18 @@ from sandbox.server import ensure_key
 from sandbox.shell import install, say
 
 REPOSITORY = "miniweb/scenario"
-# These begin with a server as a cloud gives it, the others with one on which the role docker has already run.
+# These start from a bare cloud server, the others from one on which the role docker has already run.
 BARE_SCENARIOS = ("docker", "docker_without_systemd", "default")
-# Their tests look at pages in Debian's Chromium.
+# Their tests open pages in Debian's Chromium.
 SEEN_BY_A_BROWSER = ("default",)
 DOUBLES = ROOT / "tests" / "doubles"
 
 
 def prepare(source: str, scenario: str) -> None:
-    """Engine, images, key, the scenario's server and its variables."""
+    """Prepare the engine, the images, the key, the scenario's server and its variables."""
     engine.ensure()
     ensure_key()
-    # Several scenarios may begin at once; the first makes it for all.
+    # Several scenarios may start at once; the first one prepares for all.
     with (STATE / "preparation.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         images.ensure(source)
@@ -38,7 +38,7 @@ def prepare(source: str, scenario: str) -> None:
 
 
 def ensure_server_of(scenario: str, prepared: str) -> None:
-    """The image of the scenario's server: one of the two, or what the scenario's own recipe makes of it."""
+    """Make the image of the scenario's server: bare, prepared, or built on one of these by the scenario's recipe."""
     base = images.BARE if scenario in BARE_SCENARIOS else prepared
     recipe = (ROOT / "molecule" / scenario / "Dockerfile").resolve()
     if recipe.exists():
@@ -50,7 +50,7 @@ def ensure_server_of(scenario: str, prepared: str) -> None:
 
 
 def test_variables() -> str:
-    """The variables of every scenario: the sandbox's images, and the doubles of those that cannot be had here."""
+    """The variables of every scenario: the sandbox's images, and test doubles of those that are not available here."""
     variables = images.host_vars()
     for name in images.left_out_of(variables):
         if (DOUBLES / name / "Dockerfile").exists():
@@ -60,7 +60,7 @@ def test_variables() -> str:
 
 
 def double_of(name: str, base: str) -> str:
-    """The double of a service, for the servers."""
+    """Build and push the test double of a service; return its name for the servers."""
     recipe = DOUBLES / name
     tag = f"miniweb/{name}-double:{recipe_hash(recipe, {'BASE': base})}"
     if not exists("image", tag):

@@ -11,19 +11,19 @@ from sandbox.paths import DEFINITION, KEY, ROOT, STATE
 from sandbox.shell import Failure, install, run
 
 NAME = "miniweb-sandbox"
-# As the shared definition writes it
+# As it is written in the shared definition
 TEST_ADDRESS = "${MINIWEB_TEST_ADDRESS:-127.0.80.2}"
 PATIENCE_SECONDS = 60
 
 
 def address() -> str:
-    """That of the server of `make up`, as inventory/sandbox.yml says."""
+    """The address of the server of `make up`, from inventory/sandbox.yml."""
     inventory = yaml.safe_load((ROOT / "inventory" / "sandbox.yml").read_text())
     return inventory["all"]["hosts"]["sandbox"]["ansible_host"]
 
 
 def ensure_key() -> None:
-    """SSH client and key pair."""
+    """Install an SSH client and create the key pair if they are missing."""
     install({"ssh-keygen": "openssh-client"})
     STATE.mkdir(mode=0o700, exist_ok=True)
     if not KEY.exists():
@@ -31,7 +31,7 @@ def ensure_key() -> None:
 
 
 def server_options(name: str, at: str) -> list[str]:
-    """`docker run` options of a server, from the definition that molecule uses."""
+    """The `docker run` options of a server, from the definition that molecule uses."""
     text = DEFINITION.read_text()
     text = text.replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT)).replace(TEST_ADDRESS, at)
     platform = yaml.safe_load(text)["platforms"][0]

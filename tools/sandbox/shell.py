@@ -1,4 +1,4 @@
-"""Output to the user, and running programs."""
+"""Prints to the user and runs programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Failure(Exception):
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """A failure ends the program with its sentence, an interruption without one."""
+    """End the program with the sentence of a failure, or silently if it is interrupted."""
     try:
         yield
     except Failure as failure:
@@ -35,7 +35,7 @@ def told() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     print(text, flush=True)
 
 
@@ -55,7 +55,7 @@ def run(*pipeline: list[str], stdin: Path | None = None, stdout: Path | None = N
         log.seek(0)
         end = (printed + log.read()).decode(errors="replace").splitlines()[-LAST_LINES:]
         codes = {shlex.join(command): process.returncode for command, process in zip(pipeline, processes, strict=True)}
-        # Who feeds one that failed is ended by the broken pipe.
+        # SIGPIPE is only a consequence: the next command failed.
         for command, code in sorted(codes.items(), key=lambda item: item[1] == -signal.SIGPIPE):
             if code:
                 raise Failure("\n".join([f"`{command}` failed ({code}):", *end]))
@@ -71,14 +71,14 @@ def start(
         sink = out if command is pipeline[-1] else subprocess.PIPE
         processes.append(subprocess.Popen(command, stdin=source, stdout=sink, stderr=log))
         if len(processes) > 1:
-            # Only the next process holds the pipe, so that its end ends the one before.
+            # Only the next process keeps the pipe open: if it ends, the one before gets SIGPIPE.
             source.close()
         source = processes[-1].stdout
     return processes
 
 
 def wait(process: subprocess.Popen[bytes], words: str) -> None:
-    """Wait for the end of a process, and say now and then that it is not there yet."""
+    """Wait for a process to end, and print regularly that it is still running."""
     begin = time.monotonic()
     while True:
         try:
@@ -89,7 +89,7 @@ def wait(process: subprocess.Popen[bytes], words: str) -> None:
 
 
 def install(packages: dict[str, str]) -> None:
-    """Install with apt, as root, the packages of those programs that are missing; say what to do elsewhere."""
+    """Install the packages of missing programs with apt as root; otherwise fail with what to install."""
     missing = {program: package for program, package in packages.items() if not shutil.which(program)}
     if not missing:
         return
