@@ -1,10 +1,10 @@
-"""gunicorn's settings; its command line overrides them, WEB_CONCURRENCY is the number of processes."""
+"""Gunicorn's settings; its command line overrides them, and WEB_CONCURRENCY is the number of processes."""
 
 wsgi_app = "wsgi:app"
 bind = "0.0.0.0:8000"
 worker_class = "gthread"
 threads = 4
-# Loaded once before the fork: less memory, and a bad configuration ends the server instead of looping its workers.
+# Saves memory, and an invalid configuration stops the server instead of restarting workers forever.
 preload_app = True
 control_socket_disable = True
 

@@ -1,4 +1,4 @@
-"""What gunicorn and the flask command load."""
+"""The entry point of Gunicorn and the flask command."""
 
 import sys
 

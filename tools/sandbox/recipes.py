@@ -106,8 +106,8 @@ def image_of(path: Path, given: dict[str, Any], recipes: Path) -> Image:
     required = {"variable", "recipe", "package"}
     if not required <= given.keys() <= required | {"suite", "arguments"}:
         raise Failure(
-            f"{path}: {given} is not a valid image: give it variable, recipe, package, suite if not trixie, and the recipe's "
-            "other build arguments if it has any."
+            f"{path}: {given} is not a valid image: give it variable, recipe, package, suite if not trixie, and the "
+            "recipe's other build arguments if it has any."
         )
     recipe = recipes / given["recipe"]
     if not (recipe / "Dockerfile").is_file():

@@ -12,7 +12,7 @@ LOCK_SECONDS = 600
 
 fileConfig(context.config.config_file_name, disable_existing_loggers=False)
 db = current_app.extensions["migrate"].db
-# A migration of a large table takes longer than a page may.
+# Migrating a large table takes longer than the timeouts allow.
 url = db.engine.url.difference_update_query(["read_timeout", "write_timeout"])
 
 

@@ -33,27 +33,27 @@ csrf = CSRFProtect()
 
 
 class FastAnswers(DefaultJSONProvider):
-    """Answers by orjson, several times as fast as Python's own JSON."""
+    """JSON responses from orjson, which is several times as fast as Python's json."""
 
     def response(self, *given: Any, **named: Any) -> Response:
         return Response(orjson.dumps(given[0] if given else named), content_type="application/json")
 
 
 class UserIdConverter(IntegerConverter):
-    """All that fits the column, and no number that int() or the database would refuse."""
+    """IDs that fit the column, and no number that int() or the database would reject."""
 
     regex = "[0-9]{1,10}"
 
 
 def language() -> str:
-    """The reader's, on pages; the API and the commands speak English."""
+    """The reader's language on pages; English in the API and the commands."""
     if not has_request_context() or request.path.startswith("/api"):
         return LANGUAGES[0]
     return negotiate_locale(request.accept_languages.values(), LANGUAGES, sep="-") or LANGUAGES[0]
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the application from Flask settings or, when there are none, from the environment."""
+    """Create the application from Flask settings or, if there are none, from the environment."""
     app = Flask(__name__)
     app.config.from_mapping(DEFAULTS)
     app.config.from_mapping(from_environment(os.environ) if config is None else config)
@@ -69,8 +69,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     metrics.register(app)
     csrf.init_app(app)
     auth.register(app)
-    # An exempt API is safe from forged requests because it takes application/json only, which no HTML form can send, and
-    # methods that no other site's script may send.
+    # The API is safe from CSRF without tokens: it accepts only application/json, which no HTML form can send, and
+    # methods that no other site's script may use.
     csrf.exempt(api.blueprint)
     for module in (pages, account, api, health, metrics, cli):
         app.register_blueprint(module.blueprint)
@@ -87,7 +87,7 @@ def _secure(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     # "no-referrer" would break the CSRF protection, which compares the referrer with the host.
     response.headers["Referrer-Policy"] = "same-origin"
-    # A static file's address carries what it is made of.
+    # The URL of a static file contains a hash of its content.
     versioned = request.endpoint == "static" and "v" in request.args and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-store"
     return response

@@ -1,4 +1,4 @@
-"""The pages of whoever logs in: login, logout, own password, tokens for programs."""
+"""The pages for one's own account: login, logout, password, tokens for programs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def tokens_of(user_id: int) -> Sequence[ApiToken]:
 
 
 def new_token(user_id: int, name: str) -> str:
-    """Make a token and return it; only its hash is kept."""
+    """Create a token and return it; only its hash is stored."""
     if not name or len(name) > TOKEN_NAME_LENGTH or not name.isprintable():
         problem = gettext("The token's name needs 1 to %(most)d printable characters", most=TOKEN_NAME_LENGTH)
         raise users.UserError(400, {"token_name": problem})

@@ -31,7 +31,7 @@ def _document(user: sa.Row[Any]) -> dict[str, Any]:
 
 def _body() -> dict[str, Any]:
     request.get_data()
-    request.stream.read(1)  # a chunked body was cut at the limit without a word: reading on raises 413
+    request.stream.read(1)  # a chunked body is silently truncated at the limit: reading on raises 413
     try:
         body = request.get_json()
     except (BadRequest, RecursionError) as error:
@@ -43,7 +43,7 @@ def _body() -> dict[str, Any]:
 
 @blueprint.get("/users")
 def index() -> ResponseReturnValue:
-    """All users, or those that the query string asks for."""
+    """All users, or those selected by the query string."""
     if LIST_PARAMETERS.keys().isdisjoint(request.args):
         return _documents(users.all_rows())
     limit, offset = _number("limit"), _number("offset")

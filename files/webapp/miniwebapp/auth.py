@@ -1,4 +1,4 @@
-"""Who is asking, and what may they do: everything is closed but what is named here."""
+"""Authentication and authorization: everything is denied except what is listed here."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Account:
         return self.role == ADMIN
 
 
-# In a demonstration everybody may do everything.
+# With OPEN_ACCESS everyone may do everything.
 EVERYBODY = Account(0, "", ADMIN)
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's own, which prepares the check of a signature also where there is no cookie."""
+    """Flask's sessions, without the cost of preparing a signature check if there is no cookie."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         if self.get_cookie_name(app) in request.cookies:
@@ -95,7 +95,7 @@ def _guard() -> ResponseReturnValue | None:
 
 
 def _of_session() -> Account | None:
-    """The session's user, unless deleted or with another password since, or logged in too long ago."""
+    """The session's user, unless deleted, logged in too long ago, or with a password changed since."""
     if "user" not in session:
         return None
     if time.time() - session.get("since", 0) > current_app.permanent_session_lifetime.total_seconds():
@@ -113,7 +113,7 @@ def _of_header() -> Account | None:
         return None
     try:
         given = request.authorization
-    except ValueError:  # werkzeug expects ASCII of HTTP Basic
+    except ValueError:  # werkzeug expects HTTP Basic to be ASCII
         given = None
     if given and given.type == "bearer" and given.token:
         if found := read_one(BY_TOKEN, digest=digest(given.token)):
@@ -130,7 +130,7 @@ def digest(token: str) -> str:
 
 
 def _mark(password_hash: str) -> str:
-    """What a session remembers of the password: enough to notice another one."""
+    """A fingerprint of the password hash, which ends the session when the password changes."""
     return hashlib.sha256(f"session {password_hash}".encode()).hexdigest()[:32]
 
 
@@ -142,12 +142,12 @@ def log_in(user: sa.Row[Any]) -> None:
 
 
 def next_page(given: str | None) -> str:
-    """Where to go after the login: a path of this application, whatever was given."""
+    """The path to redirect to after login; never another site, whatever was given."""
     try:
         parts = urlsplit((given or "").replace("\\", "/"))
     except ValueError:
         return url_for("pages.index")
-    # Browsers drop control characters, which would make "//" of what is something else here.
+    # Browsers drop control characters, so that "/\t/" becomes "//".
     if not given or not given.isprintable() or parts.scheme or parts.netloc or not parts.path.startswith("/"):
         return url_for("pages.index")
     return url_for("pages.index") if given.startswith("//") else given
@@ -156,11 +156,11 @@ def next_page(given: str | None) -> str:
 def check(username: str, password: str) -> sa.Row[Any]:
     """Return the user with this name and password.
 
-    :raises TooManyRequests: too many have failed lately.
-    :raises Unauthorized: there is none.
+    :raises TooManyRequests: too many recent logins have failed.
+    :raises Unauthorized: there is no such user, or the password is wrong.
     """
     username = username.strip(" ")
-    # MySQL ignores control characters and accents when it compares: such a name must not count as another one.
+    # MySQL ignores control characters and accents in comparisons: such a name must not be counted separately.
     possible = users.FIELDS["username"].pattern.fullmatch(username)
     address = _network(request.remote_addr or "")
     sources = {
@@ -188,7 +188,7 @@ def check(username: str, password: str) -> sa.Row[Any]:
 
 
 def _network(address: str) -> str:
-    """The address, or all that one subscriber has: of IPv6 the first 64 bits."""
+    """The address, or for IPv6 its /64, which is what a subscriber gets."""
     try:
         return str(ipaddress.ip_network((address, 64), strict=False)) if ":" in address else address
     except ValueError:
@@ -200,7 +200,7 @@ def _window() -> timedelta:
 
 
 def _with_failures(username: str, sources: Collection[str], now: datetime) -> sa.Select[Any]:
-    """The user, or nulls, and the failures of each source lately: one question to the database."""
+    """The user, or nulls, and the recent failures of each source, in one query."""
     lately = [
         sa.select(sa.func.count())
         .where(LoginFailure.source == source, LoginFailure.at >= now - _window())
@@ -213,7 +213,7 @@ def _with_failures(username: str, sources: Collection[str], now: datetime) -> sa
 
 
 def _remember(sources: Collection[str], now: datetime) -> None:
-    """Each failure costs a hash, one at a time, and those that no longer count go: the table stays small."""
+    """Record a failure and delete expired ones; the table stays small because each failure costs a hash."""
     db.session.execute(sa.delete(LoginFailure).where(LoginFailure.at < now - _window()))
     db.session.execute(sa.insert(LoginFailure), [{"source": source, "at": now} for source in sources])
     db.session.commit()

@@ -24,7 +24,7 @@ blueprint = Blueprint("cli", __name__, cli_group=None)
 
 @blueprint.cli.command("seed")
 def seed() -> None:
-    """Add two sample users; those that exist are left alone."""
+    """Add two sample users; existing ones are not changed."""
     try:
         for sample in SAMPLES:
             same = sa.or_(User.username == sample["username"], User.email == sample["email"])
@@ -40,7 +40,7 @@ def seed() -> None:
 @click.option("--email", required=True)
 @click.option("--name", default="Administrator", show_default=True)
 def create_admin(username: str, email: str, name: str) -> None:
-    """Make the first administrator, with the password in ADMIN_PASSWORD; one that exists is left alone."""
+    """Create the first administrator, with the password in ADMIN_PASSWORD; an existing one is not changed."""
     try:
         role = db.session.scalar(sa.select(User.role).where(User.username == username))
         if role == ADMIN:
@@ -50,7 +50,7 @@ def create_admin(username: str, email: str, name: str) -> None:
             return
         given = {"name": name, "email": email, "username": username, "password": config.admin_password(os.environ)}
         values = users.validate(given) | {"role": ADMIN}
-        if role:  # made by whoever it was, before logins: the name is kept, the password is not
+        if role:  # created by an unknown person before logins existed: do not keep the password
             users.update(_user(username).id, {key: values[key] for key in ("role", "password")})
         else:
             users.create(values)
@@ -65,7 +65,7 @@ def create_admin(username: str, email: str, name: str) -> None:
 @click.argument("username")
 @click.password_option()
 def set_password(username: str, password: str) -> None:
-    """Give a user another password, for who has forgotten it."""
+    """Set a new password for a user who has forgotten theirs."""
     try:
         user = _user(username)
         users.update(user.id, users.validate({"password": password}, required=(), user=user))
@@ -82,7 +82,7 @@ def token() -> None:
 @click.argument("username")
 @click.option("--name", required=True, help="what the token is for")
 def create_token(username: str, name: str) -> None:
-    """Make a token for a program that logs in as this user, and print it."""
+    """Create a token for a program that logs in as this user, and print it."""
     try:
         click.echo(account.new_token(_user(username).id, name))
     except HTTPException as error:
@@ -95,7 +95,7 @@ blueprint.cli.add_command(create_token, "create-token")
 @token.command("list")
 @click.argument("username")
 def list_tokens(username: str) -> None:
-    """List a user's tokens: number, date, name."""
+    """List a user's tokens: number, date and name."""
     for entry in account.tokens_of(_user(username).id):
         click.echo(f"{entry.id}\t{entry.created_at:%Y-%m-%d}\t{entry.name}")
 

@@ -1,4 +1,4 @@
-"""Settings: from the environment, secrets from the files it names."""
+"""Settings from environment variables, or from the files they name."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ DEFAULTS: dict[str, Any] = {
     "SESSION_COOKIE_SAMESITE": "Lax",
     "SESSION_REFRESH_EACH_REQUEST": False,
     "SQLALCHEMY_ENGINE_OPTIONS": {
-        "hide_parameters": True,  # of a failed statement: the log is not the place for them
-        "isolation_level": "READ COMMITTED",  # locks rows, not the gaps between them
+        "hide_parameters": True,  # keeps the values of failed statements out of the log
+        "isolation_level": "READ COMMITTED",  # no gap locks
         "pool_recycle": 1800,
-        "pool_reset_on_return": None,  # the session has rolled back
+        "pool_reset_on_return": None,  # the session has already rolled back
         "pool_timeout": 10,
     },
     "TRUSTED_PROXIES": 1,
-    "WTF_CSRF_TIME_LIMIT": None,  # a token lives as long as its session
+    "WTF_CSRF_TIME_LIMIT": None,  # a CSRF token is valid as long as its session
 }
 
 
@@ -70,7 +70,7 @@ def _database_url(environ: Mapping[str, str]) -> URL:
             url = make_url(given)
             url.get_dialect().import_dbapi()
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-            # The value may hold a password: it is not repeated.
+            # The value may contain a password, so the message does not repeat it.
             raise ConfigurationError(
                 "DATABASE_URL is not a URL of a known database; write mysql+pymysql://user:password@host/name"
             ) from error
@@ -87,7 +87,7 @@ def _database_url(environ: Mapping[str, str]) -> URL:
 
 
 def _driver(environ: Mapping[str, str]) -> str:
-    """mysqlclient, which is written in C, where it is installed."""
+    """The driver: by default mysqlclient, which is faster, if it is installed."""
     chosen = _value(environ, "DATABASE_DRIVER", "mysqlclient" if find_spec("MySQLdb") else "pymysql")
     if chosen not in DRIVERS:
         raise ConfigurationError(f"DATABASE_DRIVER is {chosen!r}; set {' or '.join(DRIVERS)}")
@@ -109,7 +109,7 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
 
 
 def admin_password(environ: Mapping[str, str]) -> str:
-    """The password of the administrator that `create-admin` makes."""
+    """The password of the administrator that `create-admin` creates."""
     return _value(environ, "ADMIN_PASSWORD")
 
 

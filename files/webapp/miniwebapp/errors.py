@@ -1,4 +1,4 @@
-"""Every error as the reader can use it: JSON under /api, a page elsewhere."""
+"""Error responses: JSON under /api, a page elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         response.content_type = "application/json"
     else:
         name, standard = PAGES.get(error.code or 500, (error.name, None))
-        # What werkzeug says of itself is English; what this application says is in the reader's language.
+        # Werkzeug's own descriptions are English; this application's are in the reader's language.
         own = standard is None or error.description != type(error).description
         response.data = render_template("error.html", name=name, description=error.description if own else standard)
     return response

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it work?"""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of JSON for each request and each message, with the request's id."""
+"""One JSON line per request and per message, with the request ID."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("miniwebapp")
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as a line of JSON."""
+    """Formats a record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         try:
             return orjson.dumps(line, default=repr).decode()
-        except TypeError:  # a message may hold what is no Unicode
+        except TypeError:  # lone surrogates in a message
             return json.dumps(line, default=repr)
 
 
@@ -45,7 +45,7 @@ def register(app: Flask) -> None:
     for logger in (app.logger, log):
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
-    # Gunicorn's own messages, which it has set up before it loads the application
+    # Gunicorn sets up its own log before it loads the application
     for given in logging.getLogger("gunicorn.error").handlers:
         given.setFormatter(JsonFormatter())
     app.before_request(_begin)

@@ -1,4 +1,4 @@
-"""Measurements for Prometheus, summed over Gunicorn's processes."""
+"""Metrics for Prometheus, summed over Gunicorn's processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-# Each process writes into files of this directory, and whichever is asked adds them up. It must be known before
-# prometheus_client is imported, and made before Gunicorn forks.
+# Each process writes to files in this directory, and the one that is scraped sums them. The variable must be set before
+# prometheus_client is imported, and the directory created before Gunicorn forks.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="miniwebapp-")
     _maker = os.getpid()
@@ -58,7 +58,7 @@ def _lent(connection: object, record: ConnectionPoolEntry, lent: object) -> None
 
 @event.listens_for(Pool, "checkin")
 def _returned(connection: object, record: ConnectionPoolEntry) -> None:
-    # A connection that turned out to be broken is returned without ever having been lent.
+    # A connection that turned out to be broken is checked in without having been counted as checked out.
     if record.record_info.pop("lent", False):
         POOL_USED.dec()
 
@@ -90,7 +90,7 @@ def _count(response: Response) -> Response:
 
 @blueprint.get("/metrics")
 def show() -> ResponseReturnValue:
-    # A proxy adds this header: who comes through it is not the one who measures.
+    # A proxy adds this header, but Prometheus connects directly.
     if "X-Forwarded-For" in request.headers:
         abort(404)
     _forget_ended_processes()
@@ -100,7 +100,7 @@ def show() -> ResponseReturnValue:
 
 
 def _forget_ended_processes() -> None:
-    """They hold nothing any more. Gunicorn's child_exit tells it at once where gunicorn.conf.py is used, not elsewhere."""
+    """Remove the gauges of ended processes, because child_exit does so only if gunicorn.conf.py is used."""
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
         process = int(file.stem.rpartition("_")[2])
         if not Path(f"/proc/{process}").exists():

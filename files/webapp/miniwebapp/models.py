@@ -28,7 +28,7 @@ READER = "reader"
 
 
 def register(app: Flask) -> None:
-    """Beside the session's connections those of `read`, which commit by themselves."""
+    """Set up a second engine for `read`, with autocommit, beside the session's."""
     reader = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     options = {"url": app.config["SQLALCHEMY_DATABASE_URI"], **app.config["SQLALCHEMY_ENGINE_OPTIONS"], **reader}
     app.config["SQLALCHEMY_BINDS"] = {READER: options}
@@ -36,13 +36,13 @@ def register(app: Flask) -> None:
 
 
 def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:
-    """What the statement finds, outside the session's transaction: one question to the database, nothing to roll back."""
+    """Run a query outside the session's transaction: one round trip, nothing to roll back."""
     with db.engines[READER].connect() as connection:
         return connection.execute(statement, values).all()
 
 
 def read_one(statement: Executable, **values: Any) -> Row[Any] | None:
-    """The one row that the statement finds, or None."""
+    """Return the one row of a query, or None."""
     return next(iter(read(statement, **values)), None)
 
 
@@ -66,7 +66,7 @@ class User(Table, db.Model):
 
 
 class ApiToken(Table, db.Model):
-    """What a program logs in with. The token itself is shown once and kept by its owner alone."""
+    """A token that a program logs in with. It is shown once, and only its hash is stored."""
 
     __tablename__ = "api_tokens"
 
@@ -77,7 +77,7 @@ class ApiToken(Table, db.Model):
 
 
 class LoginFailure(Table, db.Model):
-    """One failed login, remembered for as long as it counts; `source` is a hash of who tried from where."""
+    """A failed login, stored for as long as it counts; `source` is a hash of username and address."""
 
     __tablename__ = "login_failures"
     __table_args__ = (Index(None, "source", "at"), Index(None, "at"), Table.__table_args__)

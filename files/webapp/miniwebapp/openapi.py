@@ -1,4 +1,4 @@
-"""The API's description, OpenAPI 3.1; its limits are those of the fields themselves."""
+"""The API's OpenAPI 3.1 description; its limits are taken from the fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DESCRIPTIONS = {
 
 
 def document(limits: dict[str, Any]) -> dict[str, Any]:
-    """The description; `limits` are the schemas of the list's parameters."""
+    """The description; `limits` are the schemas of the parameters of the list."""
     parameter = {"name": "id", "in": "path", "required": True, "schema": ID}
     return {
         "openapi": "3.1.0",

@@ -1,4 +1,4 @@
-"""The pages: HTML forms, each answered by a redirect when it succeeds and by itself when it does not."""
+"""The pages: HTML forms, answered by a redirect on success and by the form itself on failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _everywhere() -> dict[str, Any]:
 
 
 def static_url(name: str) -> str:
-    """Address of a static file that changes with its content, so that browsers and proxies may keep it."""
+    """The URL of a static file, which changes with its content so that browsers and proxies may cache it."""
     return url_for("static", filename=name, v=_fingerprint(str(current_app.static_folder), name))
 
 
@@ -92,7 +92,7 @@ def update(user_id: int) -> ResponseReturnValue:
     user = users.find(user_id)
     given = request.form.to_dict()
     if not given.get("password"):
-        given.pop("password", None)  # left empty: stays as it is
+        given.pop("password", None)  # left empty: unchanged
     try:
         values = users.validate(given, required=("name", "email", "username"), user=user) | _roled(given)
         users.update(user_id, values)
@@ -100,7 +100,7 @@ def update(user_id: int) -> ResponseReturnValue:
         return _edit(user, given, error.errors), error.code
     account = auth.current()
     if account and account.id == user_id:
-        auth.log_in(users.find(user_id))  # the own session outlives the own new password
+        auth.log_in(users.find(user_id))  # changing one's own password does not end the session
     return _done(gettext("User %(username)s was changed.", username=values["username"]))
 
 

@@ -1,4 +1,4 @@
-"""Passwords: what makes a good one, and how they are kept."""
+"""Password rules and hashing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from flask_babel import gettext
 from werkzeug.security import check_password_hash
 
 SHORTEST = 10
-# OWASP's second recommendation. One hash at a time bounds the memory and leaves the processor to others.
+# OWASP's second recommendation. One hash at a time limits memory and leaves CPU to other requests.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _hashing = threading.Lock()
-# Those of Django's list of the most used ones that have as many characters; NIST SP 800-63B asks for such a list, and
-# against rules on kinds of characters.
+# Those in Django's list of common passwords that are long enough. NIST SP 800-63B recommends such a list, and advises
+# against composition rules.
 COMMON = frozenset(Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8").split())
 
 
@@ -29,7 +29,7 @@ _NOBODYS = make_hash("nobody's password")
 
 
 def matches(password: str, kept: str | None) -> bool:
-    """Whether it is the password; without a hash to compare with it takes as long and is none."""
+    """Whether the password is right; without a stored hash it never is, but the check takes as long."""
     known = kept is not None
     kept = kept or _NOBODYS
     with _hashing:
@@ -46,7 +46,7 @@ def is_outdated(kept: str) -> bool:
 
 
 def problem(password: str, personal: Iterable[str]) -> str | None:
-    """Why it is not good enough, or None; `personal` is what anybody would try first."""
+    """Why the password is too weak, or None; `personal` are the user's values that it must not equal."""
     if len(password) < SHORTEST:
         return gettext(
             "is too short: %(given)d characters, at least %(least)d are needed", given=len(password), least=SHORTEST

@@ -1,4 +1,4 @@
-"""Database connections that are alive: one that rested is asked before it is used again."""
+"""Checks that idle database connections are alive before they are used again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
-# No database starts again in less. What breaks a connection in use ends all that are idle, too.
+# No database restarts faster, and SQLAlchemy drops all idle connections when one in use breaks.
 RESTED_SECONDS = 1.0
 
 
 def register() -> None:
     event.listen(Pool, "checkin", _returned)
-    # Before what counts those that are lent: a dead one is replaced, and asked for again.
+    # Before the metrics count the checkout: a dead connection is replaced and checked out again.
     event.listen(Pool, "checkout", _lent, insert=True)
 
 

@@ -1,4 +1,4 @@
-"""The rules of a user's fields, and everything that reads or changes users."""
+"""The validation of a user's fields, and everything that reads or changes users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Field:
     rule: LazyString | str = ""
 
 
-# E-mail and username are ASCII: then every case-insensitive collation agrees on what is a duplicate, and no two
+# E-mail and username are ASCII, so that every case-insensitive collation agrees on what is a duplicate, and no two
 # usernames look alike. The e-mail pattern is the one browsers use for <input type=email>.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 FIELDS = {
@@ -50,13 +50,13 @@ UNIQUE = ("email", "username")
 SORTS = ("id", "name", "username", "email")
 PER_PAGE = 50
 SEARCH_LENGTH = 120
-# MySQL scans an index up to a page's first row. Of 100,000 users that takes 20 ms, but 300 ms with a search.
+# MySQL scans an index up to a page's first row. With 100,000 users that takes 20 ms, but 300 ms in a search.
 DEEPEST_PAGE = 2000
 MOST_FOUND = 10_000
 
 
 class UserError(HTTPException):
-    """What is wrong with the values given, a sentence per field."""
+    """The invalid values, with a sentence per field."""
 
     def __init__(self, code: int, errors: Mapping[str, str]) -> None:
         super().__init__("; ".join(errors.values()))
@@ -66,7 +66,7 @@ class UserError(HTTPException):
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the list, and what was asked for."""
+    """One page of the list, and the query it answers."""
 
     rows: Sequence[sa.Row[tuple[int, str, str, str, str]]]
     search: str
@@ -87,9 +87,9 @@ class Page:
 def validate(
     given: Mapping[str, object], *, required: Collection[str] = tuple(FIELDS), user: sa.Row[Any] | None = None
 ) -> dict[str, str]:
-    """Return the clean values of the known fields given, or raise UserError with all that is wrong.
+    """Return the cleaned values of the known fields, or raise UserError with all invalid ones.
 
-    :param user: whose values they are going to be, for what is not given.
+    :param user: the user to change, whose other fields the password must not equal.
     """
     values: dict[str, str] = {}
     errors: dict[str, str] = {}
@@ -128,18 +128,18 @@ def _problem(value: object, field: Field) -> str | None:
     return None
 
 
-# Nearly every request asks one of them: built once.
+# Built once, because nearly every request uses one of them.
 ALL_ROWS = sa.select(User.id, User.name, User.email, User.username).order_by(User.id)
 BY_ID = sa.select(User.__table__).where(User.id == sa.bindparam("id"))
 
 
 def all_rows() -> Sequence[sa.Row[tuple[int, str, str, str]]]:
-    """Every user's document, without the cost of objects."""
+    """All users as rows, without the cost of ORM objects."""
     return read(ALL_ROWS)
 
 
 def page(search: str, sort: str, descending: bool, number: int) -> Page:
-    """One page of those that `search` finds, and how many there are in all; numbers beyond the last page mean that one."""
+    """One page of the search results, and their total; numbers beyond the last page mean the last page."""
     sort = sort if sort in SORTS else "name"
     search = search.strip()[:SEARCH_LENGTH]
     counted = sa.select(sa.literal(1)).select_from(User).where(_begins(search))
@@ -155,14 +155,14 @@ def some_rows(
     search: str, sort: str, descending: bool, limit: int, offset: int
 ) -> Sequence[sa.Row[tuple[int, str, str, str, str]]]:
     order = [column.desc() if descending else column for column in (getattr(User, sort), User.id)]
-    # The index alone finds the page's rows; only they are read.
+    # The page's rows are found in the index alone, so that only they are read.
     found = sa.select(User.id).where(_begins(search)).order_by(*order).limit(limit).offset(offset).subquery()
     rows = sa.select(User.id, User.name, User.email, User.username, User.role).join(found, User.id == found.c.id)
     return read(rows.order_by(*order))
 
 
 def _begins(search: str) -> sa.ColumnElement[bool]:
-    """Whose name, username or e-mail begins so: what the indexes find without reading all users."""
+    """Match prefixes of name, username or e-mail, which the indexes find without reading all users."""
     columns = [User.name] + ([User.username, User.email] if search.isascii() else [])
     return sa.or_(*(column.startswith(search, autoescape=True) for column in columns)) if search else sa.true()
 
@@ -190,14 +190,14 @@ def update(user_id: int, values: Mapping[str, str]) -> None:
 
 
 def role(given: str) -> dict[str, str]:
-    """The value of a user's role, for `create` and `update`."""
+    """Validate a role and return it as a value for `create` and `update`."""
     if given not in ROLES:
         raise UserError(400, {"role": gettext("role must be one of %(roles)s", roles=", ".join(ROLES))})
     return {"role": given}
 
 
 def _keep_an_admin(user_id: int, field: str) -> None:
-    """Raise UserError when nobody but this user is an administrator; nobody else can take the role away meanwhile."""
+    """Raise UserError if this user is the only administrator; lock the administrators until the transaction ends."""
     admins = db.session.scalars(sa.select(User.id).where(User.role == ADMIN).with_for_update()).all()
     if list(admins) == [user_id]:
         db.session.rollback()
@@ -218,14 +218,14 @@ def _columns(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _matched(statement: sa.Update | sa.Delete) -> None:
-    """Execute; the row may have been deleted by somebody else since it was read."""
+    """Execute; raise NotFound if someone else has deleted the row since it was read."""
     if db.session.execute(statement, execution_options={"synchronize_session": False}).rowcount == 0:
         raise NotFound("User not found")
 
 
 @contextmanager
 def _saving(values: Mapping[str, str], user_id: int = 0) -> Iterator[None]:
-    """Commit; the unique indexes alone decide what is a duplicate, so there is no gap between check and write."""
+    """Commit; only the unique indexes detect duplicates, so there is no race between check and write."""
     try:
         yield
         db.session.commit()
@@ -239,6 +239,6 @@ def _saving(values: Mapping[str, str], user_id: int = 0) -> Iterator[None]:
                 sa.select(sa.exists().where(getattr(User, field) == values[field], User.id != user_id))
             )
         ]
-        # Nothing is found when the other user vanished in the meantime.
+        # Empty if the other user was deleted in the meantime.
         problem = gettext("is already used by another user")
         raise UserError(409, {field: f"{FIELDS[field].label} {problem}" for field in taken or UNIQUE}) from error

@@ -1,4 +1,4 @@
-"""The application on the MySQL in TEST_DATABASE_URL, whose tables it empties."""
+"""The application on the database in TEST_DATABASE_URL, whose tables are emptied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from miniwebapp import create_app
 from miniwebapp.models import ApiToken, LoginFailure, User, db
 
-# A port on which nothing answers.
+# A port on which nothing listens.
 NOWHERE = "mysql+pymysql://app:app@127.0.0.1:9/app?connect_timeout=1"
 Person = dict[str, str]
 
@@ -60,7 +60,7 @@ def migrated_closed() -> Iterator[Flask]:
 
 @pytest.fixture
 def app(migrated: Flask) -> Flask:
-    """Open to everybody: the API's contract is the same with and without a login."""
+    """An application with open access: the API is the same with and without a login."""
     return _emptied(migrated)
 
 
@@ -81,7 +81,7 @@ def away() -> FlaskClient:
 
 
 def https(app: Flask) -> FlaskClient:
-    """A client as the proxy presents it: the user speaks HTTPS."""
+    """A client behind the proxy, connected over HTTPS."""
     client = app.test_client()
     client.environ_base |= {
         "HTTP_X_FORWARDED_PROTO": "https",

@@ -1,4 +1,4 @@
-"""What surrounds the users: configuration, headers, health, commands, migration."""
+"""Everything around the users: configuration, headers, health, commands, migration."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def test_the_first_administrator(closed: Flask, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_user_with_the_first_administrators_name(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever made it before there were logins does not get in; once there are administrators it is theirs to decide."""
+    """Whoever created it before logins existed cannot log in; if there are other administrators, it is not promoted."""
     monkeypatch.setenv("ADMIN_PASSWORD", "the operator's password")
     runner, words = closed.test_cli_runner(), ["create-admin", "--username", "boss", "--email", "other@example.com"]
     add(closed, "boss", VIEWER)
@@ -367,7 +367,7 @@ def test_login_renews_the_session(closed: Flask) -> None:
 
 @pytest.mark.parametrize("name", ["bo\0ss", "boss\0", "b\u00f6ss", "boss\u200b"])
 def test_names_that_only_mysql_takes_for_the_same(closed: Flask, name: str) -> None:
-    """They would be as many ways round the counting of failures."""
+    """They would circumvent the counting of failures."""
     add(closed, "boss", ADMIN)
     assert log_in(https(closed), name).status_code == 401
     assert https(closed).get("/api/users", headers=basic(name)).status_code == 401
@@ -384,7 +384,7 @@ def test_failures_of_one_network_count_together(closed: Flask, monkeypatch: pyte
 
 
 def test_logging_in_costs_one_question(closed: Flask) -> None:
-    """A token and HTTP Basic: one statement for who it is, one for the list."""
+    """With a token or HTTP Basic: one query for the user, one for the list."""
     add(closed, "robot", ADMIN)
     token = closed.test_cli_runner().invoke(args=["token", "create", "robot", "--name", "a"]).output.strip()
     statements: list[str] = []

@@ -1,4 +1,4 @@
-"""Pages speak English and Spanish; every message has its translation. The API speaks English."""
+"""Pages are in English and Spanish, with every message translated. The API is in English."""
 
 from __future__ import annotations
 

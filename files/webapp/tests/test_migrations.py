@@ -1,4 +1,4 @@
-"""The schema: as the models say, with a way back, for two servers at once, and for the former version of the code."""
+"""The schema: matches the models, downgrades, migrates on two servers at once, works with the previous code."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_migration_waits_for_the_one_that_runs(emptied: Flask) -> None:
 
 
 def test_the_former_version_works_on_this_schema(app: Flask) -> None:
-    """Its very statements: during a deployment, and after a return to it, it runs on the new schema."""
+    """The previous version's statements, as it uses the new schema during a deployment and after a rollback."""
     insert = "INSERT INTO users (name, email, username, password_hash) VALUES (:name, :email, :username, 'scrypt:…')"
     ada = {"name": "Ada", "email": "ada@example.com", "username": "ada"}
     with app.app_context(), db.engine.begin() as connection:
@@ -95,7 +95,7 @@ def test_text_of_every_language_fits(app: Flask) -> None:
 
 
 def test_a_database_of_its_own_for_the_lock(app: Flask) -> None:
-    """Other databases of the same server are not waited for."""
+    """Migrations of other databases on the same server do not block each other."""
     with app.app_context(), db.engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT GET_LOCK(CONCAT('alembic:', SHA2(UUID(), 224)), 0)")) == 1
         flask_migrate.upgrade()

@@ -1,4 +1,4 @@
-"""What operators see: measurements, log lines, readiness; with real Gunicorn processes."""
+"""What operators see: metrics, log lines, readiness; with real Gunicorn processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ URL = make_url(os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://"))
 
 
 class Server:
-    """Gunicorn with three processes, and what it says."""
+    """Gunicorn with three processes, and its log."""
 
     def __init__(self, directory: Path, config: str, url: str) -> None:
         self.log = directory / "log"
@@ -215,7 +215,7 @@ def test_an_exception_is_one_line(app: Flask, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Relay(threading.Thread):
-    """A way to the database that can be cut."""
+    """A TCP proxy to the database that can be cut."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

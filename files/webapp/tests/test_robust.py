@@ -1,4 +1,4 @@
-"""No input is a mistake of the server: the API as its description says, pages, query strings, logins."""
+"""No input causes a server error: the API against its description, pages, query strings, logins."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_pages_of_the_list_are_all_of_it_once(many: FlaskClient, sort: str) -> N
             seen += answer.json
             path = answer.headers["Link"].split(">")[0][1:] if "Link" in answer.headers else None
         assert sorted(user["id"] for user in seen) == [user["id"] for user in everybody]
-        if sort != "name":  # MySQL's order of letters is not Python's
+        if sort != "name":  # MySQL's collation differs from Python's sort order
             keys = [user[sort] for user in seen]
             assert keys == sorted(keys, reverse=order == "desc")
 

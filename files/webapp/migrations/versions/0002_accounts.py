@@ -1,6 +1,6 @@
 """Users log in: roles, tokens for programs, failed logins; an index for the list sorted by name.
 
-The version before this one keeps working: what is new in its table has a default.
+The previous version keeps working: the new columns in its table have defaults.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""An index of the administrators: looking for the last one must lock them, not the whole table."""
+"""An index on roles: the check for the last administrator must lock only administrators, not the whole table."""
 
 from alembic import op
 
