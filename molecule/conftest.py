@@ -28,7 +28,7 @@ def host() -> Host:
 
 @pytest.fixture(scope="module")
 def receiver(host: Host) -> Iterator[Receiver]:
-    """What is sent to http://receiver:8000 and smtp://receiver:2525 on the network of the monitoring."""
+    """What is sent to http://receiver:8000 and smtp://receiver:2525 on the monitoring network."""
     host.run("docker rm --force receiver")
     command = "docker run --detach --name receiver --network miniweb-monitor %s python3 -c %s"
     program = (ROOT / "tests" / "doubles" / "receiver.py").read_text()
@@ -45,7 +45,7 @@ def run_playbook_fixture() -> RunPlaybook:
 
 @pytest.fixture
 def converge() -> Iterator[Converge]:
-    """Run the scenario's converge playbook again with other variables, and as it was when the test is over."""
+    """Run the scenario's converge playbook with other variables, and restore the server after the test."""
 
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
         return run_playbook(converge_playbook(), variables, *words)
@@ -56,13 +56,13 @@ def converge() -> Iterator[Converge]:
 
 @pytest.fixture
 def interrupted(host: Host) -> Callable[[dict[str, Any], Callable[[], bool]], None]:
-    """Run the scenario's converge playbook with other variables and kill it, here and on the server, in mid-run."""
+    """Run the scenario's converge playbook with other variables and kill it, here and on the server, mid-run."""
 
     def run(variables: dict[str, Any], when: Callable[[], bool]) -> None:
         with started_playbook(converge_playbook(), variables) as process:
             assert eventually(when), process.communicate()
             process.kill()
-            # A module comes over its interpreter's input, which has no arguments.
+            # A module is piped to its interpreter, whose command line therefore has no arguments.
             host.run("pkill -KILL -xf %s", "/usr/bin/python3[.0-9]*")
 
     return run

@@ -1,4 +1,4 @@
-"""How tests ask the double of AWS, and run this project's playbooks against it."""
+"""Query the double of AWS, and run this project's playbooks against it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hypervisor's part: a sandbox server with cloud-init, which runs as an instance that AWS's double only describes."""
+"""The hypervisor's part: a sandbox server with cloud-init, run as the instance that AWS's double only describes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ DATABASE = "miniweb-database"
 
 @contextlib.contextmanager
 def instance(scenario: str, directory: Path, at: str, seed: dict[str, str], *options: str) -> Iterator[str]:
-    """Run the scenario's server, published at this address, port 22 as 22; the container's name.
+    """Run the scenario's server, published at this address with SSH on port 22; yield the container's name.
 
-    :param directory: for the files that cloud-init reads, seed: their contents by name (user-data, meta-data).
+    :param directory: takes the files that cloud-init reads
+    :param seed: their contents by name (user-data, meta-data)
     """
     for name, content in seed.items():
         (directory / name).write_text(content)
@@ -44,14 +45,14 @@ def instance(scenario: str, directory: Path, at: str, seed: dict[str, str], *opt
 
 
 def seed(identifier: str, public_key: str = "", user_data: str = "#cloud-config\n{}\n") -> dict[str, str]:
-    """What cloud-init is told: the instance's id, the key that may log in, and the user data."""
+    """What cloud-init reads: the instance's id, the key that may log in, and the user data."""
     keys = {"public-keys": [public_key]} if public_key else {}
     return {"meta-data": yaml.safe_dump({"instance-id": identifier, **keys}), "user-data": user_data}
 
 
 @contextlib.contextmanager
 def database(password: str) -> Iterator[str]:
-    """Run a database outside the instances, with the names that the site's variables give it; its address."""
+    """Run a database outside the instances, named as in the site's variables; yield its address."""
     image = registry.on_engine(default_of("mysql", "mysql_image"))
     options = ["--name", DATABASE, "--network", NETWORK, "--env", f"MYSQL_ROOT_PASSWORD={secrets.token_hex()}"]
     options += ["--env", "MYSQL_DATABASE=miniwebapp", "--env", "MYSQL_USER=miniwebapp"]
@@ -70,7 +71,7 @@ def gateway() -> str:
 
 @contextlib.contextmanager
 def relay(address: str, port: int) -> Iterator[None]:
-    """Bring what an instance sends to the same port of its gateway to this loopback address, where it cannot reach."""
+    """Forward this port of the instance's gateway to the loopback address, which the instance cannot reach."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -94,7 +95,7 @@ def relay(address: str, port: int) -> Iterator[None]:
 
 
 def surroundings(directory: Path, **environment: str) -> list[str]:
-    """Options that give the instance's services these variables, and pip this machine's certificate bundle."""
+    """Options that give the instance's services these variables, and pip this machine's CA bundle."""
     options = []
     if bundle := os.environ.get("PIP_CERT"):
         options += ["--volume", f"{bundle}:/etc/sandbox/ca.pem:ro"]

@@ -1,4 +1,4 @@
-"""What the double that takes messages has got."""
+"""The messages that the receiver, a test double, has received."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from testinfra.host import Host
 
 @dataclass(frozen=True)
 class Receiver:
-    """A container on the server that takes messages over HTTP and SMTP, as tests/doubles/receiver.py says."""
+    """A container on the server that receives messages over HTTP and SMTP; see tests/doubles/receiver.py."""
 
     host: Host
 
     def messages(self, to: str, word: str = "") -> list[dict[str, Any]]:
-        """What came to this address with this word in it."""
+        """The messages to this address that contain this word."""
         program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/got').read().decode())"
         found = json.loads(self.host.check_output("docker exec receiver python3 -c %s", program))
         return [message for message in found if to in message["to"] and word in message["body"]]

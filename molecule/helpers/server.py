@@ -10,7 +10,7 @@ import yaml
 from role_variables import defaults
 
 ROOT = Path(__file__).resolve().parents[2]
-# tests/scenarios gives each of its workers a server of its own.
+# tests/scenarios gives each of its workers its own server.
 ADDRESS = os.environ.get("MINIWEB_TEST_ADDRESS", "127.0.80.2")
 SERVER = os.environ.get("MINIWEB_TEST_SERVER", "miniweb-test")
 TEST_VARS = ROOT / ".sandbox" / "test_vars.yml"

@@ -1,4 +1,4 @@
-"""Whether what takes a while comes true."""
+"""Wait for a condition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PATIENCE_SECONDS = 60
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """True as soon as the condition holds; False when it still does not when patience ends."""
+    """True as soon as the condition holds; False if it does not within PATIENCE_SECONDS."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:

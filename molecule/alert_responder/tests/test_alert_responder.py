@@ -1,4 +1,4 @@
-"""The alert responder as Alertmanager sees it: what it does for those who know the password, and what it never does."""
+"""The alert responder as Alertmanager sees it: what it does for clients with the password, and what it never does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESTART, PRUNE = "restart_container", "prune_images"
 
 
 def address(host: Host) -> str:
-    """Where it listens: Docker's own bridge."""
+    """Its URL, on Docker's default bridge."""
     gateway = "ip -4 -oneline address show docker0 | awk '{split($4, found, \"/\"); print found[1]}'"
     return f"http://{host.check_output(gateway)}:9095"
 
@@ -41,7 +41,7 @@ def curl(host: Host, path: str, *options: str) -> str:
 
 
 def status(host: Host, path: str, *options: str) -> str:
-    """The HTTP status; 000 when there was none."""
+    """The HTTP status; 000 if there was no answer."""
     return curl(host, path, "--output", "/dev/null", "--write-out", "%{http_code}", *options)
 
 
@@ -58,7 +58,7 @@ def notification(*alerts: dict[str, Any]) -> str:
 
 
 def notify(host: Host, *alerts: dict[str, Any]) -> list[dict[str, Any]]:
-    """What becomes of the alerts of a notification."""
+    """What happened to each alert of a notification."""
     options = ("--user", LOGIN, "--header", "Content-Type: application/json", "--data", notification(*alerts))
     return json.loads(curl(host, "/alerts", "--fail", *options))["responses"]
 
@@ -96,7 +96,7 @@ def unhealthy(host: Host, name: str) -> bool:
 
 @contextmanager
 def sick(host: Host, name: str, project: str = "miniweb-sick") -> Iterator[dict[str, Any]]:
-    """A container whose health check fails, until the test is over; the alert that it raises."""
+    """Run a container whose health check fails while the block runs; yield the alert that it raises."""
     options = ["--name", name, "--label", f"com.docker.compose.project={project}", "--network", "none"]
     options += ["--health-cmd", "false", "--health-interval", "1s", "--health-retries", "1", "--stop-timeout", "1"]
     host.check_output(shlex.join(["docker", "run", "--detach", *options, "--entrypoint", "sleep", image(), "600"]))
@@ -108,11 +108,11 @@ def sick(host: Host, name: str, project: str = "miniweb-sick") -> Iterator[dict[
 
 
 def running(host: Host) -> str:
-    """What changes when the program is started again."""
+    """What changes when the program is restarted."""
     return host.check_output(f"systemctl show --property MainPID,ExecMainStartTimestampMonotonic {UNIT}.service")
 
 
-# -- who may ask ------------------------------------------------------------------------------------------------------
+# -- access -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_password_is_needed(host: Host) -> None:
@@ -126,7 +126,7 @@ def test_a_password_is_needed(host: Host) -> None:
     assert status(host, "/-/healthy") == "200"
 
 
-def test_what_is_no_notification_is_refused(host: Host) -> None:
+def test_malformed_notifications_are_refused(host: Host) -> None:
     login = ("--user", LOGIN)
     assert status(host, "/alerts", *login, "--data", "{") == "400"
     assert curl(host, "/alerts", *login, "--data", "{}") == "The notification's version is None: send version '4'.\n"
@@ -150,7 +150,7 @@ def test_it_has_no_right_it_does_not_need(host: Host) -> None:
     assert lines["NoNewPrivs"].strip() == "1"
 
 
-def test_the_password_is_roots_alone(host: Host) -> None:
+def test_only_root_can_read_the_password(host: Host) -> None:
     found = host.file(f"{DIRECTORY}/password")
     assert (found.user, found.mode) == ("root", 0o400)
     assert host.file(f"{DIRECTORY}/started").mode == 0o400
@@ -160,7 +160,7 @@ def test_the_password_is_roots_alone(host: Host) -> None:
 
 
 def as_prometheus(host: Host) -> str:
-    """The HTTP status of who knows only what the role leaves for Prometheus."""
+    """The HTTP status for a client that has only what the role leaves for Prometheus."""
     (job,) = yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/alert_responder.jobs.yml"))["scrape_configs"]
     (targets,) = job["static_configs"]
     assert (job["job_name"], targets["labels"]) == ("alert_responder", {"instance": SERVER})
@@ -170,7 +170,7 @@ def as_prometheus(host: Host) -> str:
     return status(host, "/metrics", "--user", f"{login['username']}:{host.check_output(f'cat {path}')}")
 
 
-def test_what_it_leaves_for_prometheus_opens_it(host: Host) -> None:
+def test_what_it_leaves_for_prometheus_gives_access(host: Host) -> None:
     assert as_prometheus(host) == "200"
     found = host.file(f"{CONTRIBUTIONS}/alert_responder.password")
     assert found.mode == 0o400
@@ -180,7 +180,7 @@ def test_what_it_leaves_for_prometheus_opens_it(host: Host) -> None:
 # -- what it does -----------------------------------------------------------------------------------------------------
 
 
-def test_an_unhealthy_container_is_restarted_so_often_and_no_more(host: Host) -> None:
+def test_an_unhealthy_container_is_restarted_up_to_the_limit(host: Host) -> None:
     with sick(host, "miniweb-sick-1") as raised:
         moments, done = [started(host, "miniweb-sick-1")], counted(host, RESTART, "done")
         for times in (1, 2):
@@ -199,11 +199,11 @@ def test_an_unhealthy_container_is_restarted_so_often_and_no_more(host: Host) ->
         assert results(host, raised) == ["limited"]
         assert counted(host, RESTART, "limited") == 1
         host.check_output(f"systemctl restart {UNIT}.service")
-        assert results(host, raised) == ["limited"], "the limit outlives the program"
+        assert results(host, raised) == ["limited"], "the limit survives a restart of the program"
         assert started(host, "miniweb-sick-1") == moments[-1]
 
 
-def test_only_containers_of_this_collection_that_are_unhealthy_now(host: Host) -> None:
+def test_only_unhealthy_containers_of_this_collection_are_restarted(host: Host) -> None:
     with sick(host, "shop", project="shop") as raised:
         before, refused = started(host, "shop"), counted(host, RESTART, "refused")
         (found,) = notify(host, raised)
@@ -233,7 +233,7 @@ def tarball(**members: bytes) -> bytes:
 
 
 def load_image(host: Host, tag: str, created: str) -> None:
-    """Give the engine an image that was built at this moment."""
+    """Load an image with this creation time into the engine."""
     layer = tarball(file=tag.encode())
     configuration = {
         "architecture": host.check_output("docker version --format '{{.Server.Arch}}'"),
@@ -256,7 +256,7 @@ def tags(host: Host) -> set[str]:
 
 
 def note_images(host: Host, *names: str) -> None:
-    """Write down that compose_service pulled or built these images."""
+    """Record that compose_service pulled or built these images."""
     ids = {name: host.check_output("docker image inspect --format '{{.Id}}' %s", name) for name in names}
     noted = {identifier: {"reference": name, "service": "scenario"} for name, identifier in ids.items()}
     host.check_output("umask 022; printf %%s %s > %s", json.dumps({"images": noted}), NOTED)
@@ -272,7 +272,7 @@ def test_old_unused_images_of_this_collection_are_pruned_and_nothing_else(host: 
     with sick(host, "miniweb-user-1"):
         host.check_output("docker stop miniweb-user-1")
         assert results(host, alert("LowDiskSpace", mountpoint="/boot")) == ["refused"]
-        assert results(host, alert("LowDiskSpace", mountpoint="/")) == ["refused"], "none of them is known"
+        assert results(host, alert("LowDiskSpace", mountpoint="/")) == ["refused"], "none of them is recorded yet"
         note_images(host, "old:1", "new:1", image())
         assert {"old:1", "old:2", "new:1", image()} <= tags(host)
         (found,) = notify(host, alert("LowDiskSpace", mountpoint="/"))
@@ -302,10 +302,10 @@ def test_an_action_that_is_switched_off_and_a_dry_run_do_nothing(host: Host, con
     host.check_output("docker image rm old:1")
 
 
-# -- how it comes and goes --------------------------------------------------------------------------------------------
+# -- deployment and removal -------------------------------------------------------------------------------------------
 
 
-def test_a_new_password_counts_at_once(host: Host, converge: Converge) -> None:
+def test_a_new_password_takes_effect_at_once(host: Host, converge: Converge) -> None:
     other = "another-password-of-the-scenario"
     done = converge({"alert_responder_password": other}, "--diff", "-vvv")
     assert done.returncode == 0
@@ -315,7 +315,7 @@ def test_a_new_password_counts_at_once(host: Host, converge: Converge) -> None:
     assert as_prometheus(host) == "200"
 
 
-def test_an_error_is_said_and_the_password_is_not(host: Host, converge: Converge) -> None:
+def test_an_error_is_reported_without_the_password(host: Host, converge: Converge) -> None:
     host.check_output(f"rm {DIRECTORY}/password && mkdir {DIRECTORY}/password")
     done = converge({})
     host.check_output(f"rmdir {DIRECTORY}/password")
@@ -344,16 +344,16 @@ def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Conver
     before = running(host)
     host.check_output(f"rm {DIRECTORY}/started")
     assert converge({}).returncode == 0
-    assert running(host) != before, "it may have been started from something else"
+    assert running(host) != before, "it may have been started with other settings"
     assert "changed=0" in converge({}).stdout
 
 
-def test_it_comes_back_by_itself(host: Host) -> None:
+def test_it_restarts_after_a_crash(host: Host) -> None:
     host.check_output(f"systemctl kill --signal KILL {UNIT}.service")
     assert eventually(lambda: status(host, "/-/healthy") == "200")
 
 
-def test_a_port_that_is_taken_is_said(host: Host, converge: Converge) -> None:
+def test_a_port_in_use_is_reported(host: Host, converge: Converge) -> None:
     taken = address(host).removeprefix("http://").replace(":9095", ":9097")
     listener = ["systemd-run", "--unit", "taken", f"--socket-property=ListenStream={taken}", "sleep", "600"]
     host.check_output(shlex.join(listener))
@@ -372,7 +372,7 @@ def test_it_is_removed_without_a_trace(host: Host, converge: Converge) -> None:
     absent = {"alert_responder_state": "absent", "alert_responder_password": ""}
     assert converge(absent).returncode == 0
     assert status(host, "/-/healthy") == "000"
-    # The note that it is gone is none.
+    # The note that records its removal does not count.
     notes = "-path /opt/miniweb/settled -prune"
     traces = f"find /etc/systemd/system /opt/miniweb /var/lib -maxdepth 3 {notes} -o -name '*alert?responder*' -print"
     assert host.check_output(traces) == ""

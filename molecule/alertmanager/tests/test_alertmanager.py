@@ -1,4 +1,4 @@
-"""Alertmanager as those see it who are called: delivery, ends, grouping, inhibition, silence, heartbeat, refusals."""
+"""Alertmanager as those on call see it: delivery, resolution, grouping, inhibition, silences, heartbeat, refusals."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def alert(host: Host, alertname: str, instance: str, *words: str, **labels: str)
 
 @pytest.fixture
 def instance() -> str:
-    """A server that nobody has had alerts of."""
+    """A server name that no earlier alert has used."""
     return f"server-{uuid.uuid4().hex[:8]}"
 
 
-def test_an_alert_reaches_everybody_who_should_hear_of_it(host: Host, receiver: Receiver, instance: str) -> None:
+def test_an_alert_reaches_all_its_receivers(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "ShopClosed", instance)
     for to in ("/all", "/slack", "ops@example.com", "boss@example.com"):
         assert eventually(lambda to=to: receiver.messages(to, instance) != []), to
@@ -53,7 +53,7 @@ def test_an_alert_reaches_everybody_who_should_hear_of_it(host: Host, receiver: 
     assert receiver.messages("/shelves", instance) == []
 
 
-def test_the_end_of_an_alert_is_delivered(host: Host, receiver: Receiver, instance: str) -> None:
+def test_the_resolution_of_an_alert_is_delivered(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "StoreDown", instance)
     assert eventually(lambda: receiver.messages("/all", instance) != [])
     assert json.loads(receiver.messages("/all", instance)[0]["body"])["status"] == "firing"
@@ -63,7 +63,7 @@ def test_the_end_of_an_alert_is_delivered(host: Host, receiver: Receiver, instan
     assert eventually(lambda: any("RESOLVED" in message["body"] for message in receiver.messages("/slack", instance)))
 
 
-def test_who_asked_for_some_alerts_hears_of_those(host: Host, receiver: Receiver, instance: str) -> None:
+def test_a_receiver_for_some_alerts_gets_those(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "FullShelf", instance)
     assert eventually(
         lambda: receiver.messages("/shelves", instance) != [] and receiver.messages("/all", instance) != []
@@ -87,7 +87,7 @@ def test_alerts_of_one_kind_come_as_one_message(host: Host, receiver: Receiver, 
     )
 
 
-def test_a_dead_server_silences_its_services(host: Host, receiver: Receiver, instance: str) -> None:
+def test_a_dead_server_inhibits_the_alerts_of_its_services(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "HouseBurns", instance, severity="critical", explains="instance")
     assert eventually(lambda: receiver.messages("/all", instance) != [])
     alert(host, "DoorStuck", instance, job="shop")
@@ -102,10 +102,10 @@ def test_a_dead_server_silences_its_services(host: Host, receiver: Receiver, ins
     assert [one["labels"]["alertname"] for one in inhibited] == ["DoorStuck"]
 
 
-def test_a_cause_silences_what_it_explains(host: Host, receiver: Receiver, instance: str) -> None:
+def test_a_cause_inhibits_the_alerts_that_it_explains(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "StoreDown", instance, cause="store", explains="cause")
     assert eventually(lambda: receiver.messages("/all", instance) != [])
-    # Of the same cause; of another one; of none; and of the same one on another server.
+    # With the same cause, another one, none, and the same one on another server.
     alert(host, "SlowShop", instance, cause="store")
     alert(host, "OldCertificate", instance, cause="clock")
     alert(host, "FullDisk", instance)
@@ -122,9 +122,7 @@ def test_a_cause_silences_what_it_explains(host: Host, receiver: Receiver, insta
     assert [one["labels"]["alertname"] for one in inhibited] == ["SlowShop"]
 
 
-def test_a_silence_holds_over_a_new_container(
-    host: Host, receiver: Receiver, converge: Converge, instance: str
-) -> None:
+def test_a_silence_survives_a_new_container(host: Host, receiver: Receiver, converge: Converge, instance: str) -> None:
     amtool(host, "silence", "add", "--author=me", "--comment=update", "--duration=1h", f"instance={instance}")
     assert converge({"alertmanager_memory_limit_mb": 80}).returncode == 0
     alert(host, "ShopClosed", instance)
@@ -134,7 +132,7 @@ def test_a_silence_holds_over_a_new_container(
     assert instance in amtool(host, "silence", "query")
 
 
-def test_the_heartbeat_goes_on_as_long_as_the_watchdog_barks(host: Host, receiver: Receiver, instance: str) -> None:
+def test_the_heartbeat_goes_on_as_long_as_the_watchdog_fires(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "Barks", instance, severity="none")
     assert eventually(lambda: len(receiver.messages("/heartbeat?key=a-secret-of-the-scenario", instance)) >= 3)
     assert receiver.messages("/all", instance) == []
@@ -180,7 +178,7 @@ def test_what_amtool_refuses_never_becomes_active(host: Host, converge: Converge
 
 
 def contributed(host: Host) -> dict[str, Any]:
-    """What it leaves for others, by file."""
+    """Its contributions, by file."""
     return {file: yaml.safe_load(content) for file, content in ALERTMANAGER.contributions(host).items()}
 
 
@@ -204,7 +202,7 @@ def test_it_leaves_its_job_alerts_and_dashboard(host: Host, converge: Converge) 
     assert ALERTMANAGER.started(host) == before
 
 
-def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_it_refuses_at_start_is_rolled_back(host: Host, converge: Converge) -> None:
     ALERTMANAGER.gives_way(host, converge, {"alertmanager_external_url": "http://[broken"}, "determine external URL")
 
 

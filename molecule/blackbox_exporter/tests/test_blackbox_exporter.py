@@ -49,7 +49,7 @@ def test_what_answers_is_measured(host: Host) -> None:
     assert probe(host, "plain")["probe_http_status_code"] == 200
 
 
-def test_what_does_not_answer_as_it_should_is_no_success(host: Host) -> None:
+def test_a_wrong_answer_is_no_success(host: Host) -> None:
     assert probe(host, "plain", "http://site:8000/nothing")["probe_http_status_code"] == 404
     assert probe(host, "plain", "http://site:8000/nothing")["probe_success"] == 0
     assert probe(host, "plain", "http://site:8001/")["probe_success"] == 0

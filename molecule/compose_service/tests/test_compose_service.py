@@ -1,4 +1,4 @@
-"""The engine's promises, asked of a real Docker engine."""
+"""What compose_service promises, checked with a real Docker engine."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_changed_file_is_reloaded_in_the_same_container(host: Host, converge: 
     assert inside(host, "cat /tmp/reloaded") == "second"
 
 
-def test_a_reload_that_was_interrupted_is_caught_up(host: Host, converge: Converge) -> None:
+def test_an_interrupted_reload_is_done_by_the_next_run(host: Host, converge: Converge) -> None:
     assert converge({"content": "third"}).returncode == 0
     host.check_output(f'sed -i \'s/"reload": "[^"]*"/"reload": ""/\' {DIRECTORY}/state.json')
     inside(host, "rm /tmp/reloaded")
@@ -91,7 +91,7 @@ def test_a_changed_secret_makes_a_new_container_and_is_not_shown(host: Host, con
     assert inside(host, "cat /run/secrets/secret") == "something else entirely"
 
 
-def test_a_failing_first_command_leaves_the_old_one_serving(host: Host, converge: Converge) -> None:
+def test_a_failing_command_before_the_start_leaves_the_old_container_serving(host: Host, converge: Converge) -> None:
     variables = {"fixed": "third", "before_start": [["sh", "-c", "echo the migration failed; exit 3"]]}
     EXAMPLE.refuses(host, converge, variables, "ended with 3: the migration failed")
 
@@ -125,7 +125,7 @@ def test_a_network_of_another_kind_is_refused(converge: Converge) -> None:
     assert 'The network "miniweb-example" exists with internal=false' in folded(done.stdout)
 
 
-# What a run with another image is given: it has a shell and no Python, so the health check cannot pass.
+# This image has a shell but no Python, so the health check cannot pass.
 OTHER_IMAGE = default_of("prometheus", "prometheus_image")
 OTHER = {"image": OTHER_IMAGE, "check_command": []}
 ENDS = "sh -c 'echo it cannot start; exit 7'"
@@ -145,7 +145,7 @@ def serves(host: Host) -> bool:
         ({"command": ENDS}, "it ends again and again"),
         ({"command": ENDS, "volumes": []}, "it ends again and again"),
         ({"healthcheck": FAILS, "start_period": "2s"}, "it runs and does not answer its health check"),
-        # Without data the verdict of the health check is waited for.
+        # Without data the run waits for the verdict of the health check.
         ({"healthcheck": FAILS, "volumes": []}, "it runs and does not answer its health check"),
         ({**OTHER, "command": SLEEPS, "start_period": "2s"}, "it runs and does not answer its health check"),
         ({**OTHER, "command": "no-such-program"}, "no-such-program"),
@@ -153,7 +153,9 @@ def serves(host: Host) -> bool:
     ],
     ids=str,
 )
-def test_a_failed_version_gives_way(host: Host, converge: Converge, changed_by: dict[str, Any], reason: str) -> None:
+def test_a_failed_version_is_rolled_back(
+    host: Host, converge: Converge, changed_by: dict[str, Any], reason: str
+) -> None:
     done = converge({"fixed": "second", **changed_by})
     assert done.returncode != 0
     said = folded(done.stdout)
@@ -166,7 +168,7 @@ def test_a_failed_version_gives_way(host: Host, converge: Converge, changed_by: 
     assert not host.file(f"{DIRECTORY}/previous.json").exists
 
 
-def test_what_failed_before_is_said_to_have_and_the_corrected_version_takes_over(
+def test_a_repeated_failure_is_reported_as_such_and_the_corrected_version_takes_over(
     host: Host, converge: Converge
 ) -> None:
     assert BACK in folded(converge({"command": ENDS}).stdout)
@@ -175,7 +177,9 @@ def test_what_failed_before_is_said_to_have_and_the_corrected_version_takes_over
     assert inside(host, "printenv FIXED") == "second"
 
 
-def test_what_is_still_starting_is_left_running_and_waited_for_by_the_next_run(host: Host, converge: Converge) -> None:
+def test_a_service_that_is_still_starting_is_left_running_and_the_next_run_waits_for_it(
+    host: Host, converge: Converge
+) -> None:
     slow = {"fixed": "slow", "healthcheck": "open('/tmp/ready')", "start_period": "90s"}
     said = folded(converge(slow).stdout)
     assert 'The service "example" is still starting after 15 s and was left running' in said
@@ -188,7 +192,7 @@ def test_what_is_still_starting_is_left_running_and_waited_for_by_the_next_run(h
     assert EXAMPLE.started(host) == before
 
 
-def test_data_that_another_image_has_opened_never_see_the_older_one_again_by_themselves(
+def test_data_that_a_newer_image_has_opened_are_never_given_to_the_older_one_automatically(
     host: Host, converge: Converge
 ) -> None:
     opens = "sh -c 'date > /data/opened; echo it fails with the data; exit 7'"
@@ -198,7 +202,7 @@ def test_data_that_another_image_has_opened_never_see_the_older_one_again_by_the
     assert "it fails with the data" in said
     wanted = host.check_output("docker image inspect --format '{{.Id}}' %s", OTHER_IMAGE)
     assert EXAMPLE.inspected(host)["Image"] == wanted
-    # Nor by the next run of the same; but by one that is told to.
+    # The next run of the same does not put it back either; one that asks for the older version does.
     assert BACK not in folded(converge(newer).stdout)
     assert EXAMPLE.inspected(host)["Image"] == wanted
     assert changed(converge({}))
@@ -206,12 +210,12 @@ def test_data_that_another_image_has_opened_never_see_the_older_one_again_by_the
 
 
 def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Converge, interrupted: Interrupted) -> None:
-    """The run is ended while the new version starts; that one never becomes healthy."""
+    """The run is killed while the new version, which never becomes healthy, is starting."""
     bad = {"fixed": "bad", "content": "second", "healthcheck": FAILS, "start_period": "10s"}
     running = "docker ps --quiet --filter label=com.docker.compose.project=miniweb-example --filter health=starting"
     interrupted(bad, lambda: host.check_output(running) != "" and host.file(f"{DIRECTORY}/previous.json").exists)
     assert inside(host, "printenv FIXED") == "bad"
-    # The same again: judged, and put back.
+    # The same run again waits for the verdict and rolls back.
     assert BACK in folded(converge(bad).stdout)
     assert serves(host)
 
@@ -226,7 +230,7 @@ def test_a_first_deployment_that_fails_is_stopped_and_kept_to_look_at(host: Host
     assert serves(host)
 
 
-def test_a_port_that_is_taken_is_said_and_the_version_before_serves_again(host: Host, converge: Converge) -> None:
+def test_a_port_in_use_is_reported_and_the_previous_version_serves_again(host: Host, converge: Converge) -> None:
     image = default_of("flask_app", "flask_app_base_image")
     host.check_output("docker run --detach --name taker --publish 8099:8000 %s sleep 600", image)
     try:
@@ -247,7 +251,7 @@ def test_a_port_that_is_taken_is_said_and_the_version_before_serves_again(host: 
         "docker pause %s",
     ],
 )
-def test_what_was_changed_by_hand_is_made_right(host: Host, converge: Converge, by_hand: str) -> None:
+def test_manual_changes_are_repaired(host: Host, converge: Converge, by_hand: str) -> None:
     host.check_output(by_hand, EXAMPLE.container(host))
     assert changed(converge({}))
     assert not changed(converge({}))
@@ -259,7 +263,7 @@ def test_what_was_changed_by_hand_is_made_right(host: Host, converge: Converge, 
 
 
 def test_images_of_others_are_left_alone(host: Host, converge: Converge) -> None:
-    """One without a name, as an interrupted build of the user's own leaves it."""
+    """An untagged image, as an interrupted build of the user's own leaves behind."""
     other = host.check_output("docker commit %s", EXAMPLE.container(host))
     assert changed(converge({"fixed": "another"}))
     assert host.run("docker image inspect %s", other).rc == 0

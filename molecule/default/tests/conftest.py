@@ -22,7 +22,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(run_playbook: RunPlaybook) -> Iterator[Converge]:
-    """Run site.yml with other variables and options; what they changed is as it was when the test is over."""
+    """Run site.yml with other variables and options, and restore what they changed after the test."""
 
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
         return run_playbook(ROOT / "site.yml", variables, *words)

@@ -1,4 +1,4 @@
-"""The application as people see it: a real browser, through TLS and nginx."""
+"""The application as people see it: in a real browser, through TLS and nginx."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A new visitor. Whatever the page's policy forbids, and every error of its scripts, fails the test."""
+    """A new visitor. Anything the page's security policy blocks, and any error in its scripts, fails the test."""
     context = browser.new_context(base_url=URL, ignore_https_errors=True, locale="en")
     page = context.new_page()
     complaints: list[str] = []
@@ -49,7 +49,7 @@ def fill(page: Page, **values: str) -> None:
         page.get_by_label(label.replace("_", "-"), exact=True).fill(value)
 
 
-def test_a_visitor_logs_in_where_he_wanted_to_go_and_out(page: Page) -> None:
+def test_a_visitor_reaches_the_requested_page_after_the_login_and_logs_out(page: Page) -> None:
     page.goto("/?search=ada")
     expect(page).to_have_url(re.compile("/login"))
     page.get_by_label("Username").fill("admin")
@@ -62,7 +62,7 @@ def test_a_visitor_logs_in_where_he_wanted_to_go_and_out(page: Page) -> None:
     expect(page).to_have_url(re.compile("/login"))
 
 
-def test_a_wrong_password_is_said_and_lets_nobody_in(page: Page) -> None:
+def test_a_wrong_password_is_reported_and_lets_nobody_in(page: Page) -> None:
     log_in(page, "ada", "a wrong password")
     expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong")
     page.goto("/")
@@ -103,7 +103,7 @@ def test_an_expired_session_asks_for_the_login_again(admin: Page) -> None:
     expect(admin).to_have_url(re.compile(r"/login\?next=/add"))
 
 
-def test_the_list_is_turned_and_sorted(admin: Page) -> None:
+def test_the_list_is_sorted_in_both_directions(admin: Page) -> None:
     admin.goto("/?sort=username")
     first = admin.get_by_role("row").nth(1)
     expect(first).to_contain_text("ada")
@@ -123,7 +123,7 @@ def test_it_speaks_the_browsers_language(browser: Browser) -> None:
 
 def test_it_works_by_keyboard_alone(page: Page) -> None:
     page.goto("/login")
-    # A browser moves the focus with the first picture it draws, which may be after the page has loaded.
+    # A browser moves the focus when it first paints, which may be after the page has loaded.
     expect(page.get_by_label("Username")).to_be_focused()
     page.keyboard.type("admin")
     page.keyboard.press("Tab")
@@ -144,6 +144,6 @@ def test_nothing_is_wider_than_a_phone(admin: Page, path: str) -> None:
     assert admin.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_dark_is_dark(admin: Page) -> None:
+def test_dark_mode_is_dark(admin: Page) -> None:
     assert brightness(admin, "dark") < 150
     assert brightness(admin, "light") > 600

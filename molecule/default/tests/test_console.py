@@ -15,13 +15,13 @@ PATH = "/consoles/overview.html"
 GRAPHS = {"cpu": "CPU", "memory": "Memory", "disk": "Disk"}
 PERCENT = re.compile(r"^\d{1,3}\.\d %$")
 PHONE = {"width": 390, "height": 844}
-# The page asks again every 30 seconds.
+# The page refreshes every 30 seconds.
 PATIENCE_MS = PATIENCE_SECONDS * 1000
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """The page with its graphs. Every error that its script or the browser reports fails the test."""
+    """The page with its graphs. Any error that its script or the browser reports fails the test."""
     context = browser.new_context(
         base_url=f"https://{ADDRESS}:9090", ignore_https_errors=True, locale="en", has_touch=True
     )
@@ -38,13 +38,13 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def expect_graphs(page: Page, points: str = "") -> None:
     for graph in GRAPHS:
-        # A level line has no height, so no browser calls it visible.
+        # A flat line has no height, so it does not count as visible.
         line = page.locator(f"#{graph} path.line").first
         expect(line).to_have_attribute("d", re.compile(rf"^M[\d.]+,[\d.]+{points}"), timeout=PATIENCE_MS)
         expect(page.locator(f"#{graph} svg")).to_be_visible()
 
 
-def test_three_graphs_have_lines_and_say_their_values(page: Page) -> None:
+def test_three_graphs_have_lines_and_show_their_values(page: Page) -> None:
     expect(page.get_by_label("Server")).to_have_value(SERVER)
     expect_graphs(page, points="L")
     for graph, title in GRAPHS.items():
@@ -54,14 +54,14 @@ def test_three_graphs_have_lines_and_say_their_values(page: Page) -> None:
     assert "Disk /" in page.get_by_role("table", name="Values now").inner_text()
 
 
-def test_the_numbers_are_those_of_now(page: Page) -> None:
+def test_the_current_numbers_are_shown(page: Page) -> None:
     for graph in GRAPHS:
         expect(page.locator(f"#{graph}-now")).to_have_text(PERCENT, timeout=PATIENCE_MS)
     expect(page.locator("#targets-down")).to_have_text("0", timeout=PATIENCE_MS)
     expect(page.locator("#alerts-firing")).to_have_text(re.compile(r"^\d+$"))
 
 
-def test_another_range_is_asked_for_and_kept(page: Page) -> None:
+def test_another_range_is_queried_and_kept(page: Page) -> None:
     for label, value, step in (("24 h", "24h", 360), ("7 d", "7d", 2520), ("6 h", "6h", 90)):
         with page.expect_response(re.compile(rf"/api/v1/query_range\?.*step={step}(&|$)")) as answer:
             page.get_by_text(label, exact=True).click()
@@ -74,12 +74,12 @@ def test_another_range_is_asked_for_and_kept(page: Page) -> None:
 
 
 @pytest.mark.parametrize("pointer", ["mouse", "finger"])
-def test_a_point_says_its_time_and_value(page: Page, pointer: str) -> None:
+def test_a_point_shows_its_time_and_value(page: Page, pointer: str) -> None:
     plot, tooltip = page.locator("#memory svg"), page.locator("#memory .tooltip")
     expect(tooltip).to_be_hidden()
     box = plot.bounding_box()
     assert box
-    # The right end is now.
+    # The right edge is now.
     at = {"x": box["width"] - 9, "y": box["height"] / 2}
     if pointer == "mouse":
         plot.hover(position=at)  # type: ignore[arg-type]
@@ -94,11 +94,11 @@ def test_it_leads_to_prometheuss_own_pages_where_there_are_some(page: Page) -> N
     links = page.get_by_role("navigation").get_by_role("link").all()
     addresses = [link.evaluate("link => link.href") for link in links]
     assert all(page.request.get(address).ok for address in addresses), addresses
-    # Debian's package of Prometheus 3 answers with a notice that it has none.
+    # Debian's package of Prometheus 3 answers with a notice that it has no web UI.
     assert bool(links) != ("does not include the modern React web UI" in page.request.get("/alerts").text())
 
 
-def test_what_prometheus_answers_to_a_wrong_question_is_said(browser: Browser) -> None:
+def test_an_error_from_prometheus_is_shown(browser: Browser) -> None:
     context = browser.new_context(base_url=f"https://{ADDRESS}:9090", ignore_https_errors=True, locale="en")
     page = context.new_page()
     page.route(
@@ -116,6 +116,6 @@ def test_it_is_not_wider_than_a_phone(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_dark_is_dark(page: Page) -> None:
+def test_dark_mode_is_dark(page: Page) -> None:
     assert brightness(page, "dark") < 150
     assert brightness(page, "light") > 600

@@ -1,4 +1,4 @@
-"""The collection as it was installed, and the directory that it was run from."""
+"""The collection as it was installed, and the directory that it is run from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSTALLED = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "installed"
 
 
 def site(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed collection's playbook from a directory with an inventory, without this project's configuration."""
+    """Run the installed collection's playbook in a directory with an inventory and without this project's settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     environment |= {
         "ANSIBLE_COLLECTIONS_PATH": str(INSTALLED / "collections"),
@@ -44,7 +44,7 @@ def test_secrets_lie_beside_the_inventory_and_nowhere_else() -> None:
 
 
 def test_the_users_inventory_beats_what_the_collection_wires(host: Host) -> None:
-    """Names, and a responder, which the collection's own wiring leaves out."""
+    """The wiring has neither these server names nor the responder."""
     certificate = host.check_output(
         "openssl x509 -noout -ext subjectAltName -in /opt/miniweb/nginx/tls/certificate.pem"
     )

@@ -1,4 +1,4 @@
-"""Monitoring on the deployed system: nothing asks for what nobody measures, and an alert arrives where it should."""
+"""Monitoring on the deployed system: every query finds its metrics, and an alert reaches its receiver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testinfra.host import Host
 
 URL = f"https://{ADDRESS}:9090/api/v1"
 SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER
-# What rightly has no series here: part of its selector, and why
+# Selectors that rightly have no series here: part of the selector, and why
 ABSENT = {
     '__name__="ALERTS"': "only while an alert is pending or firing",
     '__name__="instance:node_swap_utilisation:ratio"': "the server has no swap",
@@ -40,7 +40,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def shown() -> set[str]:
-    """The uids of the dashboards that Grafana shows: a service that is off brings none."""
+    """The uids of the dashboards that Grafana shows: a service that is off contributes none."""
     password = (SECRETS / "grafana_admin_password").read_text().strip()
     found = json.loads(curl("-u", f"admin:{password}", f"https://{ADDRESS}:3000/api/search?type=dash-db"))
     return {dashboard["uid"] for dashboard in found}
@@ -67,7 +67,7 @@ def selectors(node: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def traffic() -> None:
-    """Some requests, until they are counted."""
+    """Send some requests and wait until they are counted."""
     for path in ("/login", "/api/users", "/nothing"):
         curl("-o", "/dev/null", f"https://{ADDRESS}{path}")
     query = 'rate(http_requests_total{route="/login"}[1m]) > 0'
@@ -75,7 +75,7 @@ def traffic() -> None:
 
 
 def jobs(host: Host) -> set[str]:
-    """The jobs of the services that run, and of what is no container, as their roles say."""
+    """The jobs of the running services, and of programs outside containers, as their roles declare them."""
     running = set(host.check_output("docker ps --format '{{.Label \"com.docker.compose.service\"}}'").split())
     roles = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/service.yml")]
     names = {
@@ -101,7 +101,7 @@ def test_every_rule_is_evaluated_without_an_error() -> None:
     ]
 
 
-def test_nothing_is_asked_for_that_nobody_measures() -> None:
+def test_every_queried_metric_is_measured() -> None:
     queries = [rule["query"] for rule in rules()] + [found.expr for found in expressions()]
     asked = {selector for expr in queries for selector in selectors(ask("parse_query", query=expr))}
     assert all(any(part in selector for selector in asked) for part in ABSENT)
@@ -125,7 +125,7 @@ def test_every_panel_gets_an_answer() -> None:
         ask("query_range", query=found.expr, start=str(now - 900), end=str(now), step="15s")
 
 
-def test_a_stopped_service_is_told_and_so_is_its_return(host: Host, receiver: Receiver) -> None:
+def test_a_stopped_service_is_reported_and_so_is_its_return(host: Host, receiver: Receiver) -> None:
     def states() -> set[str]:
         found = next(rule for rule in rules() if rule["name"] == "MysqlDown")
         return {alert["state"] for alert in found["alerts"]}

@@ -16,19 +16,19 @@ from testinfra.host import Host
 URL = f"https://{ADDRESS}"
 PROMETHEUS = f"{URL}:9090/api/v1"
 CONTRIBUTIONS = "/opt/miniweb/contributions"
-# The services whose state the site's switch of monitoring decides
+# The services that miniweb_monitoring switches on and off
 MONITORING = {
     name.removesuffix("_state")
     for path in ROOT.glob("roles/*/defaults/main.yml")
     for name, value in yaml.safe_load(path.read_text()).items()
     if name.endswith("_state") and "miniweb_monitoring" in str(value)
 }
-# The responder is switched on in this scenario, and goes with the rest.
+# The responder is switched on in this scenario, and is removed with the rest.
 RESPONDER = (
     "/opt/miniweb/alert_responder",
     *(f"/etc/systemd/system/miniweb-alert-responder.{unit}" for unit in ("socket", "service")),
 )
-# One of each part: the application's second name is a tag as well
+# One tag for each part, which may have a second one
 TAGS = [
     tags if isinstance(tags, str) else tags[-1]
     for play in yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
@@ -38,13 +38,13 @@ TAGS = [
 
 
 def containers(host: Host) -> dict[str, str]:
-    """Ids and start of what runs, by the name of its service."""
+    """Ids of the running containers, by service name."""
     names = host.check_output("docker ps --format '{{.Label \"com.docker.compose.service\"}} {{.ID}}'").splitlines()
     return dict(line.split() for line in names)
 
 
 def contributed(host: Host) -> dict[str, str]:
-    """Hashes of all contributions by their path."""
+    """Hashes of all contributions, by path."""
     lines = host.check_output(f"cd {CONTRIBUTIONS} && find . -mindepth 2 -type f -exec sha256sum {{}} +").splitlines()
     return {path: digest for digest, path in (line.split() for line in lines)}
 
@@ -74,7 +74,7 @@ def test_a_threshold_of_mysql_reaches_prometheus_without_a_run_of_its_own(host: 
     }
 
 
-def test_all_problems_of_all_roles_are_said_at_once_before_anything_changes(host: Host, site: Converge) -> None:
+def test_all_problems_of_all_roles_are_reported_at_once_before_anything_changes(host: Host, site: Converge) -> None:
     before = containers(host)
     wrong = {
         "nginx_upstream": "app",
@@ -106,7 +106,7 @@ def test_a_value_of_mysql_does_not_stop_a_run_of_the_application(site: Converge)
     assert "mysql_innodb_buffer_pool_mb: 99999 MB do not fit" in folded(site(wrong, "--tags", "mysql").stdout)
 
 
-def test_what_no_role_knows_is_named_with_what_removes_it(
+def test_a_stray_service_is_named_with_the_command_that_removes_it(
     host: Host, site: Converge, run_playbook: RunPlaybook
 ) -> None:
     image = host.check_output("docker inspect --format '{{.Config.Image}}' miniweb-nginx_exporter-nginx_exporter-1")
@@ -121,9 +121,9 @@ def test_what_no_role_knows_is_named_with_what_removes_it(
     assert "forgotten" not in folded(site({}).stderr)
 
 
-def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Host, site: Converge) -> None:
+def test_monitoring_is_removed_and_comes_back_with_its_data(host: Host, site: Converge) -> None:
     def measured() -> int:
-        """Samples of the time before, which only the kept data can show."""
+        """Samples from before the removal, which only kept data can show."""
         query = f"count_over_time(up{{job='mysql'}}[2h] @ {since})"
         found = json.loads(curl("-G", "--data-urlencode", f"query={query}", f"{PROMETHEUS}/query"))["data"]["result"]
         return int(found[0]["value"][1]) if found else 0
@@ -138,7 +138,7 @@ def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Ho
     assert set(left) == set(before) - MONITORING
     assert left["mysql"] == before["mysql"]
     assert status(f"{URL}/readyz") == "200"
-    # What nginx leaves for whoever asks the site
+    # nginx's contribution for whatever probes the site
     assert set(contributed(host)) == {"./blackbox_exporter/nginx.pem"}
     assert not {path for path in RESPONDER if host.file(path).exists}
     assert not {f"/opt/miniweb/{name}" for name in MONITORING if host.file(f"/opt/miniweb/{name}").exists}
@@ -152,10 +152,10 @@ def test_without_monitoring_all_of_it_goes_and_comes_back_with_its_data(host: Ho
     assert eventually(lambda: measured() >= samples)
 
 
-def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_fails(
+def test_a_changed_password_leaves_the_previous_version_serving_when_the_new_one_fails(
     host: Host, site: Converge
 ) -> None:
-    """MySQL has the new password by then, and the application that is put back has the old one."""
+    """By then MySQL has the new password, and the restored application has the old one."""
     new = {"mysql_password": "another password of the application"}
     done = site({**new, "flask_app_gunicorn_settings": {"worker_class": "no.such.Worker"}})
     assert done.returncode != 0
@@ -165,7 +165,7 @@ def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_f
     old = host.check_output("cat /opt/miniweb/app/secrets/database_password")
     assert old != new["mysql_password"]
     assert logs_in(host, old)
-    # A complete run that ends well leaves the new one alone, unless services that it does not deploy may have the old one.
+    # A successful complete run ends the old password, unless services that it does not deploy may still use it.
     assert changed(site({**new, "miniweb_other_services": ["shop"]}))
     assert status(f"{URL}/readyz") == "200"
     assert logs_in(host, new["mysql_password"])
@@ -177,7 +177,7 @@ def test_a_changed_password_leaves_the_version_before_serving_when_the_new_one_f
 
 
 def logs_in(host: Host, password: str) -> bool:
-    """Whether the application's account has this password, asked over the network as the application does."""
+    """Whether the application's account accepts this password over the network, as the application logs in."""
     program = (
         "import sys, pymysql; pymysql.connect(host='mysql', user='miniwebapp', password=sys.argv[1], "
         "database='miniwebapp', ssl={'ssl': {}}, ssl_verify_cert=False)"

@@ -1,4 +1,4 @@
-"""The whole system, asked over HTTPS and from inside as its users and its attackers would."""
+"""The whole system, tested over HTTPS and from inside, as its users and attackers would use it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def secret(name: str) -> str:
 
 
 def logged_in(username: str, password: str) -> requests.Session:
-    """A browser in which somebody has logged in."""
+    """A browser session in which this user has logged in."""
     browser = requests.Session()
     browser.verify = False
-    # Nor a bundle that the environment names
+    # Otherwise a CA bundle named in the environment would be used.
     browser.trust_env = False
     browser.headers["Referer"] = f"{URL}/login"
     found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get(f"{URL}/login").text)
@@ -96,7 +96,7 @@ def test_a_request_is_found_in_the_logs_by_the_id_in_its_answer(host: Host) -> N
     assert (line["path"], line["status"]) == ("/api/users/1", 401)
 
 
-def test_static_files_may_be_kept() -> None:
+def test_static_files_may_be_cached() -> None:
     page = curl(f"{URL}/login")
     found = re.search(r'href="(/static/style.css\?v=\w+)"', page)
     assert found
@@ -126,7 +126,7 @@ def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everythi
 
 
 def test_many_at_once_get_what_they_ask_for() -> None:
-    """Under load; how fast is what `make bench` says."""
+    """Under load; `make bench` measures how fast."""
     admin = logged_in("admin", secret("admin_password"))
 
     def work(client: int) -> list[int]:
@@ -207,7 +207,7 @@ def test_who_asks_from_outside_is_not_on_the_applications_networks(host: Host) -
     host.check_output(ask, "http://blackbox_exporter:9115/-/healthy")
 
 
-def test_the_database_has_no_way_out(host: Host) -> None:
+def test_the_databases_network_is_internal(host: Host) -> None:
     assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
 
 

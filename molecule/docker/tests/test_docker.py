@@ -13,7 +13,7 @@ from testinfra.host import Host
 
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
-# A signed apt repository in the layout of Docker's own, which holds Debian's packages under Docker's names.
+# A signed apt repository laid out like Docker's, which holds Debian's packages under Docker's names.
 REPOSITORY = """
 set -eu
 apt-get install --yes --no-install-recommends apt-utils dpkg-dev gnupg
@@ -50,7 +50,7 @@ CONFIGURATION = "/etc/docker/daemon.json"
 
 @pytest.fixture
 def container(host: Host) -> Iterator[str]:
-    """Id of a container that runs and has a volume."""
+    """Id of a running container with a volume."""
     yield host.check_output("docker run --detach --name kept --volume kept:/data %s sleep 600", IMAGE)
     host.check_output("docker rm --force kept; docker volume rm kept")
 
@@ -98,7 +98,7 @@ def runs(host: Host, container: str) -> str:
     return host.check_output("docker inspect --format '{{.State.Running}} {{.State.StartedAt}}' %s", container)
 
 
-def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: Converge, container: str) -> None:
+def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Converge, container: str) -> None:
     before, process = runs(host, container), engine_process(host)
     assert converge({"docker_log_max_files": 5}).returncode == 0
     assert engine_process(host) != process
@@ -109,7 +109,7 @@ def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: C
 @pytest.mark.parametrize(
     ("options", "sentences"),
     [
-        # Either is a flag of the engine already: the first of systemd's unit, the second of the init script.
+        # Each is already a command-line flag of the engine: the first in systemd's unit, the second in the init script.
         (
             {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"},
             ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
@@ -125,7 +125,7 @@ def test_containers_live_through_a_restart_of_the_engine(host: Host, converge: C
     ],
     ids=["conflict", "storage_driver", "data_root"],
 )  # fmt: skip
-def test_options_that_fail_give_way(
+def test_options_that_fail_are_rolled_back(
     host: Host, converge: Converge, container: str, options: dict[str, Any], sentences: list[str]
 ) -> None:
     before, file = runs(host, container), host.file(CONFIGURATION).content_string
@@ -142,7 +142,7 @@ def test_options_that_fail_give_way(
 
 
 def test_without_live_restore_a_policy_brings_containers_back(host: Host, converge: Converge) -> None:
-    # Its first process hears no TERM, so that the engine takes its time to stop.
+    # Its first process ignores SIGTERM, so that the engine takes long to stop.
     host.check_output("docker run --detach --restart always --name returns %s sleep 600", IMAGE)
     assert converge({"docker_live_restore": False}).returncode == 0
     before = runs(host, "returns")
@@ -155,14 +155,14 @@ def test_without_live_restore_a_policy_brings_containers_back(host: Host, conver
 
 def test_an_engine_that_failed_runs_again(host: Host, converge: Converge) -> None:
     host.check_output('echo \'{"storage-driver": "no-such-driver"}\' > %s', CONFIGURATION)
-    # More faults than systemd allows in a minute: it refuses further starts.
+    # More failures than systemd's start limit allows: it refuses further starts.
     host.run("for attempt in 1 2 3 4 5; do service docker restart; done")
     assert host.run("docker version").rc != 0
     assert converge({}).returncode == 0
     assert info(host)["RegistryConfig"]["Mirrors"] == ["https://mirror.example.com/"]
 
 
-def test_a_restart_that_was_missed_is_caught_up(host: Host, converge: Converge) -> None:
+def test_a_missed_restart_is_done_by_the_next_run(host: Host, converge: Converge) -> None:
     before = engine_process(host)
     host.check_output("touch %s", CONFIGURATION)
     done = converge({})

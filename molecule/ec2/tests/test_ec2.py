@@ -82,7 +82,7 @@ def refuses() -> Iterator[Any]:
 
 @pytest.fixture
 def service() -> Iterator[Any]:
-    """A service that tells addresses; what it answers is in its `answers`, by path."""
+    """A service that tells callers their address; its `answers` hold what it returns, by path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -126,7 +126,7 @@ def test_the_server_is_as_promised() -> None:
     assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 20)
 
 
-def test_the_key_is_here_and_its_public_half_there() -> None:
+def test_the_private_key_is_local_and_the_public_key_in_aws() -> None:
     assert KEY.stat().st_mode & 0o777 == 0o600
     (pair,) = client("ec2").describe_key_pairs()["KeyPairs"]
     assert instances()[0]["KeyName"] == pair["KeyName"]
@@ -157,7 +157,7 @@ def test_check_mode_finds_nothing_to_change() -> None:
     assert account() == before
 
 
-def test_the_end_says_what_there_is_what_it_costs_and_what_comes_next() -> None:
+def test_the_summary_says_what_there_is_what_it_costs_and_what_comes_next() -> None:
     said = folded(play("aws_provision").stdout)
     assert f"Server {NAME}, {instances()[0]['InstanceId']}, t3.small, in eu-central-1" in said
     assert "Cost 20.43 US dollars a month on demand in us-east-1" in said
@@ -177,7 +177,7 @@ def test_the_address_is_found_by_asking(service: Any) -> None:
     assert operators()["bob"] == {"192.0.2.9/32"}
 
 
-def test_one_service_is_enough_when_the_other_is_away(service: Any) -> None:
+def test_one_service_is_enough_when_the_other_is_down(service: Any) -> None:
     services = {**found_at(service), "ec2_access_ipv4_services": ["http://127.0.0.1:9", f"{service.url}/two"]}
     assert succeeds("aws_access", **services) == "unchanged"
 
@@ -250,7 +250,7 @@ def test_bad_access_is_refused_in_one_sentence(variables: dict[str, Any], senten
     refused("aws_access", sentence, **variables)
 
 
-def test_everyone_comes_in_when_told_twice() -> None:
+def test_access_for_everyone_takes_both_settings() -> None:
     twice = {"ec2_access_allow_anywhere": True, "ec2_access_really_allow_anywhere": True}
     assert succeeds("aws_access", ec2_access_addresses=["0.0.0.0/0"], **twice) == "changed"
     assert operators()["alice"] == {"0.0.0.0/0"}

@@ -1,4 +1,4 @@
-"""Instances behind a load balancer: what is made of them in the account, and that one configures itself."""
+"""Instances behind a load balancer: what is created in the account, and that an instance configures itself."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def group() -> dict[str, Any]:
 
 
 def template() -> dict[str, Any]:
-    """The newest description of an instance."""
+    """The latest version of the launch template."""
     ec2 = client("ec2")
     versions = ec2.describe_launch_template_versions(LaunchTemplateName=NAME, Versions=["$Latest"])
     return versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
@@ -71,7 +71,7 @@ def user_data() -> str:
 
 
 def account() -> dict[str, list[str]]:
-    """Names of everything that a run could make."""
+    """Names of everything that a run could create."""
     ec2, balancing, scaling, iam = client("ec2"), client("elbv2"), client("autoscaling"), client("iam")
     alive = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     reservations = ec2.describe_instances(Filters=alive)["Reservations"]
@@ -103,7 +103,7 @@ def account() -> dict[str, list[str]]:
         ({"ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-central-1'),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_made(
+def test_bad_input_is_refused_before_anything_is_created(
     choices: dict[str, Any], variables: dict[str, Any], sentence: str
 ) -> None:
     if "ec2_autoscale_subnet_ids" in variables:
@@ -114,7 +114,7 @@ def test_bad_input_is_refused_before_anything_is_made(
     assert not any(account().values())
 
 
-def test_check_mode_makes_nothing(choices: dict[str, Any]) -> None:
+def test_check_mode_creates_nothing(choices: dict[str, Any]) -> None:
     assert succeeds("aws_autoscale", "--check", **choices) == "changed"
     assert not any(account().values())
 
@@ -279,7 +279,7 @@ def test_removal_leaves_nothing_and_says_so() -> None:
 def test_the_policy_permits_what_is_called_and_nothing_else() -> None:
     policy = json.loads((ROOT / "roles" / "ec2_autoscale" / "files" / "iam-policy.json").read_text())
     statements = {statement["Sid"]: set(statement["Action"]) for statement in policy["Statement"]}
-    # Not the double but AWS checks these: tags as things are made, the role an instance gets, and the services' own roles.
+    # Only AWS checks these, not the double: tags on creation, the role passed to an instance, and service-linked roles.
     unseen = statements.pop("CheckedWithoutACall")
     assert {action.split(":")[1] for action in unseen} == {
         *(

@@ -49,8 +49,8 @@ def operators_networks() -> set[str]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The instance's address, at which the server answers that runs in its place."""
-    # A home of its own, so that the key lies where the role and the inventory put it by themselves.
+    """The instance's address, where the server that stands in for it answers."""
+    # A separate home directory, so that the key lies at its default path.
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     assert succeeds("aws_provision") == "changed"
     done = ansible("ansible-inventory", *INVENTORY, "--host", NAME)
@@ -62,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     seed = hypervisor.seed(identifier, pair["PublicKey"])
     with hypervisor.instance("ec2_site", directory, at, seed):
         yield at
-    # ssh looks up the home directory itself.
+    # ssh does not take the home directory from HOME.
     Path(pwd.getpwuid(os.getuid()).pw_dir, ".ssh", f"known_hosts_{identifier}").unlink(missing_ok=True)
 
 
@@ -71,7 +71,7 @@ def test_the_new_server_is_waited_for_over_ssh(address: str) -> None:
     assert docker("exec", hypervisor.NAME, "cloud-init", "status") == "status: done"
 
 
-def test_site_yml_finds_the_server_and_lets_whoever_runs_it_in_first(address: str) -> None:
+def test_site_yml_finds_the_server_and_first_grants_the_operator_access(address: str) -> None:
     done = site(miniweb_refresh_access=True, ec2_access_operator="alice", ec2_access_addresses=["198.51.100.4"])
     assert done.returncode == 0
     assert operators_networks() == {"198.51.100.4/32"}
@@ -101,7 +101,7 @@ def test_a_second_run_changes_nothing(address: str) -> None:
 
 
 def typed(answer: str) -> tuple[int, str]:
-    """Run aws_destroy.yml at a terminal and type this answer; exit code and what was shown."""
+    """Run aws_destroy.yml at a terminal and type this answer; return the exit code and the output."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", "localhost,"]
     process, terminal = pty.fork()
     if not process:
@@ -109,7 +109,7 @@ def typed(answer: str) -> tuple[int, str]:
         os.execv(command[0], [*command, str(ROOT / "playbooks" / "aws_destroy.yml")])
     shown = b""
     while True:
-        # What is typed before the question waits for it is thrown away: so type when it is silent.
+        # Input typed before the prompt reads it is discarded, so type only when the output has stopped.
         if not select.select([terminal], [], [], 1)[0]:
             if b"to delete all this" in shown:
                 os.write(terminal, answer.encode() + b"\r")

@@ -15,7 +15,7 @@ from helpers.service import Service
 from testinfra.host import Host
 
 APP = Service("app")
-# The dashboard of all applications
+# The dashboard that all applications share
 SHARED = Service("flask_app")
 REQUEST = """
 import sys, urllib.request, urllib.error
@@ -45,7 +45,7 @@ def project(directory: Path, version: str) -> Path:
 
 
 def plain(**variables: Any) -> dict[str, Any]:
-    """Variables of an application that needs nothing."""
+    """Variables of an application without dependencies."""
     return {
         "flask_app_source_dir": "",
         "flask_app_health_path": "/",
@@ -117,7 +117,7 @@ def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Pat
     assert ask(host, "/") == "hello from an image"
 
 
-def test_it_leaves_what_measures_it(host: Host, converge: Converge) -> None:
+def test_it_leaves_its_job_rules_and_dashboard(host: Host, converge: Converge) -> None:
     left = APP.contributions(host)
     assert set(left) == {"prometheus/app.jobs.yml", "prometheus/app.rules.yml"}
     (job,) = yaml.safe_load(left["prometheus/app.jobs.yml"])["scrape_configs"]
@@ -137,7 +137,7 @@ def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path
     assert APP.container(host) == ""
     assert APP.contributions(host) == {}
     assert not host.file("/opt/miniweb/app").exists
-    # The other one still shows itself on it.
+    # The other application still uses it.
     assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
     assert converge({**other, "flask_app_state": "absent"}).returncode == 0
     assert Service("other").container(host) == ""
@@ -149,13 +149,13 @@ def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path
     assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
 
 
-def test_a_setting_that_gunicorn_refuses_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_gunicorn_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
     APP.gives_way(host, converge, {"flask_app_gunicorn_settings": {"backlog": "many"}}, "it stopped and was restarted")
     assert "ada" in ask(host, "/api/users")
 
 
-def test_a_release_that_never_answers_gives_way(host: Host, converge: Converge, tmp_path: Path) -> None:
-    """The setting for the start is short, so that the test is."""
+def test_a_release_that_never_answers_is_rolled_back(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """The start timeout is short, so that the test is too."""
     good, bad = project(tmp_path / "good", "a good release"), project(tmp_path / "bad", "a bad release")
     (bad / "wsgi.py").write_text(HELLO.replace("200 OK", "500 Internal Server Error"))
     quick = {"flask_app_start_timeout_seconds": 5}

@@ -23,7 +23,7 @@ EXTRA = {"uid": "extra", "title": "Extra", "schemaVersion": 37, "panels": []}
 
 
 def call(host: Host, path: str, *options: str) -> tuple[int, str]:
-    """Status and body, asked from the server as nginx would ask."""
+    """Status and body of a request from the server, as nginx would send it."""
     found = GRAFANA.inspected(host)["NetworkSettings"]["Networks"]
     url = f"http://{found['miniweb-monitor']['IPAddress']}:3000{path}"
     words = ["curl", "--silent", "--write-out", "\n%{http_code}", *options, url]
@@ -42,7 +42,7 @@ def dashboards(host: Host) -> set[str]:
 
 
 def brought(content: Any) -> dict[str, Any]:
-    """The variables with which another service brings a dashboard."""
+    """The variables with which another service contributes a dashboard."""
     text = content if isinstance(content, str) else json.dumps(content)
     return {"scenario_contributions": [{"reader": "grafana", "ext": "json", "content": text}]}
 
@@ -89,19 +89,19 @@ def test_its_dashboards_are_there_and_the_overview_is_the_first_page(host: Host)
         assert found["dashboard"]["panels"]
         assert [annotation["name"] for annotation in found["dashboard"]["annotations"]["list"]][-1] == "Deployments"
     home = api(host, "/api/dashboards/home")
-    # Newer ones lead to the dashboard, older ones show its file.
+    # Newer versions redirect to the dashboard, older ones return its file.
     assert "miniweb-overview" in home.get("redirectUri", "") or home["dashboard"]["uid"] == "miniweb-overview"
 
 
-def test_nobody_reads_its_measurements(host: Host) -> None:
+def test_its_metrics_are_not_public(host: Host) -> None:
     code, body = call(host, "/metrics")
     assert code != 200
     assert "grafana_build_info" not in body
 
 
-def test_a_dashboard_that_a_service_brings_is_there_at_once_and_goes_with_it(host: Host, converge: Converge) -> None:
+def test_a_contributed_dashboard_is_there_at_once_and_goes_with_its_service(host: Host, converge: Converge) -> None:
     before = GRAFANA.started(host)
-    # As a role gives it: text that Ansible takes as it is
+    # As a role passes it: text that Ansible does not template
     result = converge(brought(f"{{{{ lookup('ansible.builtin.file', '{VISITOR}') }}}}"))
     assert result.returncode == 0, result.stdout
     assert dashboards(host) == OWN | {"visitor"}
@@ -175,7 +175,7 @@ def test_wrong_input_is_refused_in_one_sentence(host: Host, converge: Converge) 
     GRAFANA.refuses_each(host, converge, cases)
 
 
-def test_alertmanager_and_measurements_come_with_their_variables(host: Host, converge: Converge) -> None:
+def test_alertmanager_and_metrics_come_with_their_variables(host: Host, converge: Converge) -> None:
     password = "a password of the measurements"
     result = converge({"grafana_alertmanager_url": "http://alertmanager:9093", "grafana_metrics_password": password})
     assert result.returncode == 0, result.stdout
@@ -207,7 +207,7 @@ def test_the_first_password_survives_a_new_container(host: Host, converge: Conve
     assert GRAFANA.container(host) != before
     assert api(host, "/api/org")["id"] == 1
     assert call(host, "/api/org", "--user", f"admin:{another['grafana_admin_password']}")[0] == 401
-    # Nobody can ask it for its dashboards any more, which is no failure.
+    # This password no longer gives access to the dashboards, which is not a failure.
     result = converge(another | brought(EXTRA))
     assert result.returncode == 0, result.stdout
     assert eventually(lambda: dashboards(host) == OWN | {"extra"})
@@ -215,13 +215,13 @@ def test_the_first_password_survives_a_new_container(host: Host, converge: Conve
     assert eventually(lambda: dashboards(host) == OWN)
 
 
-def test_a_setting_that_it_refuses_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_it_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
     refused = {"grafana_extra_environment": {"GF_SECURITY_ADMIN_PASSWORD": "beside the file of the same setting"}}
     GRAFANA.gives_way(host, converge, refused, "it ends again and again")
     assert dashboards(host) == OWN
 
 
-def test_absent_keeps_the_data_unless_it_is_to_be_deleted(host: Host, converge: Converge) -> None:
+def test_absent_keeps_the_data_unless_told_to_delete_it(host: Host, converge: Converge) -> None:
     def volumes() -> list[str]:
         return host.check_output("docker volume ls --quiet --filter name=miniweb-grafana").split()
 
@@ -235,7 +235,7 @@ def test_absent_keeps_the_data_unless_it_is_to_be_deleted(host: Host, converge: 
         assert volumes() == kept
         result = converge(another | brought(EXTRA))
         assert result.returncode == 0, result.stdout
-        # Only new data takes the password, and what waited is there.
+        # Only new data takes the password; the contribution that waited is there.
         password = PASSWORD if kept else another["grafana_admin_password"]
         found = {one["uid"] for one in api(host, "/api/search?type=dash-db", password)}
         assert found == OWN | {"extra"}

@@ -21,7 +21,7 @@ EXPORTERS_PASSWORD = 'exporter "password" \\ of the scenario'
 
 
 def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", database: str = "app") -> str:
-    """Run a statement with an option file of the container; return the answer or the error."""
+    """Run a statement with an option file of the container; return the output or the error."""
     command = "docker exec %s mysql --defaults-file=%s --host=127.0.0.1 --protocol=TCP --batch"
     done = host.run(
         command + " --skip-column-names --execute=%s %s", MYSQL.container(host), options, statement, database
@@ -39,13 +39,13 @@ def login(host: Host, password: str, user: str = "app") -> bool:
 
 
 def settled(variables: dict[str, Any]) -> int:
-    """Make a complete run and return how many of its tasks changed something."""
+    """Do a complete run and return how many of its tasks changed something."""
     done = run_playbook(Path(__file__).parents[1] / "settle.yml", variables)
     assert done.returncode == 0
     return int(done.stdout.rpartition("changed=")[2].split()[0])
 
 
-def test_rows_stay_when_the_container_is_made_anew(host: Host, converge: Converge) -> None:
+def test_rows_stay_when_the_container_is_recreated(host: Host, converge: Converge) -> None:
     sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20)); DELETE FROM kept; INSERT INTO kept VALUES ('ñandú')")
     host.check_output("docker rm --force %s", MYSQL.container(host))
     assert converge({}).returncode == 0
@@ -74,7 +74,7 @@ def measured(host: Host) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def test_it_is_measured_without_a_look_into_the_tables(host: Host) -> None:
+def test_it_is_measured_without_access_to_the_tables(host: Host) -> None:
     assert eventually(lambda: measured(host)["mysql_up"] == 1)
     assert measured(host)["mysql_global_variables_max_connections"] == 20
     grants = host.check_output(
@@ -104,7 +104,7 @@ def test_a_changed_threshold_touches_nothing_else(host: Host, converge: Converge
     assert (MYSQL.started(host), EXPORTER.started(host)) == before
 
 
-def test_the_exporter_has_a_new_password_and_goes(host: Host, converge: Converge) -> None:
+def test_the_exporter_gets_a_new_password_and_is_removed(host: Host, converge: Converge) -> None:
     assert converge({"mysql_exporter_password": "another password of the exporter"}).returncode == 0
     assert eventually(lambda: measured(host)["mysql_up"] == 1)
     before = MYSQL.started(host)
@@ -121,7 +121,7 @@ def test_no_port_is_published(host: Host) -> None:
     assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
 
 
-def test_root_logs_in_inside_only(host: Host) -> None:
+def test_root_logs_in_only_inside_the_container(host: Host) -> None:
     rows = host.check_output(
         "docker exec %s mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
         MYSQL.container(host),
@@ -143,7 +143,7 @@ def test_changed_settings_take_effect(host: Host, converge: Converge) -> None:
     assert sql(host, "SELECT @@max_connections, @@sort_buffer_size").split() == ["33", "1048576"]
 
 
-def test_a_setting_that_mysql_refuses_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_mysql_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
     broken = {"mysql_max_connections": 33, "mysql_settings": {"no_such_setting": 1}}
     MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
     assert sql(host, "SELECT @@max_connections") == "20"
@@ -151,7 +151,7 @@ def test_a_setting_that_mysql_refuses_gives_way(host: Host, converge: Converge) 
     assert sql(host, "SELECT @@max_connections") == "33"
 
 
-def test_a_changed_password_leaves_the_old_one_until_all_have_it(host: Host, converge: Converge) -> None:
+def test_the_old_password_stays_valid_until_all_have_the_new_one(host: Host, converge: Converge) -> None:
     settled({})
     assert login(host, PASSWORD)
     new, exporters = "another 'password' of 2026", "another password of the exporter"
@@ -179,7 +179,7 @@ def test_a_changed_password_can_be_taken_back(host: Host, converge: Converge) ->
     assert converge({}).returncode == 0
 
 
-def test_who_has_the_old_password_goes_on_when_the_new_version_fails(host: Host, converge: Converge) -> None:
+def test_clients_with_the_old_password_keep_working_when_the_new_version_fails(host: Host, converge: Converge) -> None:
     settled({})
     broken = {"mysql_password": "a password that never served", "mysql_settings": {"no_such_setting": 1}}
     MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
@@ -264,7 +264,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert set(EXPORTER.contributions(host)) == LEFT
 
 
-def test_data_are_deleted_when_they_are_to_be(host: Host, converge: Converge) -> None:
+def test_data_are_deleted_on_request(host: Host, converge: Converge) -> None:
     sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20))")
     assert converge({"mysql_state": "absent", "mysql_remove_data": True}).returncode == 0
     assert VOLUME not in host.check_output("docker volume ls --quiet").split()

@@ -1,4 +1,4 @@
-"""nginx as its users see it: redirect, certificate, TLS versions, proxying, limits, administrators' sites, bad input."""
+"""nginx as its users see it: redirect, certificate, TLS versions, proxy, limits, administrators' sites, bad input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPORTER = Service("nginx_exporter")
 LEFT = {"prometheus/nginx_exporter.jobs.yml", "prometheus/nginx_exporter.rules.yml", "grafana/nginx_exporter.json"}
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
-# Answers with what it received, and speaks the first line of a WebSocket upgrade.
+# Answers with what it received, and sends the first line of a WebSocket upgrade.
 UPSTREAM = """
 import http.server, json, os, ssl
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def certificate() -> x509.Certificate:
 
 
 def left_certificate(host: Host) -> x509.Certificate:
-    """The one that blackbox_exporter is told to trust."""
+    """The certificate that blackbox_exporter is told to trust."""
     return x509.load_pem_x509_certificate(NGINX.contributions(host)["blackbox_exporter/nginx.pem"].encode())
 
 
@@ -97,11 +97,11 @@ def test_requests_reach_the_upstream_with_the_clients_address() -> None:
     assert headers["X-Forwarded-For"] == headers["X-Real-IP"] != "192.0.2.1"
 
 
-def test_connections_to_the_upstream_are_used_again(converge: Converge) -> None:
+def test_connections_to_the_upstream_are_reused(converge: Converge) -> None:
     def connections() -> int:
         return len({str(json.loads(curl(f"https://{ADDRESS}/"))["connection"]) for dummy in range(8)})
 
-    # One for each of nginx's processes
+    # One for each of nginx's worker processes
     assert connections() < 8
     assert converge({"nginx_upstream_keepalive_seconds": 0}).returncode == 0
     assert eventually(lambda: connections() == 8)
@@ -139,13 +139,13 @@ def request_id(path: str) -> str:
     return json.loads(curl(f"https://{ADDRESS}{path}"))["headers"]["X-Request-ID"]
 
 
-def test_every_request_has_an_id_of_nginx() -> None:
+def test_every_request_gets_an_id_from_nginx() -> None:
     assert request_id("/a") != request_id("/a")
     answer = json.loads(curl("-H", "X-Request-ID: mine", f"https://{ADDRESS}/a"))
     assert len(answer["headers"]["X-Request-ID"]) == 32
 
 
-def test_only_what_may_be_kept_is_kept() -> None:
+def test_only_what_may_be_cached_is_cached() -> None:
     assert request_id("/static/a.css") == request_id("/static/a.css")
     for path in ("/other/a.css", "/static/no-store.css", "/static/cookie.css"):
         assert request_id(path) != request_id(path)
@@ -158,7 +158,7 @@ def test_only_what_is_the_same_for_everyone_is_compressed() -> None:
         assert "content-encoding" not in curl(*words, f"https://{ADDRESS}{path}")
 
 
-def test_a_load_balancer_is_believed_who_the_client_is(converge: Converge) -> None:
+def test_the_client_address_from_a_trusted_proxy_is_used(converge: Converge) -> None:
     seen = json.loads(curl(f"https://{ADDRESS}/"))["headers"]["X-Real-IP"]
     assert converge({"nginx_trusted_proxies": [seen]}).returncode == 0
 
@@ -232,7 +232,7 @@ def test_a_changed_setting_is_reloaded_without_a_restart(host: Host, converge: C
 def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) -> None:
     before = NGINX.started(host)
     assert converge({"nginx_server_names": ["other.example.com"]}).returncode == 0
-    # Old processes may still accept a connection while the new ones answer.
+    # Old workers may still accept connections while the new ones answer.
     assert eventually(lambda: names(certificate()) == ["other.example.com"])
     assert left_certificate(host) == certificate()
     assert NGINX.started(host) == before
@@ -279,7 +279,7 @@ def test_certificate_and_key_that_do_not_match_are_refused(converge: Converge, t
     assert certificate() == before
 
 
-def test_a_port_that_is_taken_is_named(host: Host, converge: Converge) -> None:
+def test_a_port_in_use_is_named(host: Host, converge: Converge) -> None:
     before = NGINX.started(host)
     host.check_output("systemd-run --unit taken python3 -m http.server 8443")
     done = converge({"nginx_https_port": 8443})
@@ -291,7 +291,7 @@ def test_a_port_that_is_taken_is_named(host: Host, converge: Converge) -> None:
 
 
 def test_nginx_says_what_it_has_loaded(host: Host) -> None:
-    """It is what the proof of a reload compares with the files."""
+    """The proof of a reload compares this with the files."""
     loaded = host.check_output("docker exec %s wget -q -O - http://127.0.0.1:8081/configuration", NGINX.container(host))
     assert f"return 200 {loaded};" in host.file("/opt/miniweb/nginx/conf.d/health.conf").content_string
 
@@ -329,7 +329,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
         ),
     ],
 )
-def test_all_bad_input_is_refused_at_once(
+def test_all_bad_input_is_reported_at_once(
     host: Host, converge: Converge, variables: dict[str, Any], sentences: list[str]
 ) -> None:
     before = NGINX.started(host)

@@ -25,7 +25,7 @@ CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 
 
 def status(host: Host, *options: str, url: str = "https://localhost:9100/metrics") -> str:
-    """The HTTP status; 000 when there was none."""
+    """The HTTP status; 000 if there was no answer."""
     words = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", CERTIFICATE]
     return host.run(shlex.join([*words, *options, url])).stdout
 
@@ -49,7 +49,7 @@ def test_the_root_disk_is_the_servers(host: Host) -> None:
     assert roots == [size], found
 
 
-def test_no_containers_layer_and_no_memory_counts_as_a_disk(host: Host) -> None:
+def test_container_layers_and_memory_do_not_count_as_disks(host: Host) -> None:
     found = [name for name in metrics(host) if name.startswith("node_filesystem_size_bytes")]
     assert not [name for name in found if label(name, "mountpoint").startswith(("/var/lib/docker", "/run", "/etc"))]
     assert not [name for name in found if label(name, "fstype") in {"tmpfs", "proc", "sysfs"}]
@@ -87,7 +87,7 @@ def test_plain_http_gives_nothing(host: Host) -> None:
 
 def test_tls_before_1_2_is_refused(host: Host) -> None:
     login = ["--user", f"prometheus:{PASSWORD}"]
-    # The lowest security level, so that it is the server that refuses and not this client.
+    # The lowest security level, so that the server refuses and not this client.
     assert status(host, *login, "--ciphers", "DEFAULT@SECLEVEL=0", "--tlsv1.0", "--tls-max", "1.1") == "000"
     assert status(host, *login, "--tlsv1.2", "--tls-max", "1.2") == "200"
     assert status(host, *login, "--tlsv1.3") == "200"
@@ -97,7 +97,7 @@ def test_it_runs_without_rights(host: Host) -> None:
     NODE_EXPORTER.confined(host, "65534:65534")
 
 
-def test_the_password_is_nowhere_in_clear(host: Host) -> None:
+def test_the_password_is_nowhere_in_plain_text(host: Host) -> None:
     assert host.run("grep -r --fixed-strings %s /opt/miniweb/node_exporter", PASSWORD).rc == 1
     assert PASSWORD not in host.check_output("docker inspect %s", NODE_EXPORTER.container(host))
 
@@ -117,7 +117,7 @@ def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge)
 
 
 def as_prometheus(host: Host) -> str:
-    """The HTTP status of who knows only what the role leaves for Prometheus."""
+    """The HTTP status for a client that has only what the role leaves for Prometheus."""
     (job,) = yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/node_exporter.jobs.yml"))["scrape_configs"]
     (targets,) = job["static_configs"]
     assert (job["job_name"], targets["labels"]) == ("node", {"instance": SERVER})
@@ -131,7 +131,7 @@ def as_prometheus(host: Host) -> str:
     return host.run(shlex.join([*words, f"{job['scheme']}://{name}:{port}/metrics"])).stdout
 
 
-def test_what_it_leaves_for_prometheus_opens_it(host: Host, converge: Converge) -> None:
+def test_what_it_leaves_for_prometheus_gives_access(host: Host, converge: Converge) -> None:
     assert as_prometheus(host) == "200"
     other = {"node_exporter_password": "a third password of the scenario", "node_exporter_username": "somebody"}
     done = converge({**other, "node_exporter_certificate_names": ["renamed.example"]}, "--diff", "-vvv")
@@ -166,7 +166,7 @@ def of_container(host: Host, metric: str, name: str) -> float | None:
 
 @contextmanager
 def container(host: Host, name: str, *words: str, options: tuple[str, ...] = ()) -> Iterator[None]:
-    """A container of an image that is on the server, until the test is over."""
+    """Run a container of an image that is on the server while the block runs."""
     image = NODE_EXPORTER.inspected(host)["Config"]["Image"]
     command = ["docker", "run", "--detach", "--name", name, "--network", "none", *options]
     try:
@@ -200,7 +200,7 @@ def test_containers_are_measured_again_and_again(host: Host) -> None:
     assert abs(float(host.check_output("date +%s")) - metrics(host)["container_scrape_timestamp_seconds"]) < 60
 
 
-def test_a_kill_for_want_of_memory_is_counted_once(host: Host) -> None:
+def test_an_oom_kill_is_counted_once(host: Host) -> None:
     def kills() -> float:
         return of_container(host, "container_oom_events_total", "hog") or 0
 
@@ -220,7 +220,7 @@ def test_restarts_are_counted(host: Host) -> None:
         assert eventually(lambda: of_container(host, "container_running", "restless") == 0)
 
 
-def test_metrics_of_ones_own_are_served(host: Host) -> None:
+def test_the_users_own_metrics_are_served(host: Host) -> None:
     host.check_output(f"echo 'backup_size_bytes 7' > {TEXTFILES}/backup.prom")
     try:
         assert metrics(host)["backup_size_bytes"] == 7
@@ -251,7 +251,7 @@ def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Conver
     assert "changed=0" in converge({}).stdout
 
 
-def test_without_the_containers_nothing_is_left_of_them(host: Host, converge: Converge) -> None:
+def test_container_metrics_are_switched_off_without_a_trace(host: Host, converge: Converge) -> None:
     before, off = NODE_EXPORTER.started(host), {"node_exporter_containers_enabled": False}
     assert converge(off).returncode == 0
     assert not host.file(PROGRAM).exists
@@ -276,7 +276,7 @@ def test_it_is_removed_without_a_trace_and_comes_back(host: Host, converge: Conv
         assert NODE_EXPORTER.contributions(host) == {}
         assert host.check_output("find /etc/systemd/system -name 'miniweb-*'") == ""
         assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
-        assert host.check_output(f"ls {TEXTFILES}") == "backup.prom", "what is not the role's stays"
+        assert host.check_output(f"ls {TEXTFILES}") == "backup.prom", "files of others stay"
         assert "changed=0" in converge(absent).stdout
         assert converge({}).returncode == 0
         assert metrics(host)["backup_size_bytes"] == 7
@@ -287,7 +287,7 @@ def test_it_is_removed_without_a_trace_and_comes_back(host: Host, converge: Conv
     assert eventually(lambda: "container_scrape_timestamp_seconds" in metrics(host))
 
 
-def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_it_refuses_at_start_is_rolled_back(host: Host, converge: Converge) -> None:
     NODE_EXPORTER.gives_way(host, converge, {"node_exporter_extra_arguments": ["--no-such-flag"]}, "no-such-flag")
     assert metrics(host)
 

@@ -1,4 +1,4 @@
-"""Prometheus as its users see it: targets, rules, what services bring along, reloads, refusals and data that stay."""
+"""Prometheus as its users see it: targets, rules, contributions of services, reloads, refusals and data that stay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testinfra.host import Host
 PROMETHEUS = Service("prometheus")
 CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 VOLUME = "miniweb-prometheus_data"
-# A run of the other service alone
+# Runs the other service alone
 EXAMPLE = ("--tags", "example")
 
 
@@ -80,7 +80,7 @@ def test_it_runs_without_rights_and_publishes_nothing(host: Host) -> None:
     assert "a secret of the scenario" not in json.dumps(found)
 
 
-def test_the_console_holds_its_style_and_script(host: Host, converge: Converge) -> None:
+def test_the_console_contains_its_style_and_script(host: Host, converge: Converge) -> None:
     command = "docker exec %s wget -q -O - http://127.0.0.1:9090/consoles/overview.html"
     page = host.check_output(command, PROMETHEUS.container(host))
     assert 'data-window="60"' in page
@@ -109,7 +109,7 @@ def test_a_threshold_is_reloaded(host: Host, converge: Converge) -> None:
         found = [rule for group in api(host, "rules")["groups"] for rule in group["rules"]]
         return next(rule["duration"] for rule in found if rule["name"] == "TargetDown")
 
-    # The run has seen that it is loaded.
+    # The run itself has made sure that it is loaded.
     assert converge({"prometheus_alert_target_down_for": "7m"}).returncode == 0
     assert seconds() == 420
     assert converge({}).returncode == 0
@@ -120,7 +120,7 @@ def contributed(host: Host, file: str) -> Any:
     return yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/{file}"))
 
 
-def test_what_a_service_brings_along_is_loaded_without_prometheuss_own_run(host: Host, converge: Converge) -> None:
+def test_contributions_are_loaded_without_prometheuss_own_run(host: Host, converge: Converge) -> None:
     before = PROMETHEUS.started(host)
     jobs = [{"job_name": "brought", "static_configs": [{"targets": ["prometheus:9090"]}]}]
     other = {"example_jobs": jobs, "example_rules": [{"alert": "Brought", "expr": "up == 2"}]}
@@ -142,7 +142,7 @@ def test_what_a_service_brings_along_is_loaded_without_prometheuss_own_run(host:
         ({"example_jobs": [{"job_name": "broken", "scrape_interval": "often"}]}, "often"),
     ],
 )
-def test_what_a_service_brings_along_and_promtool_refuses_is_said_with_its_owner(
+def test_contributions_that_promtool_refuses_are_reported_with_their_owner(
     host: Host, converge: Converge, variables: dict[str, Any], why: str
 ) -> None:
     before, kept = PROMETHEUS.started(host), (contributed(host, "example.jobs.yml"), rules(host))
@@ -160,7 +160,7 @@ def test_what_a_service_brings_along_and_promtool_refuses_is_said_with_its_owner
     assert "changed=0" in converge({}).stdout
 
 
-def test_a_job_that_a_service_brings_along_cannot_be_described_again(host: Host, converge: Converge) -> None:
+def test_a_contributed_job_cannot_be_defined_again(host: Host, converge: Converge) -> None:
     jobs = [{"job_name": "example", "static_configs": [{"targets": ["prometheus:9090"]}]}]
     PROMETHEUS.refuses(host, converge, {"prometheus_scrape_configs": jobs}, 'job name "example"')
 
@@ -212,7 +212,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
 
 
 def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
-    # A head block in memory is written to disk by the log that is read again at the start.
+    # The head block is in memory: at the start it is rebuilt from the write-ahead log.
     at = api(host, "query?query=time()")["result"][0]
     assert eventually(lambda: bool(query(host, "up")))
     before = PROMETHEUS.container(host)
@@ -223,7 +223,7 @@ def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
     assert {series["metric"]["job"] for series in found} >= {"prometheus", "again"}
 
 
-def test_what_it_refuses_at_its_start_gives_way(host: Host, converge: Converge) -> None:
+def test_a_setting_that_it_refuses_at_start_is_rolled_back(host: Host, converge: Converge) -> None:
     PROMETHEUS.gives_way(host, converge, {"prometheus_extra_arguments": ["--no-such-flag"]}, "no-such-flag")
     assert query(host, "up") != {}
     before = PROMETHEUS.started(host)
@@ -240,7 +240,7 @@ def test_it_is_removed_and_comes_back_with_its_data_and_what_was_left_for_it(hos
     assert not host.file("/opt/miniweb/prometheus").exists
     assert VOLUME in host.check_output("docker volume ls --quiet").split()
     assert "changed=0" in converge(absent).stdout
-    # They wait for it.
+    # Contributions wait for it.
     later = {**absent, "example_rules": [{"alert": "Later", "expr": "up == 2"}]}
     assert converge(later, *EXAMPLE).returncode == 0
     assert contributed(host, "example.jobs.yml")["scrape_configs"][0]["job_name"] == "example"
@@ -252,7 +252,7 @@ def test_it_is_removed_and_comes_back_with_its_data_and_what_was_left_for_it(hos
     assert "Later" not in rules(host)
 
 
-def test_its_data_go_only_when_they_are_to_go(host: Host, converge: Converge) -> None:
+def test_its_data_are_deleted_only_on_request(host: Host, converge: Converge) -> None:
     gone = {"prometheus_state": "absent", "prometheus_remove_data": True}
     assert converge(gone).returncode == 0
     assert VOLUME not in host.check_output("docker volume ls --quiet").split()

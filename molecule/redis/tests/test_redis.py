@@ -24,7 +24,7 @@ PROBE = default_of("flask_app", "flask_app_base_image")
 
 
 def as_client(host: Host, *words: str, password: str | None = PASSWORD, user: str = "default") -> str:
-    """What Redis answers a client in the network, which a neighbour's container is; an error as it is."""
+    """Redis's answer, or error, to a client in another container of its network."""
     command = "printf %%s %s | docker run --rm --interactive --network miniweb-data --entrypoint sh %s -c %s sh"
     ask = "redis-cli -h redis" if password is None else f'REDISCLI_AUTH="$(cat)" redis-cli -h redis --user {user}'
     image = REDIS.inspected(host)["Config"]["Image"]
@@ -33,14 +33,14 @@ def as_client(host: Host, *words: str, password: str | None = PASSWORD, user: st
 
 
 def measured(host: Host) -> dict[str, float]:
-    """What Prometheus would get. The exporter's own image has nothing to ask it with."""
+    """What Prometheus would get. The exporter's own image has no HTTP client."""
     program = "import urllib.request as u; print(u.urlopen('http://redis_exporter:9121/metrics').read().decode())"
     command = "docker run --rm --network miniweb-monitor %s python3 -c %s"
     lines = host.check_output(command, PROBE, program).splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line and line[0] != "#")}
 
 
-def test_it_answers_who_has_the_password(host: Host) -> None:
+def test_it_answers_clients_with_the_password(host: Host) -> None:
     assert as_client(host, "SET", "greeting", "ñandú") == "OK"
     assert as_client(host, "--raw", "GET", "greeting") == "ñandú"
 
@@ -60,7 +60,7 @@ def test_clients_may_use_keys_and_change_no_setting(host: Host) -> None:
     assert "DEBUG command not allowed" in as_client(host, "DEBUG", "SLEEP", "0")
 
 
-def test_data_stay_when_the_container_is_killed_and_made_anew(host: Host, converge: Converge) -> None:
+def test_data_stay_when_the_container_is_killed_and_recreated(host: Host, converge: Converge) -> None:
     assert as_client(host, "SET", "kept", "word") == "OK"
     host.check_output("docker kill %s", REDIS.container(host))
     host.check_output("docker rm --force %s", REDIS.container(host))
@@ -108,7 +108,7 @@ def test_a_full_memory_evicts_what_expires_and_nothing_else(host: Host) -> None:
         as_client(host, "FLUSHDB")
 
 
-def test_it_is_measured_without_a_look_at_the_keys(host: Host) -> None:
+def test_it_is_measured_without_access_to_the_keys(host: Host) -> None:
     assert eventually(lambda: measured(host)["redis_up"] == 1)
     found = measured(host)
     assert found["redis_memory_max_bytes"] == 24 * 1024 * 1024
@@ -130,7 +130,7 @@ def test_it_brings_what_prometheus_and_grafana_need(host: Host) -> None:
     assert json.loads(left["grafana/redis_exporter.json"])["title"] == "Redis"
 
 
-def test_what_rules_and_dashboard_ask_for_is_measured(host: Host) -> None:
+def test_what_rules_and_dashboard_query_is_measured(host: Host) -> None:
     as_client(host, "SET", "seen", "x")
     names = {series.partition("{")[0] for series in measured(host)}
     left = EXPORTER.contributions(host)
@@ -148,7 +148,7 @@ def test_a_changed_threshold_touches_nothing_else(host: Host, converge: Converge
     assert (REDIS.started(host), EXPORTER.started(host)) == before
 
 
-def test_the_exporter_goes_alone(host: Host, converge: Converge) -> None:
+def test_the_exporter_can_be_removed_alone(host: Host, converge: Converge) -> None:
     before = REDIS.started(host)
     assert converge({"redis_exporter_state": "absent"}).returncode == 0
     assert EXPORTER.container(host) == ""
@@ -189,7 +189,9 @@ def test_changed_settings_take_effect(host: Host, converge: Converge) -> None:
         ({"redis_denied_commands": ["nosuchcommand"]}, "Error in applying operation '-nosuchcommand'"),
     ],
 )
-def test_what_redis_refuses_gives_way(host: Host, converge: Converge, variables: dict[str, Any], reason: str) -> None:
+def test_a_setting_that_redis_refuses_is_rolled_back(
+    host: Host, converge: Converge, variables: dict[str, Any], reason: str
+) -> None:
     assert as_client(host, "SET", "kept", "word") == "OK"
     REDIS.gives_way(host, converge, variables, reason)
     assert as_client(host, "--raw", "GET", "kept") == "word"
@@ -243,7 +245,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert set(EXPORTER.contributions(host)) == LEFT
 
 
-def test_data_are_deleted_when_they_are_to_be(host: Host, converge: Converge) -> None:
+def test_data_are_deleted_on_request(host: Host, converge: Converge) -> None:
     assert as_client(host, "SET", "kept", "word") == "OK"
     assert converge({"redis_state": "absent", "redis_remove_data": True}).returncode == 0
     assert VOLUME not in host.check_output("docker volume ls --quiet").split()

@@ -1,4 +1,4 @@
-"""One run of today's site.yml on a server that the version before deployed."""
+"""One run of the current site.yml on a server that an earlier version deployed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def before(host: Host) -> dict[str, Any]:
         ("prometheus_alert_mysql_down_for", "5m", "prometheus_alert_mysql_down_for is now called mysql_alert_down_for"),
     ],
 )
-def test_a_name_of_before_ends_the_run_with_its_new_one(
+def test_an_old_variable_name_stops_the_run_with_the_new_name(
     host: Host, run_playbook: RunPlaybook, before: dict[str, Any], variable: str, value: Any, sentence: str
 ) -> None:
     done = site(run_playbook, {variable: value})
