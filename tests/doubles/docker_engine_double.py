@@ -31,7 +31,7 @@ def identifier(name: str) -> str:
 
 
 class DockerEngine(socketserver.ThreadingUnixStreamServer):
-    """Its containers, and what it was asked. What else it answers is a subclass's."""
+    """Its containers, and the requests it received. Subclasses add further answers."""
 
     daemon_threads = True
 
@@ -44,7 +44,7 @@ class DockerEngine(socketserver.ThreadingUnixStreamServer):
         self.asked: list[str] = []
 
     def reply(self, method: str, path: str, query: dict[str, str]) -> Reply:
-        """Status and body, as the engine itself gives them."""
+        """Status and body, as the engine itself would return them."""
         for part, failure in self.fails.items():
             if part in path:
                 return failure
@@ -57,7 +57,7 @@ class DockerEngine(socketserver.ThreadingUnixStreamServer):
         return self.reply_otherwise(method, words, query)
 
     def reply_about(self, method: str, which: str, what: str, query: dict[str, str]) -> Reply:
-        """About the container with this id, beginning of an id, or name."""
+        """Reply about the container with this id, id prefix or name."""
         found = [one for one in self.containers if one["Id"].startswith(which) or one["Name"] == f"/{which}"]
         if not found or (found[0]["Id"], what) in self.gone:
             return 404, json.dumps({"message": f"No such container: {which}"})
@@ -98,7 +98,7 @@ Server = TypeVar("Server", bound=socketserver.BaseServer)
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    """Let it answer until the block is left."""
+    """Serve requests until the block is left."""
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

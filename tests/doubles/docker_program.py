@@ -1,7 +1,7 @@
 """A double of the `docker` program: it keeps one service's container in a file, and fails as its image is told to.
 
-In its directory lie `engine.json` (its state) and `told` (a line a call). How a container of an image behaves stands in
-`behaviour` by the image's id: healthy, restarts, unhealthy, starting, exits, plain (no health check), taken (no port for it);
+Its directory holds `engine.json` (its state) and `told` (one line for each call). `behaviour` says by image id how a
+container behaves: healthy, restarts, unhealthy, starting, exits, plain (no health check), taken (no port for it);
 an image in `opens_data` changes the data when its container is made, one in `opens_data_late` when it is stopped.
 """
 
@@ -169,7 +169,7 @@ COMMANDS = {
 
 
 def answer(here, words, data=""):
-    """Return the exit code, the output and the errors of a call, and note it in this directory."""
+    """Return the exit code, output and errors of a call, and record it in this directory."""
     with (here / "told").open("a") as told:
         print(*words, file=told)
     state = here / "engine.json"

@@ -1,4 +1,4 @@
-"""The double of Grafana as a program of this machine, with provisioning and data of its own."""
+"""The double of Grafana as a process on this machine, with its own provisioning and data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 30
 
 
 class Instance:
-    """One run of it after the other. It polls its dashboards so seldom that a test is over before."""
+    """Runs it, one run after another. It polls its dashboards so rarely that no test waits for it."""
 
     def __init__(self, directory: Path) -> None:
         self.datasources, self.dashboards = directory / "p/datasources", directory / "p/dashboards"
@@ -74,7 +74,7 @@ class Instance:
                 return
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError(f"It ended, or gave no answer within {PATIENCE_SECONDS} s:\n{self.log.read_text()}")
+        raise AssertionError(f"It ended, or did not answer within {PATIENCE_SECONDS} s:\n{self.log.read_text()}")
 
     def stop(self) -> None:
         if self.process:
@@ -82,7 +82,7 @@ class Instance:
             self.end()
 
     def end(self) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for it to end; return its exit code."""
         assert self.process
         try:
             return self.process.wait(PATIENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""Takes what is sent to it over HTTP and SMTP, and shows it at /got: where to, with which login, when, and what."""
+"""Takes what is sent to it over HTTP and SMTP, and shows it at /got: recipient, login, time and body."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Run a program of another ansible-core: python run_with_core.py DIRECTORY REQUIREMENTS VERSION PROGRAM [WORD...].
+"""Run a program from another ansible-core: python run_with_core.py DIRECTORY REQUIREMENTS VERSION PROGRAM [WORD...].
 
-DIRECTORY keeps its virtual environment, and the home directory in which ansible-test keeps its own. The word PYTHON stands
-for the version of this Python, such as 3.13.
+DIRECTORY keeps its virtual environment and the home directory for those of ansible-test. The word PYTHON stands for the
+version of this Python, such as 3.13.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# ansible-test gets pip for its virtual environments from a server of its own; Python brings one that does as well.
+# ansible-test downloads pip for its virtual environments; the one bundled with Python does as well.
 BOOTSTRAP = """\
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ path.write_text("import ensurepip\\n\\nensurepip.bootstrap()\\n")
 
 
 def install(environment: Path, *packages: str) -> None:
-    """Make the virtual environment, from the beginning if an earlier run was interrupted."""
+    """Create the virtual environment, from scratch if an earlier run was interrupted."""
     if environment.exists():
         shutil.rmtree(environment)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
@@ -39,7 +39,7 @@ def install(environment: Path, *packages: str) -> None:
 
 
 def main(directory: str, requirements: str, version: str, program: str, *words: str) -> None:
-    """Run the program in place of this one."""
+    """Replace this process with the program."""
     environment = Path(directory) / "venv"
     os.environ["HOME"] = str(Path(directory) / "home")
     if not (environment / "ready").exists():

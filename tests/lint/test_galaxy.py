@@ -15,7 +15,7 @@ import yaml
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-# Whole directories of the archive, but for the tests within
+# Directories that the archive holds completely, except for the tests in them
 SHIPPED = ("LICENSES", "files/webapp", "meta", "playbooks", "plugins", "roles")
 DIRECTORIES_OF_DEVELOPMENT = {"molecule", "tests", "tools"}
 
@@ -30,19 +30,19 @@ def packed(tarball: Path) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def known() -> set[Path]:
-    """The names of the files that git has."""
+    """The names of the files that git tracks."""
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file()}
 
 
 def is_development(path: Path) -> bool:
-    """Whether only those who change the collection need the file."""
+    """Whether only developers of the collection need the file."""
     is_for_a_tool = path.parts[0].startswith(".") or not DIRECTORIES_OF_DEVELOPMENT.isdisjoint(path.parts)
     return is_for_a_tool or path.name in {"requirements-dev.txt", "requirements-test.txt"}
 
 
-def test_no_leftover_is_packed(packed: set[Path], known: set[Path]) -> None:
+def test_only_tracked_files_are_packed(packed: set[Path], known: set[Path]) -> None:
     assert packed - known == set()
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("run_with_core.py")
 REQUIREMENTS = ROOT / "requirements.txt"
 NEWEST = "2.21.5"
-# Those that depend most on the version of ansible-core; the newest one runs every test.
+# The tests that depend most on the version of ansible-core; the newest one runs every test.
 TESTS_OF_OLDEST = ("action-plugin-docs", "compile", "import", "validate-modules")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,7 +59,7 @@ def debian_with_python() -> str:
 
 @contextlib.contextmanager
 def kept(name: str, instead: Path) -> Iterator[Path]:
-    """A directory that stays from run to run and is this run's alone; where none can be kept, one in `instead`."""
+    """Lock a directory that persists between runs; if none can be kept, use one in `instead`."""
     directory = location() / name
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def in_container(image: str, workdir: Path, shared: list[Path], environment: dic
     return [*command, "--workdir", str(workdir), image, "python"]
 
 
-# Those of one core share its directory.
+# Tests with the same core share its directory.
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("oldest", "newest")])
 def core(request: pytest.FixtureRequest) -> str:
     """Which ansible-core: the oldest one with this Python, the newest one with Debian 13's."""
@@ -92,7 +92,7 @@ def core(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def run(core: str, collections: Path, tmp_path: Path) -> Iterator[Run]:
-    """Run a program of the core in the unpacked collection."""
+    """Run a program of this ansible-core in the unpacked collection."""
     version, python = (NEWEST, debian_with_python()) if core == "newest" else (oldest(), sys.version)
     collection = collections / "ansible_collections" / "miniweb" / "stack"
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"}
@@ -109,7 +109,7 @@ def run(core: str, collections: Path, tmp_path: Path) -> Iterator[Run]:
 
         def run(*command: str) -> subprocess.CompletedProcess[str]:
             words = [*prefix, str(RUNNER), str(directory), str(REQUIREMENTS), version, *command]
-            # The tools' modules are no business of ansible-test.
+            # ansible-test must not import the modules in tools.
             surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
             return subprocess.run(words, cwd=collection, env=surroundings, capture_output=True, text=True, check=False)
 

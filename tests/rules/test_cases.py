@@ -1,4 +1,4 @@
-"""Every rule has its cases, which promtool judges."""
+"""Every rule has its cases, which promtool runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of each role, rendered with its defaults and judged by promtool from the Prometheus image.
+"""The rules of each role, rendered with its defaults and checked by promtool from the Prometheus image.
 
 A role's cases are its tests/rules.yml, which finds the rules beside it as rules.yml.
 """
@@ -21,7 +21,7 @@ WITH_RULES = role_rules.roles()
 
 
 def image() -> str:
-    """The image the sandbox runs, under the name by which this machine reaches it; otherwise the role's default."""
+    """The image the sandbox runs, under its name on this machine; otherwise the role's default."""
     chosen = host_vars() if HOST_VARS.exists() else {}
     default = defaults(ROLES / "prometheus")["prometheus_image"]
     return str(chosen.get("prometheus_image", default)).replace(registry.THERE, registry.HERE, 1)

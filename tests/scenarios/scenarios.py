@@ -1,4 +1,4 @@
-"""What runs a molecule scenario."""
+"""Run a molecule scenario."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# They share a container, the one instance of the double of AWS.
+# They share one container, the instance of the double of AWS.
 ONE_AT_A_TIME = {path.parts[-3] for path in ROOT.glob("molecule/*/tests/*.py") if "hypervisor" in path.read_text()}
-# What pytest and Ansible say of a failure
+# The lines in which pytest and Ansible report a failure
 TELLING = re.compile(r"\bE  +\S|\b(FAILED|ERROR)\b|fatal: |\bmsg: | (failed|passed) in ")
 ALL = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 
@@ -25,7 +25,7 @@ def server() -> dict[str, str]:
 
 
 def run(scenario: str) -> None:
-    """Run `molecule test`; a failure repeats at the end what failed, as the whole output is long."""
+    """Run `molecule test`; after a failure, repeat the telling lines, as the whole output is long."""
     with contextlib.ExitStack() as stack:
         if scenario in ONE_AT_A_TIME:
             lock = stack.enter_context((ROOT / ".sandbox" / "instances.lock").open("w"))

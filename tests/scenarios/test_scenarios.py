@@ -1,11 +1,11 @@
-"""Every molecule scenario, each of pytest's workers with a test server of its own."""
+"""Every molecule scenario; each pytest worker has its own test server."""
 
 from __future__ import annotations
 
 import pytest
 import scenarios
 
-# The longest, and one that another would wait for
+# The longest one, and one that another would have to wait for
 FIRST = ("default", "ec2_site")
 
 

@@ -62,14 +62,14 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
 
     def run(module: str, /, programs: Path | None = None, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
         found = importlib.import_module(f"ansible_collections.miniweb.stack.plugins.modules.{module}")
-        # What a module has warned of is kept for the whole process.
+        # Modules keep their warnings for the whole process.
         warnings._global_warnings.clear()
         printed = io.StringIO()
         with (
             monkeypatch.context() as patch,
             patch_module_args({**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}),
         ):
-            # Other tests load Ansible's controller here, and then a module's warnings would be shown instead of returned.
+            # Other tests load Ansible's controller in this process; warnings would then be shown instead of returned.
             patch.setattr("ansible.module_utils._internal.is_controller", False)
             if programs:
                 patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")

@@ -23,7 +23,7 @@ TOKEN = {"Authorization": f"Bearer {PASSWORD}"}
 APP = "miniweb-app-app-1"
 RESTART, PRUNE = "restart_container", "prune_images"
 LAST = "alert_responder_last_action_timestamp_seconds"
-# What systemd does for a service that is started by a socket.
+# What systemd does for a socket-activated service.
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -54,7 +54,7 @@ class Engine(DockerEngine):
         self.containers.append({**described, **changes})
 
     def add_image(self, *names: str, hours: float = 100, noted: bool = True) -> str:
-        """An image of this age; a noted one was pulled or built by compose_service."""
+        """Add an image of this age; a noted one was pulled or built by compose_service."""
         image = f"sha256:{identifier(f'{len(self.images)} {names}')}"
         self.images.append({"Id": image, "RepoTags": list(names), "Created": int(time.time() - hours * 3600)})
         if noted:
@@ -106,7 +106,7 @@ class Responder:
             return response.status, response.read().decode()
 
     def notify(self, *alerts: dict[str, Any]) -> list[dict[str, Any]]:
-        """Send a notification; what became of each alert, as the log has it, too."""
+        """Send a notification; return what happened to each alert, which the log must report, too."""
         status, body = self.ask("POST", "/alerts", notification(*alerts), **TOKEN)
         assert status == 200, body
         found = json.loads(body)["responses"]
@@ -133,7 +133,7 @@ class Responder:
         return found
 
     def counted(self) -> dict[tuple[str, ...], float]:
-        """How often each action had each result, without those that never had it."""
+        """How often each action had each result, without zeros."""
         total = "alert_responder_actions_total"
         return {series[1:]: value for series, value in self.metrics().items() if series[0] == total and value}
 
@@ -186,7 +186,7 @@ def command(engine: Engine, history: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def start(command: list[str]) -> Start:
-    """Run the program on a socket that listens already, as descriptor 3, until the block is left."""
+    """Run the program on an already listening socket, passed as descriptor 3, until the block is left."""
 
     @contextlib.contextmanager
     def run(*words: str) -> Iterator[Responder]:
@@ -215,7 +215,7 @@ def responder(start: Start) -> Iterator[Responder]:
         yield running
 
 
-# -- who may ask, and what --------------------------------------------------------------------------------------------
+# -- requests and access ----------------------------------------------------------------------------------------------
 
 
 def basic(login: str) -> str:
@@ -271,7 +271,7 @@ def test_authorization(engine: Engine, responder: Responder, header: str | None,
         (b" " * (1 << 20) + b"{}", 413, "The body has 1048578 bytes: send 1048576 at most"),
     ],
 )
-def test_what_is_malformed_is_refused_in_a_sentence(
+def test_malformed_notifications_are_refused_in_a_sentence(
     engine: Engine, responder: Responder, body: bytes, status: int, sentence: str
 ) -> None:
     engine.add()
@@ -282,19 +282,19 @@ def test_what_is_malformed_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("length", ["", "-1", "9" * 5000, "a"])
-def test_a_length_that_is_no_length(responder: Responder, length: str) -> None:
+def test_an_invalid_content_length_is_refused(responder: Responder, length: str) -> None:
     status, text = responder.ask("POST", "/alerts", b"", **TOKEN, **{"Content-Length": length})
     assert (status, text) == (411, "The body's length is not given: send Content-Length.\n")
 
 
-def test_other_ways_to_ask(responder: Responder) -> None:
+def test_wrong_methods_and_paths_are_refused(responder: Responder) -> None:
     assert responder.ask("GET", "/alerts", **TOKEN) == (405, "/alerts takes POST, not GET.\n")
     assert responder.ask("POST", "/metrics", b"", **TOKEN) == (405, "/metrics takes GET, not POST.\n")
     assert responder.ask("GET", "/", **TOKEN) == (404, "/ is not here: ask for /-/healthy, /metrics, /alerts.\n")
     assert responder.ask("DELETE", "/alerts", **TOKEN)[0] == 501
 
 
-def test_a_connection_is_kept(responder: Responder) -> None:
+def test_a_connection_is_kept_alive(responder: Responder) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", responder.port, timeout=10)
     with contextlib.closing(connection):
         connection.request("POST", "/alerts", notification(), TOKEN)
@@ -305,7 +305,7 @@ def test_a_connection_is_kept(responder: Responder) -> None:
         assert connection.sock is kept is not None
 
 
-def test_healthy_is_one_that_reaches_the_engine(engine: Engine, responder: Responder) -> None:
+def test_it_is_healthy_if_it_reaches_the_engine(engine: Engine, responder: Responder) -> None:
     assert responder.ask("GET", "/-/healthy") == (200, "alert_responder is healthy.\n")
     engine.path.unlink()
     status, text = responder.ask("GET", "/-/healthy")
@@ -362,7 +362,7 @@ def test_nothing_to_prune(engine: Engine, responder: Responder, noted: str | Non
 
 
 @pytest.mark.parametrize("noted", ["{", "[]", "{}", '{"images": 1}'])
-def test_a_list_of_images_that_is_none(engine: Engine, responder: Responder, noted: str) -> None:
+def test_an_invalid_list_of_images(engine: Engine, responder: Responder, noted: str) -> None:
     engine.add_image("old:1")
     engine.noted.write_text(noted)
     (found,) = responder.notify(disk())
@@ -371,7 +371,7 @@ def test_a_list_of_images_that_is_none(engine: Engine, responder: Responder, not
     assert engine.names() == {"old:1"}
 
 
-def test_an_image_that_the_engine_keeps_stops_no_other(engine: Engine, responder: Responder) -> None:
+def test_an_image_that_cannot_be_removed_does_not_stop_the_others(engine: Engine, responder: Responder) -> None:
     engine.add_image("kept:1")
     engine.fails["/images/kept:1"] = (409, "a container is using it")
     kept = "The Docker engine answers /images/kept:1 with 409 (a container is using it): look at its log."
@@ -400,9 +400,7 @@ def test_every_series_is_there_from_the_start(responder: Responder) -> None:
         alert("LowDiskSpace", "resolved", mountpoint="/"),
     ],
 )
-def test_other_alerts_and_those_that_are_over_do_nothing(
-    engine: Engine, responder: Responder, other: dict[str, Any]
-) -> None:
+def test_other_and_resolved_alerts_do_nothing(engine: Engine, responder: Responder, other: dict[str, Any]) -> None:
     engine.add()
     assert responder.notify(other) == []
     assert engine.asked == []
@@ -437,14 +435,14 @@ def test_a_container_that_must_not_be_restarted(
 
 
 @pytest.mark.parametrize("name", ["", "../images/prune?x=", f"{APP}/stop", "a b", f"{APP}\n", "-a", "\N{SNOWMAN}"])
-def test_a_name_that_is_none_never_reaches_the_engine(engine: Engine, responder: Responder, name: str) -> None:
+def test_an_invalid_name_never_reaches_the_engine(engine: Engine, responder: Responder, name: str) -> None:
     (found,) = responder.notify(unhealthy(name))
     assert found["result"] == "refused"
     assert found["reason"].endswith("which is no name of a container")
     assert [path for path in engine.asked if path != "/_ping"] == []
 
 
-def test_an_id_is_no_name(engine: Engine, responder: Responder) -> None:
+def test_an_id_is_not_taken_for_a_name(engine: Engine, responder: Responder) -> None:
     engine.add()
     assert responder.notify(unhealthy(identifier(APP)[:12]))[0]["reason"] == "no container has this name"
 
@@ -480,7 +478,7 @@ def test_an_action_that_is_switched_off(engine: Engine, start: Start, switched_o
     assert [entry["reason"] for entry in found if "reason" in entry] == ["the action is not switched on"]
 
 
-def test_a_dry_run_says_counts_and_does_nothing(engine: Engine, start: Start) -> None:
+def test_a_dry_run_reports_counts_and_does_nothing(engine: Engine, start: Start) -> None:
     engine.add()
     engine.add_image("old:1")
     with start(*BOTH, "--dry-run") as responder:
@@ -497,7 +495,7 @@ def test_a_dry_run_says_counts_and_does_nothing(engine: Engine, start: Start) ->
 # -- the limit --------------------------------------------------------------------------------------------------------
 
 
-def test_the_limit_is_one_of_each_action_and_container(engine: Engine, responder: Responder) -> None:
+def test_the_limit_holds_for_each_action_and_container(engine: Engine, responder: Responder) -> None:
     engine.add()
     engine.add("miniweb-mysql-mysql-1")
     assert [responder.result(unhealthy()) for dummy in range(3)] == ["done", "done", "limited"]
@@ -515,7 +513,7 @@ def test_the_limit_is_one_of_each_action_and_container(engine: Engine, responder
     }
 
 
-def test_the_limit_outlives_the_program(engine: Engine, start: Start) -> None:
+def test_the_limit_survives_a_restart(engine: Engine, start: Start) -> None:
     engine.add()
     for expected in (["done"], ["done", "limited"], ["limited"]):
         with start() as responder:
@@ -536,7 +534,7 @@ def test_what_was_done_long_ago_is_forgotten(engine: Engine, start: Start, histo
     assert len(kept[key]) == 2
 
 
-def test_a_clock_that_was_set_back_frees_nothing(engine: Engine, start: Start, history: Path) -> None:
+def test_a_clock_that_was_set_back_does_not_lift_the_limit(engine: Engine, start: Start, history: Path) -> None:
     engine.add()
     history.write_text(json.dumps({f"{RESTART} {APP}": [time.time() + 9000] * 2}))
     with start() as responder:
@@ -584,7 +582,7 @@ def test_an_engine_that_answers_wrongly(
     assert not engine.restarted
 
 
-def test_an_engine_that_is_away(engine: Engine, responder: Responder) -> None:
+def test_an_engine_that_is_down(engine: Engine, responder: Responder) -> None:
     engine.path.unlink()
     found = responder.notify(unhealthy(), disk())
     assert [entry["result"] for entry in found] == ["failed", "failed"]
@@ -617,9 +615,9 @@ def test_what_it_needs_to_start(command: list[str], history: Path, tmp_path: Pat
     assert "password cannot be read ([Errno 2] No such file or directory" in refusal(command)
 
 
-def test_a_client_that_goes_away_is_no_error(responder: Responder) -> None:
+def test_a_client_that_disconnects_is_no_error(responder: Responder) -> None:
     with socket.create_connection(("127.0.0.1", responder.port)) as client:
-        # Without waiting for what is on its way: the other side's next write fails.
+        # Closing sends a reset, so that the other side's next write fails.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.sendall(b"GET /metrics HTTP/1.1\r\n")
     assert responder.ask("GET", "/-/healthy")[0] == 200

@@ -1,4 +1,4 @@
-"""Every role's specification and its defaults say the same."""
+"""Every role's argument specification and defaults agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def options(role: str) -> dict[str, dict[str, Any]]:
 
 
 def wired() -> dict[str, str]:
-    """The variables of the roles whose defaults are made elsewhere, and what of."""
+    """The role variables whose defaults come from a variable of the whole system, and that variable."""
     pairs = ((name, re.match(r"{{ (miniweb_\w+) \| default\(", str(value))) for name, value in ROLE_DEFAULTS.items())
     return {name: found[1] for name, found in pairs if found}
 
@@ -47,14 +47,14 @@ def test_defaults_are_equal(role: str) -> None:
     assert specified == found
 
 
-def test_a_wired_default_of_a_role_is_what_the_whole_system_says() -> None:
+def test_a_wired_default_of_a_role_comes_from_the_whole_system() -> None:
     system = defaults("miniweb")
     for name, source in wired().items():
         assert source in system
         assert source == f"miniweb_{name}" or source in options("miniweb"), name
 
 
-def test_everything_in_the_defaults_of_the_whole_system_is_a_choice_or_used() -> None:
+def test_every_default_of_the_whole_system_is_an_option_or_used() -> None:
     texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("miniweb").values())]
     for name in defaults("miniweb").keys() - options("miniweb").keys():
         assert any(re.search(rf"\b{name}\b", text) for text in texts), name

@@ -1,4 +1,4 @@
-"""What the playbooks and roles for AWS say without AWS, without its collections and without boto3."""
+"""What the playbooks and roles for AWS report without AWS, without its collections and without boto3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils import aws_module
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("aws_*.yml"))
 ROLES = ("ec2", "ec2_autoscale")
-# What every playbook needs to get past the check of its input
+# What every playbook needs to pass the check of its input
 GIVEN = {
     "ansible_python_interpreter": sys.executable,
     "ec2_access_addresses": ["203.0.113.7"],
@@ -44,7 +44,7 @@ def role_of(playbook: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a playbook with an empty inventory, away from this project's configuration; return what its failed tasks said."""
+    """Run a playbook with an empty inventory, away from this project's configuration; return its failures' messages."""
 
     def run(playbook: Path, variables: dict[str, Any], **environment: str) -> list[str]:
         command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", os.devnull, str(playbook)]
@@ -126,7 +126,7 @@ def test_what_is_set_for_the_group_reaches_the_modules_of_all_three_collections(
     assert [DEFAULTS["profile"] in sentence for sentence in said] == [True] * len(yaml.safe_load(OTHERS + TASKS))
 
 
-def test_a_module_says_itself_that_its_collection_is_missing(run: Run, tmp_path: Path) -> None:
+def test_a_module_itself_reports_that_its_collection_is_missing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "play.yml").write_text(play(TASKS, **DEFAULTS))
     said = run(tmp_path / "play.yml", {}, **WITHOUT_COLLECTIONS)
     assert said == [aws_module.NO_COLLECTION] * len(yaml.safe_load(TASKS))

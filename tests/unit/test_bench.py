@@ -42,14 +42,14 @@ def test_no_figures_are_no_result() -> None:
         bench.parse("unable to connect")
 
 
-def test_the_processor_seconds_of_a_program_are_its_own(tmp_path: Path) -> None:
+def test_the_cpu_seconds_of_a_program_are_its_own(tmp_path: Path) -> None:
     program = tmp_path / "busy (bench)"
     program.symlink_to("/bin/sh")
     begin = time.monotonic()
     with subprocess.Popen([program, "-c", "while :; do :; done"]) as process:
         try:
             while not (used := bench.processor_seconds()[program.name]):
-                assert time.monotonic() < begin + 10, "nothing is measured of a program that does nothing but work"
+                assert time.monotonic() < begin + 10, "a busy program must have used CPU time"
                 time.sleep(0.05)
         finally:
             process.kill()

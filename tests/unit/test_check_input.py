@@ -21,14 +21,14 @@ from ansible_collections.miniweb.stack.plugins.action import check_input
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 # The role ec2 has several entry points, each with a check of its own.
-# What AWS has can be told only by AWS, in the middle of a play.
+# What is in AWS is known only once a play has asked AWS.
 CHECKED = [role for role in ROLES if not role.startswith("ec2")]
 
 Run = Callable[..., list[str]]
 
 
 class OwnRole:
-    """What the task knows of the role that it stands in."""
+    """What the task knows about the role that contains it."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
@@ -138,7 +138,7 @@ checks:
         ({}, []),
         ({"shop_port": "443"}, []),
         ({"shop_port": 1000}, ["shop_port is 1000: set it to a port from 1 to 999."]),
-        # What is of the wrong type is said once, not by the conditions about it, too.
+        # A wrong type is reported once; the conditions on the value do not report it again.
         ({"shop_port": "http"}, ['shop_port is "http": set it to a value of the type int.']),
         ({"shop_port": [80]}, ["shop_port is a list: set it to a value of the type int."]),
         ({"shop_state": "off"}, ['shop_state is "off": set it to present or absent.']),
@@ -146,7 +146,7 @@ checks:
             {"shop_port": "{{ shop_prot }}"},
             ["shop_port cannot be evaluated ('shop_prot' is undefined): correct it, or what it refers to."],
         ),
-        # Variables without a default need not be set, and a default is what the role's own file says.
+        # Variables without a default need not be set; defaults come from the role's own file.
         ({"shop_for": "5m"}, ['shop_for is "5m": set it to seconds, such as 5s.']),
         (
             {"shop_for": "{{ shop_window }}", "shop_window": "{{ 1 + 1 }}m"},
@@ -161,7 +161,7 @@ checks:
                 "conditional: 'shop_least' is undefined): correct the variables that it names."
             ],
         ),
-        # All of them
+        # Several problems at once
         (
             {"shop_enabled": False, "shop_port": 0, "shop_for": "5m", "shop_remove": True},
             [
@@ -171,7 +171,7 @@ checks:
                 "shop_remove is set while shop_state is present.",
             ],
         ),
-        # What is absent needs no input.
+        # An absent service needs no input.
         ({"shop_state": "absent", "shop_port": "http", "shop_for": "5m", "shop_remove": True}, []),
         (
             {"shop_state": "absent", "shop_enabled": False, "shop_gone": True},
@@ -184,7 +184,7 @@ def test_problems(make_role, check: Run, given: dict[str, Any], problems: list[s
     assert check(role="shop", **{**GIVEN, **given}) == problems
 
 
-def test_what_is_required_is_not_set(make_role, check: Run) -> None:
+def test_a_required_option_that_is_not_set(make_role, check: Run) -> None:
     make_role("shop", OPTIONS)
     assert check(role="shop") == ["shop_port is not set, and the role shop needs it: set it."]
 
@@ -198,7 +198,7 @@ def test_what_is_required_is_not_set(make_role, check: Run) -> None:
         (["a"], "unable to convert to dict"),
     ],
 )
-def test_what_is_within_a_value(make_role, check: Run, sites: list[Any], said: str) -> None:
+def test_the_suboptions_of_a_value_are_checked(make_role, check: Run, sites: list[Any], said: str) -> None:
     make_role("shop", OPTIONS)
     [problem] = check(role="shop", shop_sites=sites, **GIVEN)
     assert problem.startswith("shop_sites: ")
@@ -309,17 +309,17 @@ TOKEN_LOST = LOST.format("shop_token", "miniweb-tokens_data")
     [
         ({}, ["miniweb-shop_data", "miniweb-tokens_data"], [], [PASSWORD_LOST, TOKEN_LOST]),
         ({}, ["miniweb-shop_data", "other"], [], [PASSWORD_LOST]),
-        # Data that need no old secret: a first deployment, the files of the first one, a secret that is given
+        # No secret is missing: a first deployment, secret files that are still there, a secret that is set
         ({}, ["other"], [], []),
         ({}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password", "shop_token"], []),
         ({}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password"], [TOKEN_LOST]),
         ({"shop_password": "hunter2!"}, ["miniweb-shop_data"], [], []),
         ({"shop_tokens": False}, ["miniweb-shop_data", "miniweb-tokens_data"], ["shop_password"], []),
-        # What is absent evaluates nothing.
+        # An absent service evaluates nothing.
         ({"shop_state": "absent"}, ["miniweb-shop_data", "miniweb-tokens_data"], [], []),
-        # Through other variables, and as a part
+        # Through another variable, and as part of a longer value
         ({"shop_password": "{{ indirect }}", "indirect": f"a{SECRET}"}, ["miniweb-shop_data"], [], [PASSWORD_LOST]),
-        # What is wrong is said, and not taken for a lost secret.
+        # An error is reported and not taken for a lost secret.
         (
             {"shop_password": "{{ nothing }}"},
             ["miniweb-shop_data"],
@@ -398,9 +398,9 @@ def test_roles_that_the_tags_select(
         ("miniweb.stack.shop", ["miniweb.stack.shop"], {}, True),
         ("miniweb.stack.shop", ["miniweb.stack.miniweb", "miniweb.stack.shop"], {}, False),
         ("shop", ["miniweb", "shop"], {}, False),
-        # Somebody else's role of that name has checked nothing.
+        # A role of the same name from elsewhere has not checked it.
         ("miniweb.stack.shop", ["miniweb", "miniweb.stack.shop"], {}, True),
-        # Nor has the play, where the role runs by another tag than its own, or its first task was skipped.
+        # Nor has the play if the role runs by another tag than its own, or if its first task was skipped.
         ("shop", ["miniweb", "shop"], {"ansible_run_tags": ["web"]}, True),
         ("shop", ["miniweb", "shop"], {"ansible_skip_tags": ["always"]}, True),
     ],
@@ -418,7 +418,7 @@ def test_a_role_is_checked_once(
     [("miniweb.stack.miniweb", ["forget", {"tls": "a note"}]), ("miniweb.stack.bazaar", ["forget"]), ("", ["forget"])],
     ids=["the whole system", "a role that needs others", "outside of a role"],
 )
-def test_what_the_server_has_noted_is_kept_for_a_run_of_the_whole_system(
+def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
     make_role, check: Run, monkeypatch: pytest.MonkeyPatch, role: str, kept: list[Any]
 ) -> None:
     make_role("shop", {})
@@ -447,7 +447,7 @@ def test_a_role_that_names_others_needs_them_whatever_the_tags(make_role, check:
         ("0123456789abcdef", 'shop_slack_url is "x***y": give an address.'),
     ],
 )
-def test_a_sentence_shows_no_secret_and_its_variables(make_role, check: Run, token: str, said: str) -> None:
+def test_a_message_hides_secrets_and_still_names_their_variables(make_role, check: Run, token: str, said: str) -> None:
     shown = token if token == "slack" else f"x{token}y"
     checks = f"""
 checks:
@@ -552,7 +552,7 @@ def test_checks_name_options_of_their_role(role: str) -> None:
 
 
 @pytest.mark.parametrize(("given", "path"), [({}, "/var/lib/docker"), ({"data-root": "/srv/docker"}, "/srv/docker")])
-def test_room_is_measured_where_the_engine_keeps_its_data(check: Run, given: dict[str, Any], path: str) -> None:
+def test_free_space_is_measured_where_the_engine_keeps_its_data(check: Run, given: dict[str, Any], path: str) -> None:
     problems = check(["docker"], docker_daemon_options=given, docker_min_free_disk_mb=10**12)
     assert any(f" MB must be free for {path} on this server" in problem for problem in problems), problems
 
@@ -588,7 +588,7 @@ def test_no_more_memory_is_reserved_than_allowed(check: Run, role: str, name: st
         ),
     ],
 )
-def test_sites_of_nginx_get_in_nobodys_way(check: Run, given: dict[str, Any], found: str) -> None:
+def test_sites_of_nginx_do_not_conflict(check: Run, given: dict[str, Any], found: str) -> None:
     sites = [{"upstream": "http://app:8000", **site} for site in given.get("nginx_sites", [])]
     known = {"nginx_http_port": 80, "nginx_https_port": 443, **given, "nginx_sites": sites}
     said = "\n".join(check(["nginx"], **known))
@@ -596,7 +596,7 @@ def test_sites_of_nginx_get_in_nobodys_way(check: Run, given: dict[str, Any], fo
     assert bool(found) == (" port" in said.replace("cannot be evaluated", ""))
 
 
-def test_old_names_are_no_options() -> None:
+def test_old_names_are_not_options() -> None:
     known = {name for role in ROLES for name in options(role)}
     for role in CHECKED:
         renamed = load(role, "meta/checks.yml").get("renamed") or {}
@@ -609,14 +609,14 @@ def test_the_first_task_checks_the_input(role: str) -> None:
         return
     first = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text())[0]
     if role == "miniweb":
-        # It stands for a play, so it checks all of the play's roles.
+        # It is the role for a whole play, so it checks all of the play's roles.
         assert first["ansible.builtin.import_tasks"] == "begin.yml"
         return
     assert first == {"name": "Check the input", "miniweb.stack.check_input": None}
 
 
 @pytest.mark.parametrize("role", CHECKED)
-def test_conditions_stand_in_the_checks(role: str) -> None:
+def test_conditions_are_in_the_checks_file(role: str) -> None:
     assert not (ROOT / "roles" / role / "tasks" / "check.yml").exists()
     for path in (ROOT / "roles" / role / "tasks").glob("**/*.yml"):
         assert not re.search(r"^\s*(- )?(ansible\.builtin\.)?assert:", path.read_text(), re.MULTILINE), path

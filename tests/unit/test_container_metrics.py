@@ -33,7 +33,7 @@ NO_STATS = {
 
 
 def container(name: str = "app", health: str | None = "healthy", limit: int = 1 << 26, **state: Any) -> dict[str, Any]:
-    """What the engine says of one container."""
+    """What the engine reports about one container."""
     found = {"Running": True, "Restarting": False, "StartedAt": "2026-07-01T12:00:00.123456789Z", **state}
     if health:
         found["Health"] = {"Status": health, "FailingStreak": 0, "Log": []}
@@ -47,7 +47,7 @@ def container(name: str = "app", health: str | None = "healthy", limit: int = 1 
 
 
 def statistics(**changes: Any) -> dict[str, Any]:
-    """What the engine counts for one container, on a server with control groups version 2."""
+    """What the engine counts for one container, on a server with cgroup v2."""
     return {
         "read": "2026-07-01T12:30:00.5Z",
         "cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}},
@@ -71,7 +71,7 @@ class Engine(DockerEngine):
         self.statistics[described["Id"]] = counted or statistics()
 
     def oom(self, name: str, moment: int | None = None) -> None:
-        """The kernel kills in the container, now or at a moment in nanoseconds since 1970."""
+        """Record an OOM kill in the container, now or at a time in nanoseconds since 1970."""
         self.events.append((time.time_ns() if moment is None else moment, name))
 
     def reply_otherwise(self, method: str, words: list[str], query: dict[str, str]) -> Reply:
@@ -118,7 +118,7 @@ def run(engine: Engine, output: Path) -> subprocess.CompletedProcess[str]:
 
 
 def scrape(engine: Engine, output: Path) -> dict[str, dict[str, float]]:
-    """Run the program; the metrics it wrote, by the container's name, and under the empty name those of none."""
+    """Run the program; return the metrics it wrote by container name, those without a container under ""."""
     done = run(engine, output)
     assert done.returncode == 0, done.stderr
     assert done.stdout + done.stderr == ""
@@ -158,7 +158,7 @@ def test_every_metric_of_a_container(engine: Engine, output: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == ["containers.prom"]
 
 
-def test_control_groups_version_1(engine: Engine, output: Path) -> None:
+def test_cgroup_v1(engine: Engine, output: Path) -> None:
     memory = {"usage": 30_000_000, "stats": {"total_inactive_file": 10_000_000, "inactive_file": 1, "cache": 3}}
     counted = statistics(memory_stats=memory, blkio_stats={"io_service_bytes_recursive": TRANSFERS})
     engine.add(container(), counted)
@@ -201,14 +201,14 @@ def test_what_the_kernel_does_not_count(
     assert scrape(engine, output)["app"].get(metric) == value
 
 
-def test_the_servers_own_network_has_no_key(engine: Engine, output: Path) -> None:
+def test_the_host_network_is_not_counted(engine: Engine, output: Path) -> None:
     counted = statistics()
     del counted["networks"]
     engine.add(container(), counted)
     assert "container_network_transmit_bytes_total" not in scrape(engine, output)["app"]
 
 
-def test_stopped_containers_say_that_they_do_not_run(engine: Engine, output: Path) -> None:
+def test_stopped_containers_are_reported_as_not_running(engine: Engine, output: Path) -> None:
     engine.add(container("stopped", "unhealthy", Running=False))
     engine.add(container("created", None, Running=False, StartedAt="0001-01-01T00:00:00Z"))
     found = scrape(engine, output)
@@ -236,11 +236,11 @@ def test_no_container_at_all(engine: Engine, output: Path) -> None:
     assert {name: set(found) for name, found in scrape(engine, output).items()} == {"": {SCRAPED}}
 
 
-def test_oom_kills_are_carried_on(engine: Engine, output: Path) -> None:
+def test_oom_kills_are_added_up_over_runs(engine: Engine, output: Path) -> None:
     engine.add(container("app"))
     engine.add(container("other"))
     engine.oom("app", time.time_ns() - 10**9)
-    assert scrape(engine, output)["app"][OOM_EVENTS] == 0, "it was before anybody counted"
+    assert scrape(engine, output)["app"][OOM_EVENTS] == 0, "it was before the first run"
     engine.oom("app")
     engine.oom("removed")
     assert {scrape(engine, output)[name][OOM_EVENTS] for name in ("app", "other")} == {1, 0}
@@ -262,7 +262,7 @@ def test_an_oom_kill_on_the_border_of_two_runs_counts_once(engine: Engine, outpu
     assert [scrape(engine, output)["app"][OOM_EVENTS] for dummy in range(2)] == [1, 1]
 
 
-def test_oom_kills_while_the_engine_was_away_are_not_lost(engine: Engine, output: Path) -> None:
+def test_oom_kills_while_the_engine_was_down_are_not_lost(engine: Engine, output: Path) -> None:
     engine.add(container())
     scrape(engine, output)
     engine.oom("app")
@@ -314,7 +314,7 @@ def test_odd_names_are_escaped_and_read_back(engine: Engine, output: Path) -> No
     assert {found[name][OOM_EVENTS] for name in names} == {1}
 
 
-def test_one_connection_and_no_question_twice(engine: Engine, output: Path) -> None:
+def test_no_request_is_sent_twice(engine: Engine, output: Path) -> None:
     for name in ("app", "nginx"):
         engine.add(container(name))
     scrape(engine, output)
@@ -342,7 +342,7 @@ def test_a_wrong_answer_leaves_the_file(engine: Engine, output: Path, failure: t
     assert output.read_bytes() == before
 
 
-def test_an_engine_that_is_away_leaves_the_file(engine: Engine, output: Path) -> None:
+def test_an_engine_that_is_down_leaves_the_file(engine: Engine, output: Path) -> None:
     engine.add(container())
     scrape(engine, output)
     before = output.read_bytes()
@@ -356,7 +356,7 @@ def test_an_engine_that_is_away_leaves_the_file(engine: Engine, output: Path) ->
     assert output.read_bytes() == before
 
 
-def test_a_missing_directory_is_said(engine: Engine, output: Path) -> None:
+def test_a_missing_directory_is_reported(engine: Engine, output: Path) -> None:
     output.parent.rmdir()
     done = run(engine, output)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The dashboards: as committed, as Grafana takes them, and asking only for what is measured."""
+"""The dashboards: they are as committed, Grafana accepts them, and they query only what is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 DOCUMENTS = dashboards.documents()
 UIDS = {document["uid"] for document in DOCUMENTS.values()}
 BUNDLED = {"bargauge", "gauge", "row", "stat", "table", "text", "timeseries"}
-# How the names of the metrics begin that each dashboard asks for, as its source says.
+# The prefixes of the metric names that each dashboard queries, as its source declares them.
 METRICS = {DOCUMENTS[source.file]["uid"]: source.module.METRICS for source in dashboards.sources()}
 # What the rules of all roles record.
 RECORDED = {
@@ -37,9 +37,9 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def metrics(expr: str) -> set[str]:
-    """The names of metrics: no function, no word of the language, no label, no text and no duration.
+    """The names of metrics, without functions, keywords, labels, strings and durations.
 
-    Of a pattern for names, its parts.
+    A pattern for names gives its alternatives.
     """
     patterns = {part for pattern in re.findall(r'__name__=~"([^"]*)"', expr) for part in pattern.split("|")}
     rest = re.sub(r'"[^"]*"', "", expr)
@@ -57,13 +57,13 @@ def test_the_committed_files_are_what_is_built() -> None:
     assert dashboards.committed() == dashboards.texts(), "run: make dashboards"
 
 
-def test_each_is_one_of_its_own() -> None:
+def test_uids_and_titles_are_unique() -> None:
     assert len(UIDS) == len(DOCUMENTS)
     assert all(re.fullmatch(r"miniweb-[a-z-]+", uid) for uid in UIDS)
     assert len({document["title"] for document in DOCUMENTS.values()}) == len(DOCUMENTS)
 
 
-def test_it_holds_nothing_that_changes_by_itself(document: dict[str, Any]) -> None:
+def test_it_holds_nothing_that_grafana_changes(document: dict[str, Any]) -> None:
     assert document["schemaVersion"] == 37
     assert document["editable"] is False
     assert not {"id", "version", "iteration", "elements", "apiVersion"} & set(document)
@@ -75,7 +75,7 @@ def test_panels_have_ids_of_their_own_and_a_bundled_type(document: dict[str, Any
     assert {panel["type"] for panel in document["panels"]} <= BUNDLED
 
 
-def test_panels_lie_on_the_grid_and_not_on_each_other(document: dict[str, Any]) -> None:
+def test_panels_are_on_the_grid_and_do_not_overlap(document: dict[str, Any]) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in document["panels"]:
         at = panel["gridPos"]
@@ -107,7 +107,7 @@ def test_titles_are_unique_among_panels_of_a_kind(document: dict[str, Any]) -> N
     assert len(set(kinds)) == len(kinds)
 
 
-def test_only_prometheus_is_asked(document: dict[str, Any]) -> None:
+def test_only_prometheus_is_queried(document: dict[str, Any]) -> None:
     sources = [node["datasource"] for node in nodes(document) if "datasource" in node]
     assert sources
     assert all(source == {"type": "prometheus", "uid": "prometheus"} for source in sources)
@@ -146,7 +146,7 @@ def test_the_overview_shows_the_state_of_every_service() -> None:
     assert {"Site", "Traffic", "Errors", "CPU", "Alerts firing", "Certificate"} <= titles
 
 
-def test_what_is_about_all_services_names_none_of_their_jobs() -> None:
+def test_dashboards_about_all_services_name_none_of_their_jobs() -> None:
     for source in dashboards.sources():
         if source.role == "grafana":
             for title, expr in dashboards.queries(DOCUMENTS[source.file]):
@@ -164,7 +164,7 @@ def test_deployments_are_marked(document: dict[str, Any]) -> None:
     (annotation,) = document["annotations"]["list"]
     assert annotation["useValueForTime"] is True
     assert annotation["expr"] == annotation["target"]["expr"]
-    assert annotation["expr"].endswith(" * 1000"), "Grafana counts milliseconds"
+    assert annotation["expr"].endswith(" * 1000"), "Grafana expects milliseconds"
 
 
 def test_expressions_are_complete() -> None:
@@ -188,8 +188,8 @@ def test_names_of_metrics_are_found() -> None:
     assert metrics("time() - max(node_boot_time_seconds) + 1e-9") == {"node_boot_time_seconds"}
 
 
-def test_only_what_is_measured_is_asked_for() -> None:
-    """That each metric of a known name is measured, the whole system's own tests say."""
+def test_only_known_metrics_are_queried() -> None:
+    """Whether each of them is really measured is tested on the whole system."""
     assert RECORDED
     used = set()
     for expression in dashboards.expressions():

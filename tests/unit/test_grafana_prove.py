@@ -14,7 +14,7 @@ import pytest
 from grafana_instance import PASSWORD, Instance
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/grafana/files/prove.py"
-# Says what the engine says of the container that runs the double
+# Answers as the engine would about the container that runs the double
 DOCKER = """\
 #!/bin/sh
 case "$*" in
@@ -73,7 +73,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.grafana.stop()
 
 
-def test_what_lies_in_both_directories_is_taken_and_what_is_gone_goes(server: Server) -> None:
+def test_files_in_both_directories_are_taken_and_deleted_ones_are_removed(server: Server) -> None:
     server.grafana.run()
     assert server.prove() == (0, "Grafana has taken all 2 dashboards.")
     server.put("contributions", "mysql.json", uid="mysql", title="MySQL 9")
@@ -120,7 +120,7 @@ def test_an_older_version_is_not_taken_for_the_new_one(server: Server) -> None:
 
 
 def test_what_grafana_does_not_read_is_not_taken(server: Server) -> None:
-    """As with a container from before there was a second provider."""
+    """As with a container that is older than the second provider."""
     server.grafana.providers([server.grafana.provider("own", server.path("own"))])
     server.grafana.run()
     assert server.prove() == (1, "Grafana has not taken mysql.json: its log says why.")
@@ -147,7 +147,7 @@ def test_a_password_that_was_changed_in_grafana_is_no_failure(server: Server) ->
     assert server.prove()[0] == 1
 
 
-def test_a_grafana_that_does_not_run_is_none(server: Server) -> None:
+def test_a_grafana_that_does_not_run_is_reported(server: Server) -> None:
     code, said = server.prove()
     assert code == 1
     assert said.startswith("Grafana does not answer POST /api/admin/provisioning/dashboards/reload: ")

@@ -17,7 +17,7 @@ from ansible_collections.miniweb.stack.plugins.test.installed import installed
         ("amazon.aws:>=999.0.0", False),
         ("amazon.nothing", False),
         ("nobody.nothing:>=1.0.0", False),
-        # This tree was not packed, so it has no version of its own.
+        # This tree was not built as a package, so it has no version.
         ("miniweb.stack:>=999.0.0", True),
     ],
 )

@@ -1,4 +1,4 @@
-"""docs/monitoring.md says what the roles bring today."""
+"""docs/monitoring.md describes what the roles currently contribute."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ groups:
     )
 
 
-def test_a_role_that_prometheus_has_nothing_of(tmp_path: Path) -> None:
+def test_a_role_without_anything_for_prometheus(tmp_path: Path) -> None:
     (tmp_path / "docker" / "meta").mkdir(parents=True)
     assert monitoring_docs.section(tmp_path / "docker") == ""

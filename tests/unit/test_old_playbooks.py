@@ -30,7 +30,7 @@ OLD = sorted(path for path in PLAYBOOKS.glob("*.yml") if plays(path)[0].get(IMPO
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
-def test_the_sentence_names_what_there_is(path: Path) -> None:
+def test_the_sentence_names_an_existing_playbook(path: Path) -> None:
     renamed = re.fullmatch(rf"playbooks/{path.name} is called playbooks/(\S+) now: run that\.", sentence(path))
     removed = re.fullmatch(rf"playbooks/{path.name} is gone: run site\.yml( --check| --tags \S+)\.", sentence(path))
     if renamed:
@@ -44,7 +44,7 @@ def test_the_sentence_names_what_there_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", OLD[:1], ids=lambda path: path.stem)
-def test_it_is_all_that_a_run_says(path: Path) -> None:
+def test_it_is_all_that_a_run_prints(path: Path) -> None:
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "--inventory", os.devnull, str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0

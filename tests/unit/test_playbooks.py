@@ -1,4 +1,4 @@
-"""After a test its server is as it was, by no more runs than that takes."""
+"""A test's server is restored after the test, with no more runs than needed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_restored(runs: list[tuple[dict[str, Any], tuple[str, ...], str]
     assert asked[len(runs) :] == [({}, words) for words in restored]
 
 
-def test_what_cannot_be_restored_is_said() -> None:
+def test_a_failed_restore_is_reported() -> None:
     def run(variables: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], 0 if variables else 2, CHANGED, "")
 

@@ -1,4 +1,4 @@
-"""What services say of an address, taken or refused."""
+"""What services answer about an address, accepted or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The callback quiet, as whoever runs a playbook sees it."""
+"""The callback quiet, as the user who runs a playbook sees it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ RUNS = {
     "check": ("--check", "--diff", "--limit", "web", "--tags", "some"),
 }
 
-# What each run prints, in parts: lines that follow one another.
+# What each run prints, in parts of consecutive lines.
 PRINTED = [
     ("complete", "gone  shop  Reach it: unreachable\n  "),
     ("complete", "web  shop  Run the shop: write conf.d/site.conf, reload\n"),
@@ -182,7 +182,7 @@ PRINTED = [
 
 
 class Site:
-    """A playbook with one role, and hosts of which one is not there."""
+    """A playbook with one role, and hosts of which one is unreachable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -201,7 +201,7 @@ class Site:
         ssh.chmod(0o755)
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        # The project's own settings are what switches the callback on.
+        # The project's own settings switch the callback on.
         surroundings = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         surroundings |= {"ANSIBLE_LIBRARY": str(self.path / "library"), "COLUMNS": "1000", **environment}
         for name in ("ANSIBLE_FORCE_COLOR", "ANSIBLE_STDOUT_CALLBACK"):
@@ -217,7 +217,7 @@ class Site:
         )
 
     def run(self, *words: str, **environment: str) -> tuple[str, str]:
-        """Return what a run prints and what it warns of; of seconds and paths, what all runs have in common."""
+        """Return the output and the warnings of a run, without the seconds and paths that vary between runs."""
         with self.start(*words, **environment) as process:
             out, err = process.communicate()
         for pattern, text in ((r"\b\d+ s\)", "N s)"), (re.escape(f"{self.path}/"), "")):
@@ -232,7 +232,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def output(site: Site) -> Callable[[str], tuple[str, str]]:
-    """What one of the runs prints and warns of; each is made once."""
+    """The output and warnings of one of the runs; each is run only once."""
     made: dict[str, tuple[str, str]] = {}
 
     def of(name: str) -> tuple[str, str]:
@@ -258,11 +258,11 @@ def test_the_rest_is_not_printed(output: Callable[[str], tuple[str, str]], word:
 
 
 @pytest.mark.parametrize("warning", ["[WARNING]: look out", "Deprecated: look out"])
-def test_what_is_as_it_was_may_warn(output: Callable[[str], tuple[str, str]], warning: str) -> None:
+def test_warnings_of_unchanged_tasks_are_printed(output: Callable[[str], tuple[str, str]], warning: str) -> None:
     assert warning in output("complete")[1]
 
 
-def test_what_failed_is_said_once(output: Callable[[str], tuple[str, str]]) -> None:
+def test_a_failure_is_printed_once(output: Callable[[str], tuple[str, str]]) -> None:
     out, err = output("complete")
     assert (out + err).count("Another sentence.") == 1
 
@@ -301,7 +301,7 @@ def test_what_takes_long_is_named_while_it_runs(site: Site) -> None:
         assert process.stdout
         for line in process.stdout:
             said.append(line)
-            # Each waits for its line: were none printed, or only at the end, they would fail.
+            # Each host waits for its line: if it came only at the end, or never, the run would fail.
             for running, host in (("web, elsewhere", "web"), ("elsewhere", "elsewhere")):
                 if re.fullmatch(rf"{running}  Wait for 3… \d+ s\n", line):
                     (site.path / host).touch()
@@ -310,7 +310,7 @@ def test_what_takes_long_is_named_while_it_runs(site: Site) -> None:
     assert "".join(said[ended + 1 :]).count("web") == 1, "only the last line names what has ended"
 
 
-def test_a_task_is_named_ever_more_rarely() -> None:
+def test_a_task_is_named_less_and_less_often() -> None:
     task = Running(("Wait",), began=100.0)
     named = []
     for now in range(100, 400):
@@ -320,7 +320,7 @@ def test_a_task_is_named_ever_more_rarely() -> None:
     assert named == [10, 30, 60, 120, 180, 240]
 
 
-def test_a_run_that_was_stopped_for_long_names_its_task_once() -> None:
+def test_a_run_that_was_suspended_for_long_names_its_task_once() -> None:
     task = Running(("Wait",), began=100.0)
     task.postpone(1000.0, 10)
     assert task.due(10) == 100 + 960

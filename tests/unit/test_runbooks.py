@@ -1,4 +1,4 @@
-"""Every alert leads to a runbook, and every runbook is found by an alert."""
+"""Every alert links to a runbook, and every runbook belongs to an alert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image is built once: afterwards the engine has it, or the cache. What takes long is said before."""
+"""An image is built once: afterwards the engine or the cache has it. Slow steps are announced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from sandbox import build, images, shell
 from sandbox.recipes import SERVER, Image, recipe_hash
 
-# The engine's images are the lines of a file.
+# The engine's images are listed in a file, one on each line.
 DOCKER = """\
 #!/bin/sh
 cd "$(dirname "$0")"
@@ -73,7 +73,7 @@ def test_a_failed_build_is_shown_and_leaves_no_image(
 
 @pytest.fixture
 def registry(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """None answers; what is asked of it."""
+    """A registry that never answers; yield the requests sent to it."""
     asked: list[str] = []
     monkeypatch.setenv("MINIWEB_CACHE", str(tmp_path))
     monkeypatch.setattr(images, "probe_official", lambda: asked.append("asked") or "no registry answers")
@@ -82,7 +82,7 @@ def registry(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
 
 @pytest.mark.parametrize("base", [images.OFFICIAL_BASE, build.base_of(SERVER)])
-def test_a_server_on_the_engine_serves_whatever_its_base(
+def test_a_server_that_the_engine_has_is_used_whatever_its_base(
     engine: Path, registry: list[str], capsys: pytest.CaptureFixture[str], base: str
 ) -> None:
     tag = f"miniweb/server:{recipe_hash(SERVER.recipe, SERVER.build_arguments(base))}"
@@ -92,7 +92,9 @@ def test_a_server_on_the_engine_serves_whatever_its_base(
     assert (registry, capsys.readouterr().out) == ([], "")
 
 
-def test_a_missing_server_is_built_on_what_can_be_had(registry: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_server_is_built_on_an_available_base(
+    registry: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     images.ensure_server("auto")
     images.ensure_server("auto")
     assert registry == ["asked"]

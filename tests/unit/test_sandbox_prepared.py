@@ -9,7 +9,7 @@ from sandbox import prepared
 from sandbox.paths import HOST_VARS
 
 
-def test_a_server_depends_on_all_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_depends_on_everything_it_was_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
         "roles/engine/tasks/main.yml": "- miniweb.stack.check_input:\n- miniweb.stack.daemon:\n    options: {}\n",
         "roles/engine/README.md": "See miniweb.stack.other.\n",

@@ -41,7 +41,7 @@ def test_recipe_hash_sees_content_name_and_arguments(recipe: Path) -> None:
     assert len(hashes) == 6
 
 
-def test_recipe_hash_does_not_see_what_python_leaves(recipe: Path) -> None:
+def test_recipe_hash_ignores_pythons_bytecode(recipe: Path) -> None:
     before = recipes.recipe_hash(recipe, {})
     (recipe / "__pycache__").mkdir()
     (recipe / "__pycache__" / "program.pyc").write_bytes(b"compiled")
@@ -96,7 +96,7 @@ def test_find_tag(tags: list[str], found: str | None) -> None:
     assert recipes.find_tag(tags, "aaaaaaaaaaaa") == found
 
 
-# -- what the roles say of their images -------------------------------------------------------------------------------
+# -- what the roles declare about their images ------------------------------------------------------------------------
 
 IMAGE = {"variable": "shop_image", "recipe": "shop", "package": "shop-server"}
 
@@ -183,7 +183,7 @@ BUILT = [*recipes.service_images(), recipes.REGISTRY, recipes.SERVER]
 
 
 @pytest.mark.parametrize("image", BUILT, ids=lambda image: image.name)
-def test_a_recipe_takes_what_it_is_given_and_has_no_other_needs(image: recipes.Image) -> None:
+def test_a_recipe_uses_all_its_arguments_and_needs_no_others(image: recipes.Image) -> None:
     text = (image.recipe / "Dockerfile").read_text()
     declared = dict(re.findall(r"^ARG (\w+)(=.*)?$", text, re.MULTILINE))
     given = set(image.build_arguments("base"))

@@ -1,4 +1,4 @@
-"""Who reaches what, computed without AWS."""
+"""Who can reach what, computed without AWS."""
 
 from __future__ import annotations
 

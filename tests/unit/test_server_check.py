@@ -1,4 +1,4 @@
-"""server_check: what listens, and the sentences it says."""
+"""server_check: what listens, and the problems it reports."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_published(ports: str, found: set[int]) -> None:
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Callable[[str], Path]:
-    """Make a docker program that lists these containers; without any, its engine does not answer."""
+    """Make a docker program that lists these containers; without a list, its engine does not answer."""
 
     def make(containers: str) -> Path:
         program = tmp_path / "docker"
@@ -139,7 +139,7 @@ def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pyt
     found = run_module("server_check", programs=docker("miniweb-mysql_data\nother"), checks=[], volumes=asked)
     assert found["volumes"] == ["miniweb-mysql_data"]
     assert "volumes" not in run_module("server_check", programs=docker(""), checks=[])
-    # The engine does not answer: they are there, nevertheless.
+    # The volumes are found although the engine does not answer.
     monkeypatch.setattr(server_check, "VOLUMES", str(tmp_path / "volumes"))
     assert run_module("server_check", programs=docker(""), checks=[], volumes=asked)["volumes"] == []
     (tmp_path / "volumes" / "miniweb-grafana_data").mkdir(parents=True)

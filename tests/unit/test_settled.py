@@ -1,4 +1,4 @@
-"""Notes of what is done: they hold for as long as nothing that they name changes, and spare a later run its look."""
+"""Notes of what is done: they hold as long as nothing that they name changes, and save later runs their checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Machine:
         self.notes = notes.Notes(self, str(path / "settled"))  # type: ignore[arg-type]
 
     def contribute(self) -> None:
-        """The service mysql has left a file for web, which has loaded it."""
+        """The service mysql has contributed a file to web, which has loaded it."""
         store = Store(str(self.path / "contributions"))
         reader = Reader(str(self.path), os.getuid())
         store.save_index("web", Index({"mysql.yml": ["mysql"]}, reader))
@@ -95,7 +95,7 @@ def remove(machine: Machine, name: str) -> None:
 
 
 def touched(machine: Machine) -> None:
-    """As by somebody who gives the file to another user: neither its content nor its mode changes."""
+    """Change only the ctime, as a change of owner does: content and mode stay."""
     path = machine.path / "page"
     path.chmod(path.stat().st_mode)
 
@@ -135,7 +135,7 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
     [
         ("file", lambda m: None, True),
         ("file", lambda m: m.write("page", "other"), False),
-        # Written again as it was: who knows what happened in between.
+        # Replaced by the same content: what happened in between is unknown.
         ("file", lambda m: (remove(m, "page"), m.write("page", "hello")), False),
         ("file", lambda m: (m.path / "page").chmod(0o600), False),
         ("file", lambda m: remove(m, "page"), False),
@@ -185,7 +185,7 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
         ("containers", lambda m: m.container(one_off="True"), False),
         ("no containers", lambda m: None, True),
         ("no containers", lambda m: m.container(project="miniweb-shop"), False),
-        # An engine that does not answer has not said that there are none.
+        # An engine that does not answer does not prove that there are none.
         ("no containers", lambda m: remove(m, "ANSWERS"), False),
         ("unknown", lambda m: None, False),
     ],
@@ -199,25 +199,25 @@ def test_a_note_holds_for_as_long_as_nothing_changes(
     assert machine.notes.holding() == wanted
 
 
-def test_a_moment_that_has_come(machine: Machine) -> None:
+def test_a_note_that_has_expired(machine: Machine) -> None:
     machine.notes.write("thing/web", "digest", [notes.until(time.time() - 1)], {})
     assert machine.notes.holding() == {}
 
 
-def test_a_program_that_failed_is_no_answer(machine: Machine) -> None:
+def test_a_note_does_not_hold_on_a_failed_program(machine: Machine) -> None:
     remove(machine, "REPLY")
     machine.notes.write("thing/web", "digest", conditions(machine, "answer"), {})
     assert machine.notes.holding() == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": ""}'])
-def test_a_note_that_cannot_be_read_says_nothing(machine: Machine, text: str) -> None:
+def test_a_note_that_cannot_be_read_is_ignored(machine: Machine, text: str) -> None:
     machine.notes.write("thing/web", "digest", [], {})
     machine.write("settled/thing%web.json", text)
     assert machine.notes.holding() == {}
 
 
-def test_what_was_not_asked_by_an_action_is_not_noted(machine: Machine) -> None:
+def test_nothing_is_noted_without_a_request_from_an_action(machine: Machine) -> None:
     machine.notes.write("thing/web", None, [], {})
     assert machine.notes.holding() == {}
 
@@ -232,7 +232,7 @@ def test_notes_are_for_root_alone(machine: Machine) -> None:
 
 
 class Action(SettledAction):
-    """The action of a module that is never run for real."""
+    """The action of a module that never really runs."""
 
     MODULE = "compose_service"
     KEY = "name"
@@ -270,11 +270,11 @@ def noted(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"compose_service/web": {"digest": digest, "result": {"actions": [], "container_id": "c1"}}}
 
 
-def test_without_a_look_the_module_runs(perform) -> None:
+def test_without_notes_the_module_runs(perform) -> None:
     assert perform(WEB) == ({"changed": False}, 1)
 
 
-def test_what_is_done_is_not_asked_again(perform) -> None:
+def test_the_module_does_not_run_for_what_is_noted(perform) -> None:
     look.remember(HERE, noted(WEB))
     assert perform(WEB) == ({"changed": False, "actions": [], "container_id": "c1"}, 0)
     assert perform(WEB, check_mode=True)[1] == 0
@@ -289,7 +289,7 @@ def test_what_is_done_is_not_asked_again(perform) -> None:
     ],
     ids=["another question", "another service", "another host"],
 )
-def test_what_is_not_known_is_asked(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
+def test_the_module_runs_for_what_is_not_noted(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
     look.remember(HERE, noted(WEB))
     assert perform(arguments, **task)[1] == 1
 
@@ -303,7 +303,7 @@ def test_what_is_not_known_is_asked(perform, arguments: dict[str, Any], task: di
         ({"changed": True}, {"check_mode": True}, 0),
     ],
 )
-def test_after_a_change_every_task_looks_for_itself(
+def test_after_a_change_notes_are_not_used_any_more(
     perform, answer: dict[str, Any], task: dict[str, Any], runs: int
 ) -> None:
     look.remember(HERE, noted(WEB))
@@ -311,17 +311,17 @@ def test_after_a_change_every_task_looks_for_itself(
     assert perform(WEB)[1] == runs
 
 
-def test_a_host_knows_nothing_of_another(perform) -> None:
+def test_a_host_does_not_use_notes_of_another(perform) -> None:
     look.remember({**HERE, "inventory_hostname": "other"}, noted(WEB))
     assert perform(WEB)[1] == 1
 
 
-def test_another_play_looks_for_itself(perform) -> None:
+def test_another_play_does_not_use_the_notes(perform) -> None:
     look.remember({**HERE, "ansible_play_name": "Another one"}, noted(WEB))
     assert perform(WEB)[1] == 1
 
 
-def test_other_code_asks_again(tmp_path: Path) -> None:
+def test_the_digest_changes_with_code_and_variables(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "main.yml").write_text("one")
     first = look.digest_of_role(str(tmp_path), {"port": 80})

@@ -10,7 +10,7 @@ import pytest
 
 SETUP = Path(__file__).resolve().parents[2] / "tools" / "setup"
 BEGIN = "Making .venv from requirements-dev.txt, about a minute…\n"
-# A Python whose virtual environments have this pip
+# A Python whose virtual environments contain the pip of the test
 PYTHON = """\
 #!/bin/sh
 case "$1 $2" in

@@ -1,4 +1,4 @@
-"""playbooks/site.yml is the only list of services, and each of its tags means one role."""
+"""playbooks/site.yml is the only list of services, and each of its tags selects one role."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORT = "ansible.builtin.import_role"
-# Those with services for a server; the role miniweb is about all of them.
+# The roles with services for a server; the role miniweb covers all of them.
 ROLES = {path.parents[1].name for path in ROOT.glob("roles/*/meta/service.yml")} - {"miniweb"}
 TASK_FILES = sorted(path for role in ROLES for path in (ROOT / "roles" / role / "tasks").glob("*.yml"))
 
@@ -37,10 +37,10 @@ def test_every_role_is_in_the_list_once_and_the_engine_comes_first() -> None:
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
-def test_a_tag_means_one_role(role: str) -> None:
+def test_a_tag_selects_one_role(role: str) -> None:
     tags = lines()[role]["tags"]
     own = _listed(tags)
-    # By these the check of all input knows which roles a run selects.
+    # The check of all input takes from these which roles a run selects.
     others = yaml.safe_load((ROOT / "roles" / role / "meta" / "service.yml").read_text()).get("tags") or []
     assert own == [role, *others]
     others = [tag for name, task in lines().items() if name != role for tag in _listed(task["tags"])]
@@ -51,7 +51,7 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def test_nothing_but_the_look_at_the_server_and_the_check_runs_always() -> None:
+def test_nothing_but_the_look_at_the_server_and_the_input_check_always_runs() -> None:
     play = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[1]
     always = [task["name"] for task in play["tasks"] if task.get("tags") == "always"]
     assert always == ["Gather facts", "Check all input before anything is changed"]

@@ -1,4 +1,4 @@
-"""What the roles' templates and private variables become."""
+"""The results of the roles' templates and private variables."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_nginx_shows_its_state_where_its_exporter_is(given: dict[str, Any], stat
     assert ("stub_status" in text) is (state == "present")
 
 
-def test_nginx_says_which_configuration_and_certificate_it_has_loaded() -> None:
+def test_nginx_reports_which_configuration_and_certificate_it_has_loaded() -> None:
     def loaded(configuration: str, certificate: str) -> str:
         given = {"__nginx_configuration": configuration, "__nginx_certificate": {"certificate": certificate}}
         (answer,) = re.findall(r"return 200 (\w+);", render("nginx", "health.conf.j2", **given))
@@ -145,8 +145,8 @@ CONSOLES = ROLES / "prometheus" / "files" / "consoles"
 
 
 @pytest.mark.parametrize("name", sorted({path.name for path in CONSOLES.iterdir()} - {"index.html"}))
-def test_the_consoles_parts_are_plain_and_ask_nobody_else(name: str) -> None:
-    """Prometheus runs them through its template engine, inside the page."""
+def test_the_consoles_parts_are_plain_and_load_nothing_from_elsewhere(name: str) -> None:
+    """Prometheus passes them through its template engine, as parts of the page."""
     text = (CONSOLES / name).read_text()
     assert "{{" not in text
     assert "</" not in text
@@ -280,7 +280,7 @@ def job(role: str, **given: Any) -> dict[str, Any]:
     return dict(found)
 
 
-def test_the_server_is_asked_with_password_and_certificate_whatever_they_are_called() -> None:
+def test_the_server_is_scraped_with_password_and_certificate_whatever_their_names() -> None:
     given = {"node_exporter_listen_address": "10.0.0.5:9200", "node_exporter_username": "somebody"}
     found = job("node_exporter", **given, node_exporter_certificate_names=["server.example", "localhost"])
     assert found["job_name"] == "node"
@@ -303,7 +303,7 @@ def test_alerts_are_taken_from_every_service_and_none_is_named(role: str) -> Non
     others = roles - {"alertmanager", "docker", "grafana", "miniweb", "prometheus"}
     named = re.compile(rf"\b({'|'.join(sorted(others))})", re.IGNORECASE)
     for path in sorted((ROLES / role).rglob("*")):
-        # Cases of rules need some services to be about.
+        # Test cases of rules need example services.
         if path.is_file() and path.parent.name != "tests":
             assert named.findall(path.read_text()) == [], path
 
@@ -330,7 +330,7 @@ def responder(**given: Any) -> tuple[str, str]:
     )
 
 
-def test_the_responder_does_nothing_until_it_is_told() -> None:
+def test_the_responder_does_nothing_by_default() -> None:
     service, listener = responder()
     command = re.sub(r" \\\n *", " ", service)
     assert "--instance www --username alertmanager " in command

@@ -16,7 +16,7 @@ from role_templates import ROLES, ROOT, loaded, rendered, worked_out
 
 NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
 CONVERTED = ("bool", "int", "float")
-# What the tasks of some roles find out
+# What the tasks of some roles register
 FOUND = {
     "__ec2_found": {"instances": [{"private_ip_address": "10.0.0.5"}]},
     "__ec2_images": {"images": []},
@@ -64,7 +64,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def everything(value: Any, option: dict[str, Any]) -> Any:
-    """A value of an option with text for every number and every true or false in it."""
+    """A value of an option, with every number and boolean in it as text."""
     if isinstance(value, list):
         return [everything(item, {**option, "type": option["elements"]}) for item in value]
     if isinstance(value, dict):
@@ -73,13 +73,13 @@ def everything(value: Any, option: dict[str, Any]) -> Any:
 
 
 def arguments(value: Any, option: dict[str, Any]) -> Any:
-    """A value of an option as an argument `-e name=value` gives it; a list comes from elsewhere."""
+    """A value of an option as `-e name=value` gives it; a list cannot be given this way."""
     return value if isinstance(value, list) else everything(value, option)
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The variables of all roles together, with a key and secrets of their own."""
+    """The variables of all roles together, with their own key and secrets."""
     directory = tmp_path_factory.mktemp("controller")
     (directory / "key.pub").write_text("ssh-ed25519 AAAA alice")
     found: dict[str, Any] = {}
@@ -99,18 +99,18 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def become(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> dict[str, str]:
-    """The variables that the tasks of a role use, and the templates, as JSON; for the system's role its defaults."""
+    """The variables that a role's tasks use, as JSON, and its templates; for the system's role its defaults."""
     path = ROLES / role
     texts = "".join(file.read_text() for file in [*path.glob("tasks/**/*.yml"), *path.glob("vars/*.yml")])
     if role == "miniweb":
         names = sorted(loaded(path, "defaults").keys() - OPTIONS.keys())
     else:
-        # Choices are only compared with those of the run before.
+        # Choices are only compared with those of the previous run.
         choices = ("_choices", "_present")
         names = [name for name in loaded(path, "vars") if f" {name} " in texts and not name.endswith(choices)]
     given = {**system, **chosen, "role_path": str(path)}
     values = map(json.dumps, worked_out(path, f"{{{{ [{', '.join(names)}] }}}}", **given))
-    # The other templates are rendered within the variables.
+    # The other templates are rendered as part of the variables.
     templates = [file.name for file in path.glob("templates/*.j2") if f"'{file.name}'" not in texts]
     return {**dict(zip(names, values, strict=True)), **{name: rendered(path, name, **given) for name in templates}}
 
@@ -148,12 +148,12 @@ def templates(tasks: Any, key: str = "") -> Iterator[str]:
 
 
 def unconverted(node: jinja2.nodes.Node) -> Iterator[str]:
-    """The options within an expression that may still be text where it uses them."""
+    """The options in an expression that may still be text where it uses them."""
     if isinstance(node, jinja2.nodes.Name) and node.name in DEFAULTS:
         yield node.name
     if not isinstance(node, jinja2.nodes.Filter) or node.name not in CONVERTED:
         for child in node.iter_child_nodes():
-            # A value that is passed on as it is, a module converts.
+            # A module converts a value that is passed on unchanged.
             if not isinstance(node, jinja2.nodes.Output) or not isinstance(child, jinja2.nodes.Name):
                 yield from unconverted(child)
 

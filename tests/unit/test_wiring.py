@@ -1,4 +1,4 @@
-"""What the roles' variables become alone, in the whole system, and where an inventory says something else."""
+"""The values of the roles' variables alone, in the whole system, and where an inventory overrides them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def templates(role: str) -> dict[str, Any]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> ValueOf:
-    """What a text becomes in a role whose play has no other."""
+    """The value of a template in a role whose play has no other role."""
     return lambda role, text, **given: worked_out(ROLES / role, text, miniweb_secrets_dir=str(tmp_path), **given)
 
 
 @pytest.fixture
 def together(alone: ValueOf) -> ValueOf:
-    """What a text becomes in a role of the whole system, where each sees the defaults of the others."""
+    """The value of a template in a role of the whole system, where each role sees the others' defaults."""
 
     def value(role: str, text: str, **inventory: Any) -> Any:
         others = {name: item for other in SYSTEM if other != role for name, item in templates(other).items()}
@@ -61,7 +61,7 @@ def test_a_role_alone_needs_no_variable_of_another(alone: ValueOf, role: str) ->
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("role", SYSTEM)
-def test_the_whole_system_is_worked_out(together: ValueOf, role: str, case: str) -> None:
+def test_all_variables_of_the_whole_system_have_a_value(together: ValueOf, role: str, case: str) -> None:
     together(role, all_of(role), **CASES[case])
 
 

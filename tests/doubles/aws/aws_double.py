@@ -1,8 +1,8 @@
-"""A double of AWS for tests: moto on loopback, which also writes down every call and refuses those it is told to.
+"""A double of AWS for tests: moto on loopback, which also records every call and refuses those it is told to.
 
 Usage: aws_double.py ADDRESS PORT DIRECTORY. In DIRECTORY, `calls` gets a line for every call, such as
 ec2:DescribeInstances, and `refusals.json` names calls and the error they get instead: {"RunInstances": "AccessDenied"}.
-Calls with the access key "observer", which is the tests' own, are neither written down nor refused. What moto lacks is
+Calls with the access key "observer", which is the tests' own, are neither recorded nor refused. What moto lacks is
 here: an instance keeps the version of the launch template it was made from, later versions have user data too, an
 instance refresh replaces the instances of earlier ones, and every volume says which snapshot it came from, or none.
 """
@@ -30,7 +30,7 @@ from werkzeug.serving import run_simple
 
 ERROR = "<Response><Errors><Error><Code>{}</Code><Message>refused by the test</Message></Error></Errors></Response>"
 
-# What a policy calls the calls of S3, which have no names of their own: by method, for a bucket or an object, and query.
+# IAM actions of S3 calls, whose requests do not name one: by method, by bucket or object, and by query.
 S3_ACTIONS = {
     "HEAD bucket": "ListBucket",
     "GET bucket": "ListBucket",
@@ -62,7 +62,7 @@ S3_ACTIONS = {
 
 
 def s3_action(method: str, path: str, query: str) -> str:
-    """What a policy calls this call of S3; the call itself where that is not known."""
+    """The IAM action of this call of S3; the call itself if the action is not known."""
     kind = "object" if path.strip("/").count("/") else "bucket"
     names = [
         name for name in parse_qs(query, keep_blank_values=True) if name not in ("list-type", "prefix", "encoding-type")
@@ -74,7 +74,7 @@ def s3_action(method: str, path: str, query: str) -> str:
 
 
 def launched_from(state: InstanceState) -> dict[str, Any] | None:
-    """The launch template and the version of it that an instance of a scaling group was made from."""
+    """The launch template and version that an instance of a scaling group was launched from."""
     template = state.auto_scaling_group.launch_template
     if template and not hasattr(state.instance, "template_version"):
         state.instance.template_version = template["Version"]
@@ -91,7 +91,7 @@ def user_data(version: LaunchTemplateVersion) -> Base64EncodedString | None:
 
 
 def instance_refresh(region: str, name: str) -> str:
-    """Replace the instances that were made from another version of the launch template."""
+    """Replace the instances that were launched from another version of the launch template."""
     backend = autoscaling_backends[DEFAULT_ACCOUNT_ID][region]
     group = backend.autoscaling_groups[name]
     for state in list(group.instance_states):

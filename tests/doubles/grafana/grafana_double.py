@@ -1,8 +1,8 @@
 """A test double of Grafana, for machines that cannot pull its image. It is not Grafana and is never deployed.
 
 It keeps what the role relies on: the environment variables, the provisioning files, the persistent data and the HTTP
-API. It is stricter where Grafana only writes a line to its log (a dashboard it leaves out, a uid used twice, a key it
-does not know): it refuses to start, so that a test sees the mistake. While it runs it does as Grafana does.
+API. It is stricter where Grafana only logs (a dashboard left out, a duplicate uid, an unknown key): it refuses to start,
+so that a test sees the mistake. Once it runs, it behaves like Grafana.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def setting(name: str, default: str) -> str:
 
 
 def refuse_settings_given_twice() -> None:
-    """As the image's entry point does, whether anything asks for them or not."""
+    """As the image's entry point does, whether anything reads them or not."""
     for name in (name.removesuffix("__FILE") for name in os.environ if re.fullmatch(r"GF_.+__FILE", name)):
         if os.environ.get(name) and os.environ[f"{name}__FILE"]:
             raise Refused(f"Both {name} and {name}__FILE are set (but are exclusive)")
@@ -135,7 +135,7 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def read_home() -> dict[str, Any] | None:
-    """The dashboard that everybody sees first; Grafana would answer every first page with an error."""
+    """The home dashboard; without it Grafana would answer every first page with an error."""
     path = setting("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", "")
     try:
         return json.loads(Path(path).read_text()) if path else None
@@ -185,7 +185,7 @@ def now() -> str:
 
 
 class Dashboards:
-    """What all providers have brought, by uid. Their directories are read again and again, and when somebody asks."""
+    """The dashboards of all providers, by uid. Their directories are read at intervals and on request."""
 
     def __init__(self, provisioning: Path, sources: dict[str, dict[str, Any]]) -> None:
         self.provisioning = provisioning
@@ -198,12 +198,12 @@ class Dashboards:
             raise Refused(problems[0])
 
     def reload(self) -> None:
-        """Reads the files of the providers, too."""
+        """Reads the provider files, too."""
         self.providers = read_providers(self.provisioning)
         self.provision_and_log()
 
     def poll(self) -> None:
-        """Goes on until the program ends."""
+        """Runs until the program ends."""
         while True:
             time.sleep(min(provider.get("updateIntervalSeconds") or 10 for provider in self.providers))
             self.provision_and_log()
@@ -213,10 +213,10 @@ class Dashboards:
             log(f"level=warn msg={problem!r}")
 
     def provision(self) -> list[str]:
-        """Takes what lies in the directories; returns what is wrong, about which Grafana only writes to its log.
+        """Takes what is in the directories; returns the errors, which Grafana only logs.
 
-        The dashboard of a file that is gone goes, too; of one that is broken the last good one stays. A provider with a
-        uid or a title that is used twice writes nothing any more.
+        The dashboard of a deleted file is deleted; that of a broken file stays in its last good version. A provider with
+        a duplicate uid or title writes nothing any more.
         """
         with self.lock:
             return self._provision()
@@ -246,7 +246,7 @@ class Dashboards:
             f"dashboards provisioning provider has no database write permissions because of duplicates: {name}"
             for name in sorted(restricted)
         ]
-        # Those of a provider that is gone stay until the next start.
+        # Dashboards of a removed provider stay until the next start.
         names = {provider["name"] for provider in self.providers}
         self.by_uid = {
             uid: found for uid, found in self.by_uid.items() if found["file"] in there or found["provider"] not in names
@@ -284,7 +284,7 @@ class Dashboards:
 
 
 class Account:
-    """The administrator. Name and password are taken when the data is created, and never again."""
+    """The administrator. Name and password are set when the data is created, and never again."""
 
     def __init__(self, data: Path) -> None:
         store = data / "grafana-double.json"
@@ -365,7 +365,7 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/api/health":
             return self.answer(200, {"database": "ok", "version": VERSION, "commit": "test-double"})
         if url.path == "/metrics" and self.server.metrics:
-            # Asked for only if both are set
+            # Required only if both are set
             if all(self.server.metrics_account) and self.given() != self.server.metrics_account:
                 return self.answer(401, b"Unauthorized", "text/plain", WWW_Authenticate='Basic realm="Grafana"')
             return self.answer(200, f'grafana_build_info{{version="{VERSION}"}} 1\n'.encode(), "text/plain")
@@ -398,7 +398,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, {"message": "Logged in", "redirectUrl": "/"}, Set_Cookie=cookie)
 
     def reload(self) -> None:
-        """Of the dashboards; what is wrong with one of them is in the log alone."""
+        """Reloads the dashboards; errors in them only appear in the log."""
         user = self.user()
         if not user:
             return self.answer(401, {"message": "Unauthorized", "statusCode": 401})

@@ -50,7 +50,7 @@ def test_it_takes_every_dashboard_of_all_roles(grafana: Instance) -> None:
     assert grafana.get("/api/dashboards/home", PASSWORD)[1]["dashboard"]["uid"] == "miniweb-overview"
 
 
-def test_its_measurements_may_be_off_or_need_a_password(grafana: Instance) -> None:
+def test_its_metrics_may_be_off_or_need_a_password(grafana: Instance) -> None:
     grafana.run()
     assert grafana.status("/metrics") == 200
     grafana.stop()
@@ -77,7 +77,7 @@ def shown(grafana: Instance) -> dict[str, str]:
     return {found["uid"]: found["title"] for found in grafana.get("/api/search", PASSWORD)[1]}
 
 
-def test_a_reload_takes_what_changed_and_leaves_what_is_broken(grafana: Instance) -> None:
+def test_a_reload_takes_changes_and_leaves_out_what_is_broken(grafana: Instance) -> None:
     grafana.run()
     file, other = grafana.dashboards / "host.json", grafana.contributions / "other.json"
     file.write_text(json.dumps(json.loads(DASHBOARD.read_text()) | {"title": "Changed"}))
@@ -95,19 +95,19 @@ def test_a_reload_takes_what_changed_and_leaves_what_is_broken(grafana: Instance
     assert shown(grafana) == {"miniweb-host": "Changed"}
 
 
-def test_a_reload_is_for_the_administrator(grafana: Instance) -> None:
+def test_only_the_administrator_can_reload(grafana: Instance) -> None:
     grafana.run(GF_AUTH_ANONYMOUS_ENABLED="true")
     assert [grafana.reload("wrong"), grafana.reload(None), grafana.reload()] == [401, 403, 200]
 
 
-def test_a_reload_reads_the_providers_and_says_what_is_wrong_with_them(grafana: Instance) -> None:
+def test_a_reload_reads_the_providers_and_reports_their_errors(grafana: Instance) -> None:
     grafana.run()
     grafana.providers([grafana.provider("own", Path("/nowhere"))])
     assert grafana.reload() == 500
     assert shown(grafana) == {"miniweb-host": "Host"}
 
 
-def test_what_changed_is_taken_in_time_without_a_reload(grafana: Instance) -> None:
+def test_changes_are_polled_without_a_reload(grafana: Instance) -> None:
     grafana.providers([grafana.provider("own", grafana.dashboards, 1)])
     grafana.run()
     (grafana.dashboards / "host.json").unlink()
