@@ -1,4 +1,4 @@
-"""compose_service: the plan, the Compose file, and the whole module with a docker program that notes what it is told."""
+"""compose_service: the plan, the Compose file, and the whole module with a docker program that records its calls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def as_found(described: list[model.File]) -> dict[str, FileState]:
 
 
 class Server:
-    """A server on which the files of an earlier plan lie and its container runs."""
+    """A server with the files of an earlier plan, whose container runs."""
 
     def __init__(self) -> None:
         plan = planning.make_plan(PARAMS, files(), {}, model.State(), [])
@@ -116,7 +116,7 @@ def test_nothing_to_do(server: Server, health: str) -> None:
 )
 def test_changes(server: Server, changed: dict[str, Any], actions: list[str]) -> None:
     plan = server.plan(**changed)
-    # The order of removals and the Compose file in the plan's words: files that are written come first.
+    # Only the last action has a fixed place.
     assert sorted(plan.actions) == sorted(actions)
     assert plan.actions[-1:] == actions[-1:]
     assert plan.wait == (changed.get("health") == "starting" or changed.get("state") == "paused")
@@ -124,7 +124,7 @@ def test_changes(server: Server, changed: dict[str, Any], actions: list[str]) ->
 
 
 @pytest.mark.parametrize("health", ["healthy", ""])
-def test_what_runs_just_now_is_watched_unless_it_was_seen_to_stay_so(server: Server, health: str) -> None:
+def test_a_running_container_is_watched_unless_it_was_already_seen_to_be_stable(server: Server, health: str) -> None:
     assert server.plan(health=health, restarts=57).wait
     server.state = dataclasses.replace(server.state, restarts=57)
     assert not server.plan(health=health, restarts=57).wait
@@ -143,11 +143,11 @@ def test_changed_permissions_are_repaired_without_a_reload(server: Server) -> No
         (True, [], True),
         (True, ["data"], True),
         (False, [], True),
-        # It may be recovering.
+        # It may be recovering its data.
         (False, ["data"], False),
     ],
 )
-def test_what_is_unhealthy_is_replaced_unless_it_may_be_recovering(
+def test_an_unhealthy_container_is_replaced_unless_it_may_be_recovering(
     seen_healthy: bool, volumes: list[str], recreated: bool
 ) -> None:
     first = planning.make_plan({**PARAMS, "volumes": volumes}, files(), {}, model.State(), [])
@@ -161,7 +161,7 @@ def test_what_is_unhealthy_is_replaced_unless_it_may_be_recovering(
     assert (plan.recreate, plan.wait) == (recreated, not recreated)
 
 
-def test_what_was_changed_by_hand_is_made_as_it_should_be(server: Server) -> None:
+def test_manual_changes_are_repaired(server: Server) -> None:
     container = model.Container("4c01", "running", "healthy", server.configuration, settings="as it was made")
     server.state = dataclasses.replace(server.state, settings=planning.settings_of([container]))
     assert server.plan(settings="as it was made").actions == []
@@ -186,7 +186,7 @@ def test_interrupted_run_is_finished(server: Server) -> None:
     assert server.plan(files(page=b"new")).actions == ["recreate"]
 
 
-def test_secret_gets_a_new_mark_and_stands_nowhere(server: Server) -> None:
+def test_a_changed_secret_changes_the_mark_and_appears_nowhere(server: Server) -> None:
     plan = server.plan(files(secret="n3w-v4lue"))
     assert plan.secrets_mark != server.state.secrets
     assert plan.compose and plan.compose.content
@@ -304,7 +304,7 @@ RUN_COMMAND = AnsibleModule.run_command
 
 
 class Killed(BaseException):
-    """As if the process had ended here, but for what it cleans up."""
+    """Ends the run as if the process had been killed here, except that cleanup code runs."""
 
 
 class Machine:
@@ -315,7 +315,7 @@ class Machine:
         self.contributions, self.volume = path / "contributions", path / "volume"
         self.bin.mkdir()
         self.volume.mkdir()
-        # This very interpreter, without what it would import at its start
+        # This interpreter, without the modules it would import at startup
         (self.bin / "docker").write_text(f"#!{sys.executable} -IS\n{DOUBLE.read_text()}")
         (self.bin / "docker").chmod(0o755)
         self.engine = {
@@ -338,13 +338,13 @@ class Machine:
         self.answer()
 
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> Self:
-        """Let modules find this machine's program."""
+        """Let modules find this machine's docker program."""
         monkeypatch.setattr(AnsibleModule, "run_command", lambda *given, **named: self.run_command(*given, **named))
         monkeypatch.setattr(applying, "STEADY_SECONDS", 1)
         return self
 
     def run_command(self, module: AnsibleModule, words: list[str], **given: Any) -> tuple[int, str, str]:
-        """Answer as the program does, without a process for each of so many calls."""
+        """Answer as the program does, without a process for each call."""
         if words[0] != str(self.bin / "docker"):
             return RUN_COMMAND(module, words, **given)
         return docker_program.answer(self.bin, words[1:], given.get("data"))
@@ -373,7 +373,7 @@ class Machine:
 
     @contextlib.contextmanager
     def killed_in(self, module: Any, function: str) -> Iterator[None]:
-        """A run ends without a word when this function has done its work."""
+        """Kill the run as soon as this function has returned."""
         with pytest.MonkeyPatch.context() as patch:
             original = getattr(module, function)
 
@@ -386,7 +386,7 @@ class Machine:
                 yield
 
     def settled(self) -> bool:
-        """Whether a run of the whole system would leave the module out."""
+        """Whether a run of the whole system would skip the module."""
         server = SimpleNamespace(
             get_bin_path=lambda name: str(self.bin / name) if (self.bin / name).exists() else None,
             run_command=lambda words, **given: docker_program.answer(self.bin, words[1:]),
@@ -401,7 +401,7 @@ class Machine:
         return {str(p.relative_to(self.directory)): p.read_bytes() for p in found if p.is_file()}
 
     def seen(self) -> list[Any]:
-        """What a user sees of the service: its files and their modes, what it has left, and its container."""
+        """What a user sees of the service: its files and their modes, its contributions, and its container."""
         paths = [path for top in (self.directory, self.contributions) for path in sorted(top.rglob("*"))]
         found = [(str(path), path.stat().st_mode) for path in paths if path.name != "state.json"]
         pages = [(self.directory / "conf" / "page").read_text()]
@@ -413,7 +413,7 @@ class Machine:
         return json.loads((self.bin / "engine.json").read_text())["containers"]
 
     def become(self, status: str = "running", health: str = "", restarts: int = 0) -> None:
-        """The container is so now."""
+        """Change the state of the container."""
         found = self.containers
         found[0]["State"]["Status"], found[0]["RestartCount"] = status, restarts
         if health:
@@ -421,7 +421,7 @@ class Machine:
         self.answer(containers=found)
 
     def runs(self) -> tuple[str, str]:
-        """Image and state of what runs."""
+        """Image and state of the running container."""
         (found,) = self.containers
         return found["Image"], found["State"]["Status"]
 
@@ -449,7 +449,7 @@ def test_first_and_second_run(machine: Machine) -> None:
 
 
 def left_by_mysql(machine: Machine) -> Path:
-    """A file that another service has left for this one."""
+    """A file that another service has contributed to this one."""
     file = machine.contributions / "web" / "mysql.yml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("rules")
@@ -476,7 +476,9 @@ def left_by_mysql(machine: Machine) -> Path:
         lambda m: (m.contributions / "web").chmod(0o700),
     ],
 )
-def test_what_the_module_would_mend_ends_its_note(machine: Machine, change: Callable[[Machine], Any]) -> None:
+def test_a_change_that_the_module_would_repair_ends_its_note(
+    machine: Machine, change: Callable[[Machine], Any]
+) -> None:
     given = {
         "settled": "asked",
         "contributions": [{"reader": "prometheus", "ext": "jobs.yml", "content": "jobs"}],
@@ -503,7 +505,7 @@ def test_a_note_that_the_service_is_gone_ends_with_its_return(machine: Machine) 
 
 
 @pytest.mark.parametrize("given", [{}, {"settled": "asked", "check_mode": True}])
-def test_nothing_is_noted_in_check_mode_and_by_who_was_not_asked_by_an_action(
+def test_nothing_is_noted_in_check_mode_or_without_a_request_from_an_action(
     machine: Machine, given: dict[str, Any]
 ) -> None:
     machine.run(**given)
@@ -518,7 +520,7 @@ def test_reload(machine: Machine) -> None:
     assert not machine.run(page="new")["changed"]
 
 
-def test_a_reload_that_does_not_take_effect_is_taken_back(machine: Machine) -> None:
+def test_a_reload_that_does_not_take_effect_is_undone(machine: Machine) -> None:
     proof = {"command": ["grep", "-q", "good", "conf/page"], "on_server": True, "timeout": 1}
     machine.run(page="good", reload_proof=proof)
     before = machine.contents()
@@ -536,7 +538,7 @@ def test_a_reload_that_does_not_take_effect_is_taken_back(machine: Machine) -> N
     ],
     ids=["reload", "recreate"],
 )
-def test_what_a_killed_run_may_have_loaded_is_loaded_again(
+def test_files_that_a_killed_run_may_have_loaded_are_loaded_again(
     machine: Machine, given: dict[str, Any], where: tuple[Any, str]
 ) -> None:
     machine.run()
@@ -547,7 +549,7 @@ def test_what_a_killed_run_may_have_loaded_is_loaded_again(
     assert not machine.run(**given)["changed"]
 
 
-def test_what_could_not_be_loaded_again_is_loaded_by_the_next_run(machine: Machine) -> None:
+def test_files_that_could_not_be_reloaded_are_loaded_by_the_next_run(machine: Machine) -> None:
     machine.run()
     machine.answer(exec_code=1)
     assert machine.run(page="new")["failed"]
@@ -555,7 +557,7 @@ def test_what_could_not_be_loaded_again_is_loaded_by_the_next_run(machine: Machi
     assert machine.run()["actions"] == ["reload"]
 
 
-def test_what_was_not_loaded_while_the_service_started_is_loaded_by_the_next_run(machine: Machine) -> None:
+def test_files_that_were_not_loaded_during_the_start_are_loaded_by_the_next_run(machine: Machine) -> None:
     machine.answer(volume=str(machine.volume))
     machine.run(volumes=["data"])
     machine.become(health="starting")
@@ -564,21 +566,21 @@ def test_what_was_not_loaded_while_the_service_started_is_loaded_by_the_next_run
     assert machine.run(volumes=["data"], page="new")["actions"] == ["reload"]
 
 
-def test_what_a_proof_warns_of_is_shown(machine: Machine) -> None:
+def test_warnings_of_a_proof_are_shown(machine: Machine) -> None:
     proof = {"command": ["echo", "WARNING: nobody can see it"], "on_server": True}
     machine.run(reload_proof=proof)
     assert "nobody can see it" in json.dumps(machine.run(page="new", reload_proof=proof)["warnings"])
 
 
 @pytest.mark.parametrize("proof", [{"command": ["sleep", "30"], "on_server": True}, {"command": ["web", "--ready"]}])
-def test_a_proof_that_hangs_is_none(machine: Machine, proof: dict[str, Any]) -> None:
+def test_a_proof_that_hangs_fails(machine: Machine, proof: dict[str, Any]) -> None:
     given = {"reload_command": None, "reload_proof": {**proof, "timeout": 1}}
     machine.run(**given)
     machine.answer(exec_seconds=30)
     assert "within 1 s: it has not ended within 1 s." in machine.run(page="new", **given)["msg"]
 
 
-def test_a_reload_after_an_interrupted_one_goes_back_to_what_was_proven(machine: Machine) -> None:
+def test_a_reload_after_an_interrupted_one_goes_back_to_the_last_proven_files(machine: Machine) -> None:
     machine.run()
     before = machine.contents()["conf/page"]
     with machine.killed_in(applying, "reload_containers"):
@@ -602,7 +604,7 @@ def test_a_file_with_a_secret_in_it_is_shown_nowhere(machine: Machine) -> None:
     assert "remove conf/app.yml" in shown and "s3cr3t" not in shown
 
 
-def test_files_that_cannot_be_written_are_said_in_a_sentence(machine: Machine) -> None:
+def test_files_that_cannot_be_written_are_reported_in_a_sentence(machine: Machine) -> None:
     (machine.directory / "conf" / "page").mkdir(parents=True)
     sentence = f'The service "web": {machine.directory}/conf/page cannot be read or written: Is a directory.'
     assert machine.run()["msg"] == sentence
@@ -613,7 +615,7 @@ def test_files_that_cannot_be_written_are_said_in_a_sentence(machine: Machine) -
     )["msg"]  # fmt: skip
 
 
-def test_a_missing_archive_is_said_in_a_sentence(machine: Machine) -> None:
+def test_a_missing_archive_is_reported_in_a_sentence(machine: Machine) -> None:
     result = machine.run(definition={"image": "web:built"}, build={"archive": "/nowhere/source.tar"})
     assert (
         result["msg"] == 'The service "web": /nowhere/source.tar cannot be read or written: No such file or directory.'
@@ -668,7 +670,7 @@ def test_absent(machine: Machine) -> None:
     (container,) = machine.containers
     result = machine.run(state="absent")
     assert result["actions"] == ["remove containers", f"remove {machine.directory}"]
-    # With its signal and its time, as its data stay.
+    # It is stopped with its own signal and timeout, as its data stay.
     assert machine.told()[-2:] == [f"stop {container['Id']}", f"rm --force {container['Id']}"]
     assert not machine.directory.exists()
     assert not machine.run(state="absent")["changed"]
@@ -686,7 +688,7 @@ def test_wrong_input(machine: Machine, given: dict[str, Any], sentence: str) -> 
     assert machine.told() == []
 
 
-# -- a failed version gives way ---------------------------------------------------------------------------------------
+# -- a failed version is rolled back ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("volumes", [[], ["data"]])
@@ -706,10 +708,10 @@ def test_a_failed_version_is_put_back(machine: Machine, behaviour: str, volumes:
         "conf/page": before["conf/page"],
         "secrets/password": before["secrets/password"],
     }
-    # By its id, as the name may mean another image by now
+    # By its id, as the name may now refer to another image
     assert json.loads(after["compose.yaml"])["services"]["web"]["image"] == "sha256:1"
     assert "previous.json" not in after
-    # The same is tried again, and said to have failed; what ran before is a change of nothing but the file.
+    # A second attempt at the same is reported as such; going back to what ran before only changes the file.
     again = machine.run(definition={"image": "web:2"}, page="new", secret="new", volumes=volumes)
     assert again["failed"]
     machine.answer(behaviour={})
@@ -717,7 +719,7 @@ def test_a_failed_version_is_put_back(machine: Machine, behaviour: str, volumes:
     assert done["changed"] and machine.runs() == ("sha256:2", "running")
 
 
-def test_a_configuration_that_failed_before_is_said_to_have(machine: Machine) -> None:
+def test_a_configuration_that_failed_before_is_reported_as_such(machine: Machine) -> None:
     machine.run()
     machine.answer(behaviour={"sha256:2": "restarts"})
     assert "warnings" not in machine.run(definition={"image": "web:2"})
@@ -725,7 +727,7 @@ def test_a_configuration_that_failed_before_is_said_to_have(machine: Machine) ->
     assert sentence in json.dumps(machine.run(definition={"image": "web:2"})["warnings"]).replace('\\"', '"')
 
 
-def test_the_configuration_of_before_is_accepted_after_a_failure(machine: Machine) -> None:
+def test_the_previous_configuration_is_accepted_after_a_failure(machine: Machine) -> None:
     machine.run()
     machine.answer(behaviour={"sha256:2": "restarts"})
     machine.run(definition={"image": "web:2"})
@@ -736,7 +738,7 @@ def test_the_configuration_of_before_is_accepted_after_a_failure(machine: Machin
 
 
 @pytest.mark.parametrize("volumes", [["data"]])
-def test_what_is_still_starting_is_left_running_and_waited_for(machine: Machine, volumes: list[str]) -> None:
+def test_a_service_that_is_still_starting_is_left_running_and_waited_for(machine: Machine, volumes: list[str]) -> None:
     machine.answer(volume=str(machine.volume))
     machine.run(volumes=volumes)
     machine.answer(behaviour={"sha256:2": "starting"})
@@ -753,7 +755,7 @@ def test_what_is_still_starting_is_left_running_and_waited_for(machine: Machine,
     assert "previous.json" not in machine.contents()
 
 
-def test_what_fails_after_it_was_left_starting_is_put_back_by_the_next_run(machine: Machine) -> None:
+def test_a_service_that_fails_after_it_was_left_starting_is_rolled_back_by_the_next_run(machine: Machine) -> None:
     machine.answer(volume=str(machine.volume))
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:2": "starting"})
@@ -773,7 +775,7 @@ def test_an_older_image_is_never_put_back_on_data_that_a_newer_one_has_opened(ma
     result = machine.run(definition={"image": "web:2"}, volumes=["data"])
     assert "The version before was not put back, because the new image has opened its data" in result["msg"]
     assert machine.runs() == ("sha256:2", "restarting")
-    # Nor by a run after it, nor after an interruption
+    # A later run, also after an interruption, does not put it back either.
     assert "not put back" in (again := machine.run(definition={"image": "web:2"}, volumes=["data"]))["msg"] or (
         "It is left as it is" in again["msg"]
     )
@@ -781,7 +783,7 @@ def test_an_older_image_is_never_put_back_on_data_that_a_newer_one_has_opened(ma
 
 
 def test_an_interrupted_switch_is_judged_by_the_next_run(machine: Machine) -> None:
-    """As if the run had ended between the switch and its end: the way back lies there, the new one runs and fails."""
+    """As if the run had been killed after the switch: the previous state is saved, the new version runs and fails."""
     machine.answer(volume=str(machine.volume), opens_data=["sha256:2"])
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:2": "starting"})
@@ -794,7 +796,7 @@ def test_an_interrupted_switch_is_judged_by_the_next_run(machine: Machine) -> No
     assert machine.runs()[0] == "sha256:2"
 
 
-def test_files_that_were_written_before_an_interruption_do_not_become_the_way_back(machine: Machine) -> None:
+def test_files_that_were_written_before_an_interruption_are_not_rolled_back_to(machine: Machine) -> None:
     machine.run()
     with machine.killed_in(applying, "reload_containers"):
         machine.run(page="half")
@@ -820,7 +822,7 @@ def test_files_that_keep_a_stopped_service_from_starting_are_put_back(machine: M
     "replaced",
     [None, "services: {web: {image: web:1}}", '{"services": []}', '{"services": {"web": {"image": "web:1"}}}'],
 )
-def test_a_compose_file_of_somebody_else_is_no_way_back(machine: Machine, replaced: str | None) -> None:
+def test_a_foreign_compose_file_is_not_rolled_back_to(machine: Machine, replaced: str | None) -> None:
     machine.run()
     compose = machine.directory / "compose.yaml"
     compose.write_text(replaced or "")
@@ -845,7 +847,7 @@ def test_a_version_that_could_not_be_put_back_and_was_removed_by_hand_is_replace
     assert machine.runs() == ("sha256:2", "running")
 
 
-def test_data_that_the_version_before_has_changed_itself_do_not_keep_it_from_being_put_back(machine: Machine) -> None:
+def test_data_changed_by_the_previous_version_itself_do_not_prevent_a_rollback(machine: Machine) -> None:
     machine.answer(volume=str(machine.volume))
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:1": "starting", "sha256:2": "restarts"})
@@ -859,7 +861,7 @@ def test_data_that_the_version_before_has_changed_itself_do_not_keep_it_from_bei
     )
 
 
-def test_an_image_that_opens_the_data_while_it_is_judged_is_seen(machine: Machine) -> None:
+def test_an_image_that_opens_the_data_while_the_run_waits_is_noticed(machine: Machine) -> None:
     machine.answer(volume=str(machine.volume), opens_data_late=["sha256:2"], behaviour={"sha256:2": "restarts"})
     machine.run(volumes=["data"])
     result = machine.run(definition={"image": "web:2"}, volumes=["data"])
@@ -870,7 +872,7 @@ def test_an_image_that_opens_the_data_while_it_is_judged_is_seen(machine: Machin
 @pytest.mark.parametrize(
     ("opens", "end"), [(False, "The version before serves again."), (True, "from a backup before going back.")]
 )
-def test_commands_before_the_start_that_change_the_data_are_seen(machine: Machine, opens: bool, end: str) -> None:
+def test_commands_before_the_start_that_change_the_data_are_noticed(machine: Machine, opens: bool, end: str) -> None:
     given = {"volumes": ["data"], "before_start": [["web", "migrate"]]}
     machine.answer(volume=str(machine.volume), behaviour={"sha256:2": "restarts"})
     machine.run(**given)
@@ -890,7 +892,7 @@ def test_a_first_deployment_that_fails_is_stopped_and_kept(machine: Machine) -> 
     assert not machine.run()["changed"]
 
 
-def test_a_taken_port_is_said_and_the_old_one_has_its_own_again(machine: Machine) -> None:
+def test_a_port_in_use_is_reported_and_the_old_version_gets_its_own_back(machine: Machine) -> None:
     machine.run()
     machine.answer(behaviour={"sha256:2": "taken"})
     result = machine.run(definition={"image": "web:2"})
@@ -910,7 +912,7 @@ def test_a_container_that_was_restarted_since_it_was_seen_is_watched_once(machin
     assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
 
 
-def test_a_container_without_a_health_check_is_well_when_it_has_not_ended_for_a_while(machine: Machine) -> None:
+def test_a_container_without_a_health_check_is_healthy_when_it_has_run_for_a_while(machine: Machine) -> None:
     machine.answer(behaviour={"sha256:1": "plain", "sha256:2": "exits"})
     assert machine.run(wait_timeout=20)["changed"]
     assert machine.run(definition={"image": "web:2"})["msg"].endswith("The version before serves again.")
@@ -932,7 +934,7 @@ def test_only_images_that_were_pulled_or_built_here_are_removed(machine: Machine
     assert set(machine.engine["images"]) == {"web:1", "web:2", "web:5", "web:6"}
 
 
-def test_the_build_cache_is_cleared_only_by_who_builds_and_is_no_failure(machine: Machine, tmp_path: Path) -> None:
+def test_only_a_build_clears_the_build_cache_and_may_fail_to(machine: Machine, tmp_path: Path) -> None:
     machine.answer(prune_code=1)
     machine.run()
     assert not any(line.startswith("builder") for line in machine.told())
@@ -984,7 +986,7 @@ def test_a_password_among_the_contributions_is_hidden(machine: Machine) -> None:
         ([{"reader": "prometheus", "ext": "pem", "source": "tls/x.pem"}], 'the source "tls/x.pem" of web.pem'),
     ],
 )
-def test_what_cannot_be_contributed_is_said_before_anything_is_done(
+def test_invalid_contributions_are_reported_before_anything_is_done(
     machine: Machine, items: list[dict[str, Any]], sentence: str
 ) -> None:
     assert machine.run(contributions=items)["msg"].startswith(f"contributions: {sentence}")
@@ -1000,7 +1002,7 @@ def test_a_source_may_be_one_of_the_files(machine: Machine) -> None:
     assert predicted == ["write conf/page", "reload", "contribute probe/web.txt"]
 
 
-def test_what_is_no_text_has_a_diff_too(machine: Machine) -> None:
+def test_a_binary_file_has_a_diff_too(machine: Machine) -> None:
     path = machine.contributions / "prometheus" / "web.jobs.yml"
     machine.run(contributions=[JOB])
     path.chmod(0o600)
@@ -1008,7 +1010,7 @@ def test_what_is_no_text_has_a_diff_too(machine: Machine) -> None:
     assert machine.run(contributions=[JOB])["diff"][-1]["after"] == "a job"
 
 
-def test_what_two_services_share_goes_with_the_last(machine: Machine) -> None:
+def test_a_shared_contribution_goes_with_its_last_owner(machine: Machine) -> None:
     path = machine.contributions / "grafana" / "flask_app.json"
     machine.run(contributions=[BOARD])
     other = {"name": "shop", "contributions_directory": str(machine.contributions)}
@@ -1020,7 +1022,7 @@ def test_what_two_services_share_goes_with_the_last(machine: Machine) -> None:
 
 
 class WithReader(Machine):
-    """The machine with the reader `web` deployed, for which others leave files."""
+    """The machine with the reader `web`, to which other services contribute files."""
 
     def deploy(self, **given: Any) -> dict[str, Any]:
         return self.run(contributions_uid=os.getuid(), **given)
@@ -1041,7 +1043,7 @@ class WithReader(Machine):
         )
 
     def reloads(self) -> int:
-        """How often the last run has let the reader load its files."""
+        """How often the last run had the reader load its files."""
         return sum(line.startswith("exec ") and line.endswith("reload") for line in self.told())
 
 
@@ -1062,7 +1064,7 @@ def reader(tmp_path: Path, run_module: Any, monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=["apply", "contribute", "lock of all", "synchronise", "give", "remove"],
 )
-def test_runs_that_would_meet_take_turns(
+def test_concurrent_runs_take_turns(
     reader: WithReader, monkeypatch: pytest.MonkeyPatch, where: tuple[Any, str], file: str, held: bool
 ) -> None:
     original, found = getattr(*where), []
@@ -1083,7 +1085,7 @@ def test_runs_that_would_meet_take_turns(
     assert set(found) == {held}
 
 
-def test_a_reader_checks_and_loads_what_is_left_for_it(reader: WithReader) -> None:
+def test_a_reader_checks_and_loads_contributions(reader: WithReader) -> None:
     reader.deploy()
     result = reader.leave("a rule")
     assert result["actions"] == ["contribute web/app.rules.yml", "reload web"]
@@ -1094,7 +1096,7 @@ def test_a_reader_checks_and_loads_what_is_left_for_it(reader: WithReader) -> No
     assert reader.leave(None)["actions"] == ["withdraw web/app.rules.yml", "reload web"]
 
 
-def test_what_waited_is_loaded_by_the_readers_own_run(reader: WithReader) -> None:
+def test_waiting_contributions_are_loaded_by_the_readers_own_run(reader: WithReader) -> None:
     reader.leave("a rule")
     assert reader.deploy()["changed"]
     assert not reader.leave("a rule")["changed"]
@@ -1106,7 +1108,7 @@ def test_what_waited_is_loaded_by_the_readers_own_run(reader: WithReader) -> Non
     assert not reader.deploy()["changed"]
 
 
-def test_an_interrupted_load_is_caught_up_by_whoever_comes(reader: WithReader) -> None:
+def test_an_interrupted_load_is_done_by_the_next_run_of_any_service(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule")
     index = reader.contributions / "web.json"
@@ -1117,7 +1119,7 @@ def test_an_interrupted_load_is_caught_up_by_whoever_comes(reader: WithReader) -
         assert not reader.leave("a rule")["changed"]
 
 
-def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: WithReader) -> None:
+def test_a_refused_contribution_is_undone_and_named_with_its_owner(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule")
     reader.answer(run_code=1, run_output="/etc/web/contributions/app.rules.yml: bad expression")
@@ -1131,7 +1133,7 @@ def test_a_refused_contribution_is_taken_back_and_named_with_its_owner(reader: W
     assert reader.leave("good")["changed"]
 
 
-def test_whose_files_name_ends_a_refused_one_is_not_named(reader: WithReader) -> None:
+def test_a_file_whose_name_is_the_end_of_a_refused_ones_is_not_named(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule")
     reader.answer(run_code=1, run_output="/etc/web/shop-app.rules.yml: bad expression")
@@ -1140,7 +1142,7 @@ def test_whose_files_name_ends_a_refused_one_is_not_named(reader: WithReader) ->
     )
 
 
-def test_what_is_just_being_written_belongs_to_nobody(reader: WithReader) -> None:
+def test_a_file_that_is_just_being_written_is_ignored(reader: WithReader) -> None:
     reader.leave("a rule")
     (reader.contributions / "web" / ".miniweb-x").symlink_to("gone")
     assert reader.deploy()["changed"]
@@ -1158,7 +1160,7 @@ def test_a_refusal_without_a_name_names_the_reader(reader: WithReader) -> None:
     )
 
 
-def test_a_reader_that_has_loaded_what_its_proof_refuses_loads_what_it_had(reader: WithReader) -> None:
+def test_a_reader_whose_proof_fails_loads_its_previous_files(reader: WithReader) -> None:
     proof = {
         "command": ["sh", "-c", f"! grep -q bad {reader.contributions}/web/*.yml"],
         "on_server": True,
@@ -1171,7 +1173,7 @@ def test_a_reader_that_has_loaded_what_its_proof_refuses_loads_what_it_had(reade
 
 
 @pytest.mark.parametrize("next_run", [lambda reader: reader.leave("a rule"), lambda reader: reader.deploy()])
-def test_a_reader_that_may_have_loaded_what_a_killed_run_left_loads_what_it_had(
+def test_a_reader_that_may_have_loaded_files_of_a_killed_run_loads_its_previous_files(
     reader: WithReader, next_run: Callable[[WithReader], dict[str, Any]]
 ) -> None:
     reader.deploy()
@@ -1187,7 +1189,7 @@ def test_a_reader_that_may_have_loaded_what_a_killed_run_left_loads_what_it_had(
 @pytest.mark.parametrize(
     "next_run", [lambda reader: reader.leave("another rule", owner="shop"), lambda reader: reader.deploy()]
 )
-def test_what_a_killed_run_left_unproven_is_taken_back_by_whoever_comes(
+def test_unproven_files_of_a_killed_run_are_undone_by_the_next_run_of_any_service(
     reader: WithReader, next_run: Callable[[WithReader], dict[str, Any]], changed: str | None
 ) -> None:
     reader.deploy()
@@ -1198,7 +1200,7 @@ def test_what_a_killed_run_left_unproven_is_taken_back_by_whoever_comes(
     assert (path.read_text() if path.exists() else None) == changed
     assert not next_run(reader).get("failed")
     assert path.read_text() == "a rule"
-    # Who wanted it brings it again.
+    # Its owner contributes it again.
     assert reader.leave("good")["actions"] == ["contribute web/app.rules.yml", "reload web"]
     assert reader.leave(None)["actions"] == ["withdraw web/app.rules.yml", "reload web"]
 
@@ -1214,7 +1216,7 @@ def test_a_killed_change_is_made_again_by_its_owner(reader: WithReader, changed:
     assert not reader.leave(changed)["changed"]
 
 
-def test_check_mode_says_what_a_run_then_does(reader: WithReader) -> None:
+def test_check_mode_predicts_what_a_run_then_does(reader: WithReader) -> None:
     reader.leave("waits", check_mode=True)
     assert not reader.contributions.exists()
     reader.deploy()
@@ -1230,7 +1232,7 @@ def test_check_mode_says_what_a_run_then_does(reader: WithReader) -> None:
     assert said == ["contribute web/app.rules.yml"] == reader.leave("another")["actions"]
 
 
-def test_check_mode_does_not_withdraw_what_this_run_would_make(machine: Machine) -> None:
+def test_check_mode_does_not_withdraw_a_file_that_the_run_would_create(machine: Machine) -> None:
     contribution = {"reader": "probe", "ext": "pem", "source": "tls/certificate.pem"}
     certificate = machine.directory / "tls" / "certificate.pem"
     certificate.parent.mkdir(parents=True)
@@ -1240,7 +1242,7 @@ def test_check_mode_does_not_withdraw_what_this_run_would_make(machine: Machine)
     assert machine.run(check_mode=True, contributions=[contribution])["actions"] == ["contribute probe/web.pem"]
 
 
-def test_who_brings_a_shared_file_that_is_refused_does_not_own_it(reader: WithReader) -> None:
+def test_a_service_whose_shared_file_is_refused_does_not_own_it(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule", owner="shop", shared="shops")
     reader.answer(run_code=1, run_output="bad expression")
@@ -1252,7 +1254,7 @@ def test_who_brings_a_shared_file_that_is_refused_does_not_own_it(reader: WithRe
     assert not path.exists()
 
 
-def test_who_owned_a_shared_file_still_does_after_its_withdrawal_was_refused(reader: WithReader) -> None:
+def test_a_service_still_owns_a_shared_file_after_its_withdrawal_was_refused(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule", shared="shops")
     reader.answer(run_code=1, run_output="bad expression")
@@ -1264,7 +1266,7 @@ def test_who_owned_a_shared_file_still_does_after_its_withdrawal_was_refused(rea
     assert not path.exists()
 
 
-def test_a_reader_that_goes_leaves_what_waits_for_its_return(reader: WithReader) -> None:
+def test_contributions_to_a_removed_reader_wait_for_its_return(reader: WithReader) -> None:
     reader.deploy()
     reader.leave("a rule")
     reader.deploy(state="absent")

@@ -1,4 +1,4 @@
-"""docker_daemon: what is compared, and the whole module with programs that behave as an engine and its service manager."""
+"""docker_daemon: what is compared, and the whole module with programs that act as an engine and its service manager."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_stopped(before: dd.Container, after: dd.Container, kept: bool, found: l
     assert set(ended) <= {after}
 
 
-def test_hidden_is_what_left_the_engine_and_not_the_disk(tmp_path: Path) -> None:
+def test_hidden_is_what_the_engine_no_longer_shows_and_the_disk_still_has(tmp_path: Path) -> None:
     for name in ("containers/id-a", "volumes/data"):
         (tmp_path / name).mkdir(parents=True)
     volumes = (("local", "data"), ("local", "removed"), ("nfs", "share"))
@@ -104,7 +104,7 @@ def test_enumerated(items: list[str], words: str) -> None:
 @pytest.mark.parametrize(
     "before", [None, dd.Snapshot("/var/lib/docker", True, (container("a"),), (("local", "data"),), ("sha256:1",))]
 )
-def test_journal_survives_its_file(previous: FileState | None, before: dd.Snapshot | None) -> None:
+def test_journal_is_read_as_it_was_written(previous: FileState | None, before: dd.Snapshot | None) -> None:
     journal = dd.Journal(previous, before)
     assert dd.journal_from(dd.journal_text(journal).encode()) == journal
 
@@ -153,7 +153,7 @@ def start():
     return 0
 
 
-# The module starts `timeout`, which starts docker and systemctl's restart.
+# The module runs docker and systemctl's restart through `timeout`.
 grandparent = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
 if name == "dockerd":
     if "unknown" in Path(words[-1]).read_text():
@@ -256,7 +256,7 @@ class Server:
         )
 
     def interrupt(self, word: str, time: int, **options: Any) -> None:
-        """Run the module, which is killed when it asks for this the nth time."""
+        """Run the module and kill it when it runs this command for the nth time."""
         self.set(kill_at=[word, time])
         with pytest.raises(AssertionError):
             self.run(**options)
@@ -277,7 +277,7 @@ def server(tmp_path: Path, run_module_alone: Any) -> Server:
     return Server(tmp_path, run_module_alone)
 
 
-def test_no_change_asks_the_service_manager_alone(server: Server) -> None:
+def test_without_a_change_only_the_service_manager_is_asked(server: Server) -> None:
     result = server.run()
     assert (result["changed"], result["actions"]) == (False, [])
     assert server.state["told"] == []
@@ -324,7 +324,7 @@ def test_refused_option_is_never_written(server: Server) -> None:
 
 
 CONFLICT = "with a changed conflict the engine does not run: failed to start daemon: it is a conflict;"
-# The log of the init script's engine lies at a fixed place.
+# With an init script the engine's log has a fixed path.
 SILENT_CONFLICT = "with a changed conflict the engine does not run: it left nothing in its log;"
 HIDDEN = "with a changed data-root the engine does not show the container web and volume data any more;"
 ENDED = "with a changed ends the engine does not run the container web (exited, exit code 137) any more;"
@@ -340,7 +340,7 @@ ENDED = "with a changed ends the engine does not run the container web (exited, 
         ("init", {"ends": "web", "live-restore": False}, "always", ENDED.replace("ends", "ends and live-restore", 1)),
     ],
 )
-def test_options_that_fail_give_way(
+def test_options_that_fail_are_rolled_back(
     server: Server, manager: str, options: dict[str, Any], policy: str, fault: str
 ) -> None:
     server.set(containers=[{**server.state["containers"][0], "policy": policy}])
@@ -367,7 +367,7 @@ def test_without_live_restore_only_a_policy_brings_a_container_back(server: Serv
     assert server.run(ends="web")["changed"]
 
 
-def test_an_old_file_that_fails_too_is_said(server: Server) -> None:
+def test_an_old_file_that_fails_too_is_reported(server: Server) -> None:
     server.write({**server.good, "conflict": 1})
     result = server.run(conflict=2)
     assert result["msg"].endswith(
@@ -381,13 +381,13 @@ def test_an_old_file_that_fails_too_is_said(server: Server) -> None:
     assert not server.journal.exists()
 
 
-def test_a_stopped_engine_is_started_after_its_faults_are_forgotten(server: Server) -> None:
+def test_a_stopped_engine_is_started_after_its_failures_are_reset(server: Server) -> None:
     server.set(active=False, starts=3)
     assert server.run()["actions"] == ["start"]
     assert server.is_as_before()
 
 
-def test_a_stopped_engine_that_stays_so_is_said(server: Server) -> None:
+def test_a_stopped_engine_that_does_not_start_is_reported(server: Server) -> None:
     server.set(active=False, broken=True)
     assert server.run()["msg"] == (
         f"configuration: the engine does not run: failed to start daemon: it is a conflict; {server.config} is the one "
@@ -401,7 +401,7 @@ def test_what_a_stopped_engine_has_is_known_before_its_options_change(server: Se
     assert server.is_as_before()
 
 
-def test_a_file_newer_than_the_engine_is_caught_up(server: Server) -> None:
+def test_the_engine_is_restarted_if_its_file_is_newer(server: Server) -> None:
     server.write(server.good)
     assert server.run()["actions"] == ["restart"]
     assert server.run()["actions"] == []
@@ -422,7 +422,7 @@ def test_an_interrupted_run_is_finished_by_the_next(server: Server, word: str, t
 
 @pytest.mark.parametrize("options", [{"conflict": 1}, {"data-root": "/x"}], ids=str)
 @pytest.mark.parametrize(("word", "time"), [("reset-failed", 1), ("restart", 1), ("restart", 2)])
-def test_the_way_back_survives_an_interruption(server: Server, options: dict[str, Any], word: str, time: int) -> None:
+def test_a_rollback_survives_an_interruption(server: Server, options: dict[str, Any], word: str, time: int) -> None:
     server.interrupt(word, time, **options)
     result = server.run(**options)
     assert "the engine runs as before, with 1 container running" in result["msg"]
@@ -432,7 +432,7 @@ def test_the_way_back_survives_an_interruption(server: Server, options: dict[str
 
 
 @pytest.mark.parametrize(("word", "time"), [("restart", 1), ("docker ps", 2), ("restart", 2)])
-def test_hidden_by_an_interrupted_run_is_found_by_another(server: Server, word: str, time: int) -> None:
+def test_what_an_interrupted_run_has_hidden_is_found_by_the_next(server: Server, word: str, time: int) -> None:
     server.interrupt(word, time, **{"data-root": "/x"})
     assert server.run()["changed"]
     assert server.state["running"] == server.good

@@ -1,4 +1,4 @@
-"""mysql_account: quoting, rights, and what it asks of MySQL."""
+"""mysql_account: quoting, rights, and the statements it runs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ case "$*" in
 esac
 """
 DENIED = "ERROR 1045 (28000): Access denied for user 'app'@'127.0.0.1' (using password: YES)\n"
-# As MySQL's option files write the one in ARGUMENTS
+# The password in ARGUMENTS as it is written in MySQL's option files
 WRITTEN = r"p'w\\d-123456"
 
 
@@ -151,7 +151,7 @@ DISCARD = "ALTER USER 'app'@'%' DISCARD OLD PASSWORD;"
             [SET, DISCARD],
             False,
         ),
-        # MySQL keeps no empty one.
+        # MySQL does not retain an empty password.
         ("", DENIED, False, ["set the password of app@%"], [SET], False),
         (
             "password|old password",
@@ -234,7 +234,7 @@ def test_a_second_change_keeps_the_password_that_is_in_use(
     ],
     ids=["on everything", "roles", "a role to pass on", "all but something"],
 )
-def test_rights_that_are_too_many_are_taken_back(run_module, server: Path, grants: str, revoked: list[str]) -> None:
+def test_excess_rights_are_revoked(run_module, server: Path, grants: str, revoked: list[str]) -> None:
     (server / "grants").write_text(f"{grants}\nGRANT SELECT, INSERT ON `my\\_app`.* TO `app`@`%`\n")
     assert run_module("mysql_account", programs=server, **ARGUMENTS)["changed"]
     statements = (server / "statement").read_text().splitlines()
@@ -345,14 +345,14 @@ def test_rights_on_nothing_are_refused(run_module, server: Path) -> None:
         ("password", "", {}, True),
         ("password", DENIED, {}, False),
         ("password|old password", "", {}, False),
-        # Whether the password is right was not to be learned.
+        # Whether the password is right could not be determined.
         ("password", "ERROR 1040 (HY000): Too many connections\n", {}, False),
         ("password", "", {"discard_old_password": True}, False),
         ("password", "", {"login_file": None}, False),
         ("password", "", {"check_mode": True}, False),
     ],
 )
-def test_an_account_is_noted_when_it_was_seen_to_be_right(
+def test_an_account_is_noted_once_it_is_known_to_be_right(
     run_module,
     server: Path,
     monkeypatch: pytest.MonkeyPatch,

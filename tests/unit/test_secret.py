@@ -1,4 +1,4 @@
-"""The lookup secret: where the files lie for each kind of inventory, and what is in them."""
+"""The lookup secret: where the files are for each kind of inventory, and what is in them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NAME = "mysql_password"
 
 
 def ask(inventory: str, term: str = f"'{NAME}'", **given: Any) -> str:
-    """Return what the lookup says for the host web of an inventory, or of several with spaces between."""
+    """Return what the lookup gives for the host web of an inventory, or of several separated by spaces."""
     loader = DataLoader()
-    # As the command line hands them on
+    # As the command line passes them on
     sources = [source if "," in source else os.path.abspath(source) for source in inventory.split()]
     hosts = InventoryManager(loader=loader, sources=sources)
     variables = VariableManager(loader=loader, inventory=hosts).get_vars(host=hosts.get_host("web"))
@@ -47,7 +47,7 @@ CASES = [
     ("production/hosts", "production", "secrets/web"),
     ("production/part/hosts", "production", "secrets/web"),
     ("hosts", "web,", "secrets/web"),
-    # The source that names the host decides, not those that lend it variables.
+    # The source that lists the host decides, not those that only set its variables.
     ("hosts", "inventory/groups.yml hosts", "secrets/web"),
     ("production/hosts", "inventory production/hosts", "production/secrets/web"),
 ]
@@ -91,7 +91,7 @@ def test_a_secret_that_is_there_is_taken_as_it_is(tmp_path: Path, monkeypatch: p
     assert ask("web,", f"'{NAME}', length=8") == "{{ of my own }}"
 
 
-def test_a_secret_that_shall_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_must_not_be_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sentence = f'The secret "{tmp_path}/secrets/web/{NAME}" does not exist: put it there, or set miniweb_secrets_create'
     with pytest.raises(AnsibleError, match=re.escape(sentence)):

@@ -142,7 +142,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_what_no_role_is_about_is_named(project: Project) -> None:
+def test_services_that_no_role_declares_are_named(project: Project) -> None:
     project.add_role("app", 'services: ["{{ app_name }}", app_exporter]', "app_name: till")
     project.add_role("engine", "services: []")
     project.add_role("plain", None)
@@ -180,7 +180,7 @@ def test_what_no_role_is_about_is_named(project: Project) -> None:
         ),
     ],
 )
-def test_a_role_that_does_not_say_its_services(project: Project, services: str, sentence: str) -> None:
+def test_a_role_that_does_not_declare_its_services(project: Project, services: str, sentence: str) -> None:
     project.add_role("app", services)
     done = project.play()
     assert done.returncode == 2

@@ -62,7 +62,7 @@ def test_new_and_second_run(make, tmp_path: Path) -> None:
         ({"renew_days": 400}, "fewer than 400 days of it were left"),
     ],
 )
-def test_made_anew(make, arguments: dict, reason: str) -> None:
+def test_recreated(make, arguments: dict, reason: str) -> None:
     before = make()
     after = make(**arguments)
     assert after["reason"] == reason
