@@ -68,14 +68,14 @@ class Service:
             self.refuses(host, converge, variables, *sentences)
 
     def gives_way(self, host: Host, converge: Converge, variables: dict[str, Any], reason: str) -> None:
-        """Assert that a run with these variables fails for this reason and that the version before serves again."""
+        """Assert that a run with these variables fails for this reason and that the previous version is running again."""
         before = self.inspected(host)
         done = converge(variables)
         assert done.returncode != 0
         said = folded(done.stdout)
         assert f'The service "{self.name}" did not become healthy' in said
         assert reason in said
-        assert "The version before serves again" in said
+        assert "The previous version is running again" in said
         after = self.inspected(host)
         assert after["State"]["Running"]
         assert after["State"].get("Health", {}).get("Status", "healthy") == "healthy"

@@ -201,7 +201,7 @@ class Role:
                     continue
                 question = self._template({key: value for key, value in entry.items() if key != "when"})
             except Exception as error:
-                self._failed(f"What the role {self.name} asks the server", error)
+                self._failed(f"What the role {self.name} requires of the server", error)
                 continue
             for key in ("ports", "disk_free_mb"):
                 question[key] = {name: n for name, n in (question.get(key) or {}).items() if not self._touched(name)}
@@ -327,7 +327,7 @@ class ActionModule(ActionBase):
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:
                     return {**result, **answer}
-                problems.append(f"What the server lacks could not be asked: {answer.get('msg', answer)}")
+                problems.append(f"The server could not be checked: {answer.get('msg', answer)}")
             problems += answer.get("problems", [])
         if problems:
             # Two roles may find the same.
@@ -373,7 +373,7 @@ class ActionModule(ActionBase):
         role = self._task._role
         if role is None:
             raise AnsibleActionFail(
-                "check_input stands outside a role: give it roles, for example ansible_play_role_names."
+                "check_input is used outside a role: give it roles, for example ansible_play_role_names."
             )
         path = role.get_role_path()
         short = role.get_name(include_role_fqcn=False)

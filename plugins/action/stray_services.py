@@ -41,8 +41,8 @@ def sentence(host: str, stray: dict[str, t.Any]) -> str:
     """Return the warning of a stray service."""
     what = ", ".join(stray["containers"]) or stray["directory"]
     return (
-        f'The service "{stray["name"]}" is left on {host} ({what}) and no role of this play knows it: remove it with '
-        f"`{stray['remove']}`, or take its role into the play."
+        f'The service "{stray["name"]}" is left on {host} ({what}), but no role of this play manages it: remove it '
+        f"with `{stray['remove']}`, or add its role to the play."
     )
 
 
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
                 return [str(self._templar.template(trust_as_template(str(name)))) for name in services]
             except AnsibleError as error:
                 raise AnsibleActionFail(
-                    f"{path}: services cannot be told without their variables ({error})."
+                    f"{path}: services cannot be evaluated without their variables ({error})."
                 ) from error
         return []
 

@@ -98,7 +98,7 @@ class LookupModule(LookupBase):
         for name in terms:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
                 raise AnsibleLookupError(
-                    f'The secret "{name}" cannot be a file: use letters, digits, "_", "." and "-".'
+                    f'The secret "{name}" is not a valid file name: use letters, digits, "_", "." and "-".'
                 )
         directory = self._directory(variables)
         paths = [os.path.join(directory, name) for name in terms]

@@ -31,8 +31,8 @@ MEANINGS = (
     ),
     (
         re.compile(r"Failed to modify instance attribute$"),
-        "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
-        "these credentials, see docs/aws.md.",
+        "AWS refuses ModifyInstanceAttribute, and the module does not say why: most often it is missing from the "
+        "policy of these credentials, see docs/aws.md.",
     ),
     (
         re.compile(r"Unable to locate credentials|NoCredentialsError"),
@@ -49,7 +49,7 @@ MEANINGS = (
     ),
     (
         re.compile(r'Could not connect to the endpoint URL: "(.*?)"'),
-        "No answer from {0}: the region in it does not exist, or this machine does not reach AWS; check AWS_REGION and "
+        "No answer from {0}: the region in it does not exist, or this machine cannot reach AWS; check AWS_REGION and "
         "the network.",
     ),
 )
@@ -77,7 +77,7 @@ def _refusal(code: str, call: str, text: str) -> str:
     if code in PERMISSION:
         return f"AWS does not permit {call} with these credentials: add it to their policy, see docs/aws.md."
     if code == "InsufficientInstanceCapacity":
-        return f"AWS has no room for this instance type just now ({text}): try again later, or take another type."
+        return f"AWS has no capacity for this instance type right now ({text}): try again later, or use another type."
     if QUOTA.search(code):
-        return f"A quota of the AWS account is used up ({code} of {call}: {text}): raise it under Service Quotas."
+        return f"A quota of the AWS account is exhausted ({code} of {call}: {text}): raise it under Service Quotas."
     return f"AWS refuses {call} ({code}): {text}."

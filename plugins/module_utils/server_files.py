@@ -52,4 +52,4 @@ def write_file(path: str, wanted: FileState) -> None:
 def last_line(text: str) -> str:
     """Return the last line of a program's output that says something, without its full stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it said nothing"
+    return lines[-1].rstrip(".") if lines else "it printed nothing"

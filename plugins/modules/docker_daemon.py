@@ -295,7 +295,7 @@ def reason_in(lines: list[str]) -> str:
     """Return the line of the engine's log that tells why it ended: the last that is no mere information."""
     levels = ("level=debug", "level=info", "level=warning")
     telling = [line for line in lines if line.strip() and not any(level in line for level in levels)]
-    return last_line("\n".join(telling or lines)) if lines else "it left nothing in its log"
+    return last_line("\n".join(telling or lines)) if lines else "it logged nothing"
 
 
 def enumerated(items: list[str]) -> str:
@@ -311,9 +311,9 @@ def counted(number: int, noun: str) -> str:
 
 def missing_words(gone: list[str], ended: list[Container]) -> str:
     """Return what is wrong with an engine that answers, in words; empty when nothing is."""
-    words = [f"does not show the {enumerated(gone)} any more"] if gone else []
+    words = [f"no longer lists the {enumerated(gone)}"] if gone else []
     names = [f"container {item.name} ({item.status}, exit code {item.exit_code})" for item in ended]
-    words += [f"does not run the {enumerated(names)} any more"] if ended else []
+    words += [f"no longer runs the {enumerated(names)}"] if ended else []
     return " and ".join(words)
 
 
@@ -324,7 +324,7 @@ def failure(changed: list[str], fault: str, path: str, existed: bool, back: Outc
     :param back: what became of the restart with the old file.
     """
     cause = f"with a changed {enumerated(changed)}" if changed else "with the changed file"
-    file = f"the old {path} is back" if existed else f"{path}, which was not there before, is gone again"
+    file = f"the old {path} is back" if existed else f"{path}, which did not exist before, has been removed again"
     if back.after is None:
         return f"configuration: {cause} the engine {fault}; {file}, but the engine {back.fault}: look at {look}."
     state = f"but the engine {back.fault}" if back.fault else "and the engine runs as before"
@@ -526,8 +526,8 @@ class Daemon:
             journal = journal_from(written.content) if written else None
         except ValueError as error:
             raise DaemonError(
-                f"{self.journal_path}, which an interrupted run left, cannot be read ({error}): see that the engine "
-                "shows its containers and volumes, then remove the file."
+                f"{self.journal_path}, which an interrupted run left, cannot be read ({error}): check that the engine "
+                "lists its containers and volumes, then remove the file."
             ) from error
         active = self.manager.active()
         return Found(file, active, active and file is not None and self._outdated(), journal)
@@ -551,7 +551,7 @@ class Daemon:
             code, out, err = self.module.run_command([program, "--validate", "--config-file", stream.name])
         if code:
             said = last_line(err or out).replace(stream.name, self.path)
-            raise DaemonError(f"configuration: the engine refuses it: {said}; nothing was changed: correct it.")
+            raise DaemonError(f"configuration: the engine rejects it: {said}; nothing was changed: correct it.")
 
     def apply(self, plan: Plan, found: Found) -> None:
         """Carry out the plan, and put the old file back when the engine does not run with the new one as it did.
@@ -580,7 +580,7 @@ class Daemon:
         if before and outcome.after:
             lost = set(before.images) - set(outcome.after.images)
             if lost:
-                self.module.warn(f"The engine does not show {counted(len(lost), 'image')} any more that it had before.")
+                self.module.warn(f"The engine no longer lists {counted(len(lost), 'image')} that it had before.")
         if journal:
             os.unlink(self.journal_path)
 
@@ -595,8 +595,8 @@ class Daemon:
             if journal and outcome.after:
                 os.unlink(self.journal_path)
             raise DaemonError(
-                f"configuration: the engine {outcome.fault}; {self.path} is the one it had before, so there is none to "
-                f"go back to: look at {self.manager.look}.",
+                f"configuration: the engine {outcome.fault}; {self.path} is the one it had before, so there is no "
+                f"earlier file to go back to: look at {self.manager.look}.",
                 logs,
             )
         if journal.previous:

@@ -111,7 +111,7 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: ["set the password of app@%; the old one stays valid beside it"]
+  sample: ["set the password of app@%; the old one stays valid alongside it"]
 answered:
   description: Whether MySQL was asked. V(false) only with O(missing_ok=true) or in check mode.
   returned: always
@@ -261,16 +261,16 @@ class Client:
             if refused:
                 self.module.fail_json(
                     msg=f'MySQL of the service "{self.service}" does not accept this root password: its data volume '
-                    "was made with another one; give that one, or change it in MySQL first."
+                    "was created with a different one; give that one, or change it in MySQL first."
                 )
-            self.module.fail_json(msg=f'MySQL of the service "{self.service}" refuses: {last_line(err)}.')
+            self.module.fail_json(msg=f'MySQL of the service "{self.service}" reports an error: {last_line(err)}.')
         return out.splitlines()
 
     def login_error(self, user: str, password: str) -> str:
         """Return what the account is told when it logs in over TCP with this password; nothing when it may."""
         words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--host=127.0.0.1", "--protocol=TCP"]
         code, dummy, err = self.module.run_command(words, data=login_options(user, password) + "SELECT 1;\n")
-        return (err.strip() or "it said nothing") if code else ""
+        return (err.strip() or "it printed nothing") if code else ""
 
 
 class Account:
@@ -378,7 +378,7 @@ class Account:
         """Set the password, and keep the one that is in use valid beside it."""
         retained = self._password_in_use() if self.old_password_valid else None
         statements = password_statements(self.account, self.params["password"], retained)
-        self._step(f"set the password of {self.name}; the old one stays valid beside it", *statements)
+        self._step(f"set the password of {self.name}; the old one stays valid alongside it", *statements)
         self.old_password_valid = True
 
     def _password_in_use(self) -> str | None:
@@ -387,10 +387,10 @@ class Account:
         found = read_file(file) if file else None
         previous = found.content.decode(errors="replace") if found else ""
         retained = previous if previous and not self.client.login_error(self.params["user"], previous) else None
-        kept = "was set before it" if retained is None else f"{file} has"
+        kept = "set last" if retained is None else f"in {file}"
         self.module.warn(
-            f"The password of {self.name} changes again before all that use it were seen healthy, and MySQL keeps two: "
-            f"beside the new one the one that {kept} stays valid; deploy in this run what may have another."
+            f"The password of {self.name} is changed again before all its clients were seen healthy, and MySQL keeps "
+            f"only two: the one {kept} stays valid alongside the new one; deploy in this run what may use another one."
         )
         return retained
 

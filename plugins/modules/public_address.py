@@ -132,8 +132,8 @@ def main() -> None:
         ipv4 = agreed(answers)
         if params["ipv4_services"] and not ipv4:
             raise AddressError(
-                f"No service tells your address ({'; '.join(obstacles)}): check your connection, or give your addresses "
-                "yourself."
+                f"No service returned your address ({'; '.join(obstacles)}): check your connection, or give your "
+                "addresses yourself."
             )
         ipv6 = agreed(ask(params["ipv6_services"], 6, params["timeout"])[0])
     except AddressError as error:

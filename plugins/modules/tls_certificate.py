@@ -152,7 +152,7 @@ class OpenSSL:
         if code:
             return "it is not readable"
         if self.run("pkey", "-in", key, "-pubout") != (0, public):
-            return "its private key is another one"
+            return "its private key does not match"
         code, out = self.run("x509", "-in", certificate, "-noout", "-subject", "-issuer", "-ext", "subjectAltName")
         subject, issuer = (re.search(rf"^{word}=(.*)$", out, re.M) for word in ("subject", "issuer"))
         if code or not subject or not issuer or subject[1] != issuer[1]:
@@ -160,7 +160,7 @@ class OpenSSL:
         if names_in(out) != set(names):
             return f"its names were {', '.join(sorted(names_in(out))) or 'none'}"
         if self.run("x509", "-in", certificate, "-noout", "-checkend", str(renew_days * 86400))[0]:
-            return f"fewer than {renew_days} days of it were left"
+            return f"fewer than {renew_days} days were left"
         return ""
 
     def end(self, directory: str) -> int:
@@ -182,7 +182,7 @@ class OpenSSL:
                 *words, "-days", str(valid_days), "-config", configuration, "-keyout", key, "-out", certificate
             )
             if code:
-                self.module.fail_json(msg=f"names: OpenSSL makes no certificate for {names}: {last_line(out)}.")
+                self.module.fail_json(msg=f"names: OpenSSL cannot create a certificate for {names}: {last_line(out)}.")
             with open(certificate, "rb") as first, open(key, "rb") as second:
                 return first.read(), second.read()
 
@@ -192,7 +192,7 @@ def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
     parameters = {CERTIFICATE: "certificate", PRIVATE_KEY: "private_key"}
     wanted = {name: module.params[parameter].strip().encode() + b"\n" for name, parameter in parameters.items()}
     same = all(status and status.content == wanted[name] for name, status in found.items())
-    return wanted, "" if same else "another one was given"
+    return wanted, "" if same else "a different one was given"
 
 
 def self_signed(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
@@ -264,7 +264,7 @@ def main() -> None:
         note(module, wanted[CERTIFICATE].decode())
     result: dict[str, t.Any] = {"changed": changed, "reason": reason, "certificate": wanted[CERTIFICATE].decode()}
     if module._diff and changed:
-        result["diff"] = {"before": f"{reason or 'its permissions differ'}\n", "after": "a certificate that is right\n"}
+        result["diff"] = {"before": f"{reason or 'its permissions differ'}\n", "after": "a valid certificate\n"}
     module.exit_json(**result)
 
 

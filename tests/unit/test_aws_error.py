@@ -24,16 +24,16 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
         ),
         (
             CALL.format("VcpuLimitExceeded", "RunInstances", "You have requested more vCPU capacity."),
-            "A quota of the AWS account is used up (VcpuLimitExceeded of RunInstances: You have requested more vCPU "
+            "A quota of the AWS account is exhausted (VcpuLimitExceeded of RunInstances: You have requested more vCPU "
             "capacity): raise it under Service Quotas.",
         ),
         (
             CALL.format("InsufficientInstanceCapacity", "RunInstances", "None left."),
-            "AWS has no room for this instance type just now (None left): try again later, or take another type.",
+            "AWS has no capacity for this instance type right now (None left): try again later, or use another type.",
         ),
         (
             CALL.format("AddressLimitExceeded", "AllocateAddress", "Too many addresses."),
-            "A quota of the AWS account is used up (AddressLimitExceeded of AllocateAddress: Too many addresses): "
+            "A quota of the AWS account is exhausted (AddressLimitExceeded of AllocateAddress: Too many addresses): "
             "raise it under Service Quotas.",
         ),
         (
@@ -42,8 +42,8 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
         ),
         (
             "Could not apply change {'InstanceType': 1} to existing instance.: Failed to modify instance attribute",
-            "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy of "
-            "these credentials, see docs/aws.md.",
+            "AWS refuses ModifyInstanceAttribute, and the module does not say why: most often it is missing from "
+            "the policy of these credentials, see docs/aws.md.",
         ),
         (
             "Couldn't connect to AWS: Unable to locate credentials",
@@ -60,7 +60,7 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
         ),
         (
             'Could not connect to the endpoint URL: "https://ec2.mars-1.amazonaws.com/"',
-            "No answer from https://ec2.mars-1.amazonaws.com/: the region in it does not exist, or this machine does not "
+            "No answer from https://ec2.mars-1.amazonaws.com/: the region in it does not exist, or this machine cannot "
             "reach AWS; check AWS_REGION and the network.",
         ),
         (

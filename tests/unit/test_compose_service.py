@@ -525,7 +525,7 @@ def test_a_reload_that_does_not_take_effect_is_undone(machine: Machine) -> None:
     machine.run(page="good", reload_proof=proof)
     before = machine.contents()
     result = machine.run(page="bad", reload_proof=proof)
-    assert result["msg"].startswith('reload_proof: the service "web" has not taken its new files within 1 s')
+    assert result["msg"].startswith('reload_proof: the service "web" has not loaded its new files within 1 s')
     assert result["msg"].endswith("The files are as they were before, and the service has loaded them again.")
     assert machine.contents() == before
 
@@ -577,7 +577,7 @@ def test_a_proof_that_hangs_fails(machine: Machine, proof: dict[str, Any]) -> No
     given = {"reload_command": None, "reload_proof": {**proof, "timeout": 1}}
     machine.run(**given)
     machine.answer(exec_seconds=30)
-    assert "within 1 s: it has not ended within 1 s." in machine.run(page="new", **given)["msg"]
+    assert "within 1 s: it did not finish within 1 s." in machine.run(page="new", **given)["msg"]
 
 
 def test_a_reload_after_an_interrupted_one_goes_back_to_the_last_proven_files(machine: Machine) -> None:
@@ -637,7 +637,7 @@ def test_refused_files_are_put_back(machine: Machine, given: dict[str, Any]) -> 
     result = machine.run(**given)
     assert result["failed"]
     assert result["msg"] == (
-        'check_command: the new files are refused: `web -t` of the service "web" ended with 1: '
+        'check_command: the new files are refused: `web -t` of the service "web" exited with 1: '
         "emerg: unknown directive. The files are as they were before."
     )
     assert machine.contents() == before
@@ -700,7 +700,7 @@ def test_a_failed_version_is_put_back(machine: Machine, behaviour: str, volumes:
     machine.answer(behaviour={"sha256:2": behaviour})
     result = machine.run(definition={"image": "web:2"}, page="new", secret="new", volumes=volumes)
     assert result["msg"].startswith('The service "web" did not become healthy: ')
-    assert result["msg"].endswith("The version before serves again.")
+    assert result["msg"].endswith("The previous version is running again.")
     assert result["logs"] == ["the last words"]
     assert machine.runs() == ("sha256:1", "running")
     after = machine.contents()
@@ -764,7 +764,7 @@ def test_a_service_that_fails_after_it_was_left_starting_is_rolled_back_by_the_n
     found[0]["State"]["Status"], found[0]["RestartCount"] = "restarting", 4
     machine.answer(containers=found)
     result = machine.run(definition={"image": "web:2"}, volumes=["data"])
-    assert result["msg"].endswith("The version before serves again.")
+    assert result["msg"].endswith("The previous version is running again.")
     assert machine.runs() == ("sha256:1", "running")
 
 
@@ -773,10 +773,10 @@ def test_an_older_image_is_never_put_back_on_data_that_a_newer_one_has_opened(ma
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:2": "restarts"})
     result = machine.run(definition={"image": "web:2"}, volumes=["data"])
-    assert "The version before was not put back, because the new image has opened its data" in result["msg"]
+    assert "The previous version was not restored, because the new image has opened its data" in result["msg"]
     assert machine.runs() == ("sha256:2", "restarting")
     # A later run, also after an interruption, does not put it back either.
-    assert "not put back" in (again := machine.run(definition={"image": "web:2"}, volumes=["data"]))["msg"] or (
+    assert "not restored" in (again := machine.run(definition={"image": "web:2"}, volumes=["data"]))["msg"] or (
         "It is left as it is" in again["msg"]
     )
     assert machine.runs()[0] == "sha256:2"
@@ -792,7 +792,7 @@ def test_an_interrupted_switch_is_judged_by_the_next_run(machine: Machine) -> No
     found = machine.containers
     found[0]["State"]["Status"], found[0]["RestartCount"] = "restarting", 4
     machine.answer(containers=found)
-    assert "was not put back" in machine.run(definition={"image": "web:2"}, volumes=["data"])["msg"]
+    assert "was not restored" in machine.run(definition={"image": "web:2"}, volumes=["data"])["msg"]
     assert machine.runs()[0] == "sha256:2"
 
 
@@ -814,7 +814,7 @@ def test_files_that_keep_a_stopped_service_from_starting_are_put_back(machine: M
     assert machine.contents()["conf/page"] == b"page"
     assert not any(" up " in line for line in machine.told())
     machine.answer(run_code=0, behaviour={"sha256:1": "restarts"})
-    assert "The version before was put back" in machine.run(page="new")["msg"]
+    assert "The previous version was restored" in machine.run(page="new")["msg"]
     assert machine.contents()["conf/page"] == b"page"
 
 
@@ -852,12 +852,12 @@ def test_data_changed_by_the_previous_version_itself_do_not_prevent_a_rollback(m
     machine.run(volumes=["data"])
     machine.answer(behaviour={"sha256:1": "starting", "sha256:2": "restarts"})
     slow = machine.run(definition={"image": "web:2"}, volumes=["data"])
-    assert "was put back and does not become healthy either" in slow["msg"]
+    assert "was restored and did not become healthy either" in slow["msg"]
     machine.become(health="healthy")
     (machine.volume / "recovered").touch()
     machine.answer(behaviour={"sha256:2": "restarts"})
     assert machine.run(definition={"image": "web:2"}, volumes=["data"])["msg"].endswith(
-        "The version before serves again."
+        "The previous version is running again."
     )
 
 
@@ -865,12 +865,12 @@ def test_an_image_that_opens_the_data_while_the_run_waits_is_noticed(machine: Ma
     machine.answer(volume=str(machine.volume), opens_data_late=["sha256:2"], behaviour={"sha256:2": "restarts"})
     machine.run(volumes=["data"])
     result = machine.run(definition={"image": "web:2"}, volumes=["data"])
-    assert "was not put back, because the new image has opened its data" in result["msg"]
+    assert "was not restored, because the new image has opened its data" in result["msg"]
     assert machine.runs() == ("sha256:2", "restarting")
 
 
 @pytest.mark.parametrize(
-    ("opens", "end"), [(False, "The version before serves again."), (True, "from a backup before going back.")]
+    ("opens", "end"), [(False, "The previous version is running again."), (True, "from a backup before going back.")]
 )
 def test_commands_before_the_start_that_change_the_data_are_noticed(machine: Machine, opens: bool, end: str) -> None:
     given = {"volumes": ["data"], "before_start": [["web", "migrate"]]}
@@ -883,9 +883,8 @@ def test_commands_before_the_start_that_change_the_data_are_noticed(machine: Mac
 def test_a_first_deployment_that_fails_is_stopped_and_kept(machine: Machine) -> None:
     machine.answer(behaviour={"sha256:1": "restarts"})
     result = machine.run()
-    assert (
-        "Nothing worked before it, so it was stopped; its container, log and data are kept to look at." in result["msg"]
-    )
+    end = "Nothing worked before it, so it was stopped; its container, log and data are kept for inspection."
+    assert end in result["msg"]
     assert machine.runs() == ("sha256:1", "exited")
     machine.answer(behaviour={})
     assert machine.run()["actions"] == ["start"]
@@ -897,7 +896,7 @@ def test_a_port_in_use_is_reported_and_the_old_version_gets_its_own_back(machine
     machine.answer(behaviour={"sha256:2": "taken"})
     result = machine.run(definition={"image": "web:2"})
     assert "port is already allocated" in result["msg"]
-    assert result["msg"].endswith("The version before serves again.")
+    assert result["msg"].endswith("The previous version is running again.")
     machine.answer(behaviour={"sha256:1": "taken", "sha256:2": "taken"})
     assert machine.run(definition={"image": "web:2"})["msg"].count("port is already allocated") == 2
 
@@ -915,7 +914,7 @@ def test_a_container_that_was_restarted_since_it_was_seen_is_watched_once(machin
 def test_a_container_without_a_health_check_is_healthy_when_it_has_run_for_a_while(machine: Machine) -> None:
     machine.answer(behaviour={"sha256:1": "plain", "sha256:2": "exits"})
     assert machine.run(wait_timeout=20)["changed"]
-    assert machine.run(definition={"image": "web:2"})["msg"].endswith("The version before serves again.")
+    assert machine.run(definition={"image": "web:2"})["msg"].endswith("The previous version is running again.")
 
 
 # -- images -----------------------------------------------------------------------------------------------------------
@@ -1124,7 +1123,7 @@ def test_a_refused_contribution_is_undone_and_named_with_its_owner(reader: WithR
     reader.leave("a rule")
     reader.answer(run_code=1, run_output="/etc/web/contributions/app.rules.yml: bad expression")
     result = reader.leave("bad")
-    assert "contributions: app.rules.yml of the service app: web refuses what is contributed: " in result["msg"]
+    assert "contributions: app.rules.yml of the service app: web rejects the contributed files: " in result["msg"]
     path = reader.contributions / "web" / "app.rules.yml"
     assert path.read_text() == "a rule"
     assert not any(line.startswith("exec") for line in reader.told())
@@ -1138,7 +1137,7 @@ def test_a_file_whose_name_is_the_end_of_a_refused_ones_is_not_named(reader: Wit
     reader.leave("a rule")
     reader.answer(run_code=1, run_output="/etc/web/shop-app.rules.yml: bad expression")
     assert reader.leave("bad", owner="shop-app")["msg"].startswith(
-        "contributions: shop-app.rules.yml of the service shop-app: web refuses"
+        "contributions: shop-app.rules.yml of the service shop-app: web rejects"
     )
 
 
@@ -1156,7 +1155,7 @@ def test_a_refusal_without_a_name_names_the_reader(reader: WithReader) -> None:
     index.write_text(json.dumps({**json.loads(index.read_text()), "applied": "before"}))
     reader.answer(run_code=1, run_output="out of memory")
     assert reader.leave("a rule")["msg"].startswith(
-        "contributions: web: web refuses what is contributed: out of memory"
+        "contributions: web: web rejects the contributed files: out of memory"
     )
 
 

@@ -83,7 +83,7 @@ def test_hidden_is_what_the_engine_no_longer_shows_and_the_disk_still_has(tmp_pa
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([], "it left nothing in its log"),
+        ([], "it logged nothing"),
         (["level=info msg=Starting", "failed to start daemon: no.", "level=info msg=stopped"], "failed to start daemon: no"),
         (["level=info msg=Starting"], "level=info msg=Starting"),
     ],
@@ -316,7 +316,7 @@ def test_check_mode_validates_and_changes_nothing(server: Server) -> None:
 def test_refused_option_is_never_written(server: Server) -> None:
     result = server.run(unknown=True)
     assert result["msg"] == (
-        f"configuration: the engine refuses it: unable to configure: {server.config}: directives don't match any "
+        f"configuration: the engine rejects it: unable to configure: {server.config}: directives don't match any "
         "configuration option: unknown; nothing was changed: correct it."
     )
     assert server.is_as_before()
@@ -325,9 +325,9 @@ def test_refused_option_is_never_written(server: Server) -> None:
 
 CONFLICT = "with a changed conflict the engine does not run: failed to start daemon: it is a conflict;"
 # With an init script the engine's log has a fixed path.
-SILENT_CONFLICT = "with a changed conflict the engine does not run: it left nothing in its log;"
-HIDDEN = "with a changed data-root the engine does not show the container web and volume data any more;"
-ENDED = "with a changed ends the engine does not run the container web (exited, exit code 137) any more;"
+SILENT_CONFLICT = "with a changed conflict the engine does not run: it logged nothing;"
+HIDDEN = "with a changed data-root the engine no longer lists the container web and volume data;"
+ENDED = "with a changed ends the engine no longer runs the container web (exited, exit code 137);"
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,8 @@ def test_without_an_old_file_there_is_none_again(server: Server) -> None:
     server.config.unlink()
     server.set(running={})
     result = server.run(conflict=1)
-    assert f"{server.config}, which was not there before, is gone again, and the engine runs as before" in result["msg"]
+    gone = f"{server.config}, which did not exist before, has been removed again"
+    assert f"{gone}, and the engine runs as before" in result["msg"]
     assert not server.config.exists()
     assert (server.state["active"], server.state["running"]) == (True, {})
 
@@ -391,13 +392,13 @@ def test_a_stopped_engine_that_does_not_start_is_reported(server: Server) -> Non
     server.set(active=False, broken=True)
     assert server.run()["msg"] == (
         f"configuration: the engine does not run: failed to start daemon: it is a conflict; {server.config} is the one "
-        "it had before, so there is none to go back to: look at journalctl --unit docker."
+        "it had before, so there is no earlier file to go back to: look at journalctl --unit docker."
     )
 
 
 def test_what_a_stopped_engine_has_is_known_before_its_options_change(server: Server) -> None:
     server.set(active=False)
-    assert "does not show the container web and volume data any more" in server.run(**{"data-root": "/x"})["msg"]
+    assert "no longer lists the container web and volume data" in server.run(**{"data-root": "/x"})["msg"]
     assert server.is_as_before()
 
 

@@ -138,7 +138,7 @@ DISCARD = "ALTER USER 'app'@'%' DISCARD OLD PASSWORD;"
             "password",
             DENIED,
             False,
-            ["set the password of app@%; the old one stays valid beside it"],
+            ["set the password of app@%; the old one stays valid alongside it"],
             [SET_AND_KEEP],
             True,
         ),
@@ -219,8 +219,8 @@ def test_a_second_change_keeps_the_password_that_is_in_use(
     statements = (server / "statements").read_text().splitlines()
     assert [line for line in statements if "ALTER" in line] == [*first, SET_AND_KEEP]
     (warning,) = result["warnings"]
-    assert "The password of app@% changes again" in str(warning)
-    assert (f"{file} has" if kept else "was set before it") in str(warning)
+    assert "The password of app@% is changed again" in str(warning)
+    assert (f"the one in {file}" if kept else "the one set last") in str(warning)
     assert "in use" not in str(result)
 
 

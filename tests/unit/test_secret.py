@@ -103,7 +103,7 @@ def test_a_secret_that_must_not_be_created(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    sentence = 'The secret "../shadow" cannot be a file: use letters, digits, "_", "." and "-".'
+    sentence = 'The secret "../shadow" is not a valid file name: use letters, digits, "_", "." and "-".'
     with pytest.raises(AnsibleError, match=re.escape(sentence)):
         ask("web,", "'../shadow'")
 

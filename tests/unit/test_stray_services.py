@@ -74,8 +74,8 @@ def test_removal(directory: str, more: str) -> None:
 )
 def test_sentence(containers: list[str], what: str) -> None:
     assert sentence("www", {**stray("shop", *containers), "remove": "a command"}) == (
-        f'The service "shop" is left on www ({what}) and no role of this play knows it: remove it with `a command`, or '
-        "take its role into the play."
+        f'The service "shop" is left on www ({what}), but no role of this play manages it: remove it with `a command`, '
+        "or add its role to the play."
     )
 
 
@@ -176,7 +176,7 @@ def test_services_that_no_role_declares_are_named(project: Project) -> None:
         ),
         (
             'services: ["{{ app_nam }}"]',
-            "roles/app/meta/service.yml: services cannot be told without their variables (",
+            "roles/app/meta/service.yml: services cannot be evaluated without their variables (",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_new_and_second_run(make, tmp_path: Path) -> None:
     ("arguments", "reason"),
     [
         ({"names": ["other.example.com"]}, "its names were DNS:www.example.com, IP:2001:db8::1, IP:203.0.113.10"),
-        ({"renew_days": 400}, "fewer than 400 days of it were left"),
+        ({"renew_days": 400}, "fewer than 400 days were left"),
     ],
 )
 def test_recreated(make, arguments: dict, reason: str) -> None:
@@ -78,7 +78,7 @@ def test_another_key(make, tmp_path: Path) -> None:
     make()
     make(directory=str(tmp_path / "other"))
     shutil.copy(tmp_path / "other" / "private_key.pem", tmp_path / "tls" / "private_key.pem")
-    assert make()["reason"] == "its private key is another one"
+    assert make()["reason"] == "its private key does not match"
 
 
 def test_damaged(make, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_own_certificate(make, tmp_path: Path) -> None:
     given = make(directory=str(tmp_path / "given"))["certificate"]
     own = {"certificate": given, "private_key": (tmp_path / "given" / "private_key.pem").read_text()}
     make()
-    assert make(**own)["reason"] == "another one was given"
+    assert make(**own)["reason"] == "a different one was given"
     assert (tmp_path / "tls" / "certificate.pem").read_text() == given
     assert not make(**own)["changed"]
 

@@ -93,7 +93,7 @@ def test_a_changed_secret_makes_a_new_container_and_is_not_shown(host: Host, con
 
 def test_a_failing_command_before_the_start_leaves_the_old_container_serving(host: Host, converge: Converge) -> None:
     variables = {"fixed": "third", "before_start": [["sh", "-c", "echo the migration failed; exit 3"]]}
-    EXAMPLE.refuses(host, converge, variables, "ended with 3: the migration failed")
+    EXAMPLE.refuses(host, converge, variables, "exited with 3: the migration failed")
 
 
 def test_check_mode_predicts_and_changes_nothing(host: Host, converge: Converge) -> None:
@@ -131,7 +131,7 @@ OTHER = {"image": OTHER_IMAGE, "check_command": []}
 ENDS = "sh -c 'echo it cannot start; exit 7'"
 SLEEPS = "sleep 3600"
 FAILS = "raise SystemExit('not me')"
-BACK = "The version before serves again."
+BACK = "The previous version is running again."
 
 
 def serves(host: Host) -> bool:
@@ -142,12 +142,12 @@ def serves(host: Host) -> bool:
 @pytest.mark.parametrize(
     ("changed_by", "reason"),
     [
-        ({"command": ENDS}, "it ends again and again"),
-        ({"command": ENDS, "volumes": []}, "it ends again and again"),
-        ({"healthcheck": FAILS, "start_period": "2s"}, "it runs and does not answer its health check"),
+        ({"command": ENDS}, "it keeps exiting"),
+        ({"command": ENDS, "volumes": []}, "it keeps exiting"),
+        ({"healthcheck": FAILS, "start_period": "2s"}, "it is running but fails its health check"),
         # Without data the run waits for the verdict of the health check.
-        ({"healthcheck": FAILS, "volumes": []}, "it runs and does not answer its health check"),
-        ({**OTHER, "command": SLEEPS, "start_period": "2s"}, "it runs and does not answer its health check"),
+        ({"healthcheck": FAILS, "volumes": []}, "it is running but fails its health check"),
+        ({**OTHER, "command": SLEEPS, "start_period": "2s"}, "it is running but fails its health check"),
         ({**OTHER, "command": "no-such-program"}, "no-such-program"),
         ({"content": "second", "secret": "another", "command": ENDS}, "it cannot start"),
     ],
@@ -198,7 +198,7 @@ def test_data_that_a_newer_image_has_opened_are_never_given_to_the_older_one_aut
     opens = "sh -c 'date > /data/opened; echo it fails with the data; exit 7'"
     newer = {**OTHER, "user": "0:0", "command": opens}
     said = folded(converge(newer).stdout)
-    assert "The version before was not put back, because the new image has opened its data" in said
+    assert "The previous version was not restored, because the new image has opened its data" in said
     assert "it fails with the data" in said
     wanted = host.check_output("docker image inspect --format '{{.Id}}' %s", OTHER_IMAGE)
     assert EXAMPLE.inspected(host)["Image"] == wanted
@@ -223,7 +223,7 @@ def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Conver
 def test_a_first_deployment_that_fails_is_stopped_and_kept_to_look_at(host: Host, converge: Converge) -> None:
     assert changed(converge({"state": "absent"}))
     said = folded(converge({"command": ENDS}).stdout)
-    assert "so it was stopped; its container, log and data are kept to look at" in said
+    assert "so it was stopped; its container, log and data are kept for inspection" in said
     assert EXAMPLE.inspected(host)["State"]["Status"] == "exited"
     assert "it cannot start" in host.check_output("docker logs %s", EXAMPLE.container(host))
     assert changed(converge({}))

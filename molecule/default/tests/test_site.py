@@ -160,7 +160,7 @@ def test_a_changed_password_leaves_the_previous_version_serving_when_the_new_one
     done = site({**new, "flask_app_gunicorn_settings": {"worker_class": "no.such.Worker"}})
     assert done.returncode != 0
     assert 'The service "app" did not become healthy' in folded(done.stdout)
-    assert "The version before serves again" in folded(done.stdout)
+    assert "The previous version is running again" in folded(done.stdout)
     assert eventually(lambda: status(f"{URL}/readyz") == "200")
     old = host.check_output("cat /opt/miniweb/app/secrets/database_password")
     assert old != new["mysql_password"]

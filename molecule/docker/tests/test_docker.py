@@ -120,7 +120,7 @@ def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Conver
         ),
         (
             {"max-concurrent-downloads": 2, "data-root": "/var/lib/docker-elsewhere"},
-            ["with a changed data-root the engine does not show the container kept and volume kept any more"],
+            ["with a changed data-root the engine no longer lists the container kept and volume kept"],
         ),
     ],
     ids=["conflict", "storage_driver", "data_root"],

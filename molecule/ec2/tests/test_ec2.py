@@ -232,7 +232,7 @@ def test_an_answer_that_is_no_address_changes_nothing(service: Any, answers: dic
 
 def test_no_answer_changes_nothing() -> None:
     services = {"ec2_access_addresses": [], "ec2_access_ipv4_services": ["http://127.0.0.1:9"]}
-    refused("aws_access", "No service tells your address", **services, ec2_access_ipv6_services=[])
+    refused("aws_access", "No service returned your address", **services, ec2_access_ipv6_services=[])
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     refuses()
     assert done.returncode != 0
     assert (
-        "AWS refuses ModifyInstanceAttribute, and the module does not tell why: most often it is missing in the policy"
+        "AWS refuses ModifyInstanceAttribute, and the module does not say why: most often it is missing from the policy"
         in folded(done.stdout)
     )
     assert instances()[0]["State"]["Name"] == "running"
@@ -382,7 +382,7 @@ def test_what_was_left_half_finished_is_finished_by_the_next_run(refuses: Any) -
     refuses(AllocateAddress="AddressLimitExceeded")
     done = play("aws_provision", **staging)
     assert done.returncode != 0
-    assert "A quota of the AWS account is used up (AddressLimitExceeded of AllocateAddress" in folded(done.stdout)
+    assert "A quota of the AWS account is exhausted (AddressLimitExceeded of AllocateAddress" in folded(done.stdout)
     refuses()
     assert succeeds("aws_provision", **staging) == "changed"
     assert succeeds("aws_provision", **staging) == "unchanged"

@@ -217,7 +217,7 @@ def test_the_first_password_survives_a_new_container(host: Host, converge: Conve
 
 def test_a_setting_that_it_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
     refused = {"grafana_extra_environment": {"GF_SECURITY_ADMIN_PASSWORD": "beside the file of the same setting"}}
-    GRAFANA.gives_way(host, converge, refused, "it ends again and again")
+    GRAFANA.gives_way(host, converge, refused, "it keeps exiting")
     assert dashboards(host) == OWN
 
 

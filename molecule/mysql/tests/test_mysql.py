@@ -186,7 +186,7 @@ def test_clients_with_the_old_password_keep_working_when_the_new_version_fails(h
     assert login(host, PASSWORD)
     done = converge({"mysql_password": "the password of the next try"})
     assert done.returncode == 0
-    assert "The password of app@% changes again" in done.stderr
+    assert "The password of app@% is changed again" in done.stderr
     assert login(host, "the password of the next try")
     assert login(host, PASSWORD)
     assert not login(host, "a password that never served")

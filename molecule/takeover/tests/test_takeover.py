@@ -68,7 +68,7 @@ def test_one_run_takes_the_server_over(host: Host, run_playbook: RunPlaybook, be
     assert "ada" in before["rows"]
     done = site(run_playbook, {})
     assert done.returncode == 0
-    assert "no role of this play knows it" not in folded(done.stderr)
+    assert "no role of this play manages it" not in folded(done.stderr)
     assert seen(host) == before
     password = (SECRETS / "admin_password").read_text().strip()
     assert "ada" in curl("--user", f"admin:{password}", f"{URL}/api/users")

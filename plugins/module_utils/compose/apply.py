@@ -113,14 +113,14 @@ class Applier:
             if file.content is None and self.directory.read(file.dest) is None:
                 raise ServiceError(
                     f"files: {file.dest} has no content and does not exist in {self.directory.path}: "
-                    "make it before the service, or give its content."
+                    "create it before the service, or give its content."
                 )
 
     def _provide(self, plan: Plan) -> None:
         document = plan.compose.content if plan.compose else None
         code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
         if code:
-            raise ServiceError(f"definition: Compose refuses it: {last_line(err)}.")
+            raise ServiceError(f"definition: Compose rejects it: {last_line(err)}.")
         self.engine.provide_image(self.params["definition"]["image"], self.params["build"])
         for network in self.params["networks"]:
             self.engine.make_network(network["name"], network["internal"])
@@ -193,7 +193,7 @@ class Applier:
         if code:
             owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
             raise ServiceError(
-                f'{meaning}: `{" ".join(command)}` of the service "{self.name}" ended with {code}: '
+                f'{meaning}: `{" ".join(command)}` of the service "{self.name}" exited with {code}: '
                 f"{last_line(output)}{f' (contributed: {owners})' if owners else ''}. The files are as they were before.",
                 logs=output.splitlines()[-LOG_LINES:],
             )
@@ -237,7 +237,7 @@ class Applier:
         end = "It is left as it is, with its log and its data."
         if plan.recreate and not worked(applied, containers):
             self.engine.stop(self.engine.containers(), check=False)
-            end = "Nothing worked before it, so it was stopped; its container, log and data are kept to look at."
+            end = "Nothing worked before it, so it was stopped; its container, log and data are kept for inspection."
         self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
         raise ServiceError(f"{failure}. {end}", logs=logs) from None
 
@@ -247,9 +247,9 @@ class Applier:
         self.directory.forget_previous()
         self.directory.save_state(dataclasses.replace(applied, failed=plan.configuration))
         raise ServiceError(
-            f"{failure}. The version before was not put back, because the new image has opened its data, which "
-            f'an older one may no longer read: "{self.params["definition"]["image"]}" is left as it is. Correct '
-            "what its log says and run this again, or restore the data from a backup before going back.",
+            f"{failure}. The previous version was not restored, because the new image has opened its data, which "
+            f'an older one may no longer read: "{self.params["definition"]["image"]}" is left as it is. Fix '
+            "the cause shown in its log and run this again, or restore the data from a backup before going back.",
             logs=logs,
         ) from None
 
@@ -302,13 +302,13 @@ class Applier:
         except (Failed, StillStarting) as second:
             self.directory.save_state(state)
             raise ServiceError(
-                f"{failure}. The version before was put back and does not become healthy either: {second}.",
+                f"{failure}. The previous version was restored and did not become healthy either: {second}.",
                 logs=logs + self.engine.diagnosis()["logs"],
             ) from None
         self._note_healthy(state)
         kept = sorted(new_volumes - set(self._volumes_of(document)))
         also = f" The new volumes {', '.join(kept)} are kept." if kept else ""
-        raise ServiceError(f"{failure}. The version before serves again.{also}", logs=logs)
+        raise ServiceError(f"{failure}. The previous version is running again.{also}", logs=logs)
 
     def _note_healthy(self, state: State) -> None:
         """Record that the running version is healthy; the rollback copy is no longer needed."""
@@ -391,9 +391,9 @@ def judge(container: Container, restarts_before: int, patient: bool) -> None:
     """
     ended = container.restarts - restarts_before
     if ended >= ENDED_TIMES or (container.state == "restarting" and container.restarts >= ENDED_TIMES):
-        raise Failed("it ends again and again")
+        raise Failed("it keeps exiting")
     if container.state in ("exited", "dead"):
-        raise Failed("it has ended")
+        raise Failed("it has exited")
     # The engine also reports a container that has just exited as unhealthy.
     if container.state == "running" and container.health == "unhealthy" and not patient:
-        raise Failed("it runs and does not answer its health check")
+        raise Failed("it is running but fails its health check")

@@ -317,14 +317,14 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
             code, output = engine.execute(container.id, command)
             if code:
                 raise ServiceError(
-                    f'reload_command: `{" ".join(command)}` of the service "{engine.name}" ended with {code}: '
+                    f'reload_command: `{" ".join(command)}` of the service "{engine.name}" exited with {code}: '
                     f"{last_line(output)}."
                 )
         if proof:
             taken, output = prove(engine, container.id, proof, before)
             if not taken:
                 raise ServiceError(
-                    f'reload_proof: the service "{engine.name}" has not taken its new files within '
+                    f'reload_proof: the service "{engine.name}" has not loaded its new files within '
                     f"{proof['timeout']} s: {last_line(output)}."
                 )
             if output.startswith(WARNING):
@@ -362,7 +362,7 @@ def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Calla
     if reader.check_command:
         code, output = engine.one_off(reader.check_command)
         if code:
-            raise ServiceError(f"{name} refuses what is contributed: {last_line(output)}", logs=output.splitlines())
+            raise ServiceError(f"{name} rejects the contributed files: {last_line(output)}", logs=output.splitlines())
     if all(container.state != "running" for container in containers):
         return False
     # It may have loaded them, even if the verification fails or this run is interrupted.
@@ -406,5 +406,5 @@ def take_back(store: Store, reader: str, engine_of: t.Callable[[str, str], Engin
     try:
         synchronise(store, reader, engine_of)
     except ServiceError as error:
-        return f"and what it had is refused, too: {str(error).rstrip('.')}"
+        return f"and its previous files are rejected, too: {str(error).rstrip('.')}"
     return f"{reader} keeps what it had"

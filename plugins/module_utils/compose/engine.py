@@ -274,7 +274,7 @@ class Engine:
         code, out, err = self.module.run_command(words, cwd=self.directory)
         output = (out + err).strip()
         if code == TIMED_OUT:
-            output = f"{output}\nit has not ended within {seconds} s".strip()
+            output = f"{output}\nit did not finish within {seconds} s".strip()
         return code, output
 
     def stop(self, containers: list[Container], check: bool = True) -> None:
