@@ -68,7 +68,7 @@ class Service:
             self.refuses(host, converge, variables, *sentences)
 
     def gives_way(self, host: Host, converge: Converge, variables: dict[str, Any], reason: str) -> None:
-        """Assert that a run with these variables fails for this reason and that the previous version is running again."""
+        """Assert that a run with these variables fails for this reason and that the previous version runs again."""
         before = self.inspected(host)
         done = converge(variables)
         assert done.returncode != 0
