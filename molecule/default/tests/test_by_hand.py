@@ -43,7 +43,7 @@ CHANGES = {
     ),
     "a stopped container": Change(("docker stop %s", ALERTMANAGER), lambda host: container(host, ALERTMANAGER)),
     "a configuration file": Change(("echo '# by hand' >> %s", NGINX), file(NGINX)),
-    "the owner of a contribution": Change(("chown nobody %s", JOBS), file(JOBS)),
+    "the owner of a contribution": Change(("chown root %s", JOBS), file(JOBS)),
     "rights of an account": Change(
         (SQL, "GRANT INSERT ON miniwebapp.users TO exporter"),
         lambda host: host.check_output(SQL, "SHOW GRANTS FOR exporter"),
