@@ -44,7 +44,7 @@ def container(engine, document, name):
             "Healthcheck": HEALTHCHECK,
         },
         "HostConfig": {"Memory": service.get("mem_limit", 0)},
-        "NetworkSettings": {"Networks": {name: {} for name in service.get("networks", [])}},
+        "NetworkSettings": {"Networks": {name: {"IPAddress": "127.0.0.1"} for name in service.get("networks", [])}},
     }
 
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -915,6 +916,28 @@ def test_a_container_without_a_health_check_is_healthy_when_it_has_run_for_a_whi
     machine.answer(behaviour={"sha256:1": "plain", "sha256:2": "exits"})
     assert machine.run(wait_timeout=20)["changed"]
     assert machine.run(definition={"image": "web:2"})["msg"].endswith("The previous version is running again.")
+
+
+def test_a_container_without_a_health_check_is_healthy_once_it_accepts_connections(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "STEADY_SECONDS", 0)
+    machine.answer(behaviour={"sha256:1": "plain"})
+    networks = [{"name": "monitoring"}]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        definition = {"image": "web:1", "expose": [server.getsockname()[1]]}
+        assert machine.run(definition=definition, networks=networks)["changed"]
+    result = machine.run(definition={**definition, "command": ["other"]}, networks=networks)
+    assert 'The service "web" is still starting after 1 s' in result["msg"]
+    assert "running, no health check" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("expose", "ports"),
+    [([], []), (None, []), ([80, "81", "82/tcp"], [80, 81, 82]), (["83/udp", "84-86"], [])],
+)
+def test_ports_that_a_service_listens_to(expose: Any, ports: list[int]) -> None:
+    assert applying.listened_to({"expose": expose}) == ports
 
 
 # -- images -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 import time
 import typing as t
 
@@ -30,8 +31,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
-# A container without a health check counts as healthy if it has not exited after this time.
+# A container without a health check that does not listen counts as healthy if it has not exited after this time.
 STEADY_SECONDS = 5
+CONNECT_SECONDS = 1
 ENDED_TIMES = 2
 # In the place of the data's hash: an image other than the version's has had them open.
 DATA_OPENED = "opened"
@@ -343,11 +345,18 @@ class Applier:
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
             waited = time.monotonic() - begin
-            if all(one.settled and (one.health or waited >= STEADY_SECONDS) for one in containers):
+            if all(one.settled and (one.health or self._seems_healthy(one, waited)) for one in containers):
                 return
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
             time.sleep(POLL_SECONDS)
+
+    def _seems_healthy(self, container: Container, seconds: float) -> bool:
+        """Return whether a container without a health check accepts connections, or has not exited for long enough."""
+        ports = listened_to(self.params["definition"])
+        if ports and container.addresses:
+            return all(accepts(container.addresses[0], port) for port in ports)
+        return seconds >= STEADY_SECONDS
 
     def _reload(self) -> None:
         try:
@@ -366,6 +375,21 @@ class Applier:
 
     def _load(self) -> None:
         reload_containers(self.engine, self.params["reload_command"], self.params["reload_proof"])
+
+
+def listened_to(definition: dict[str, t.Any]) -> list[int]:
+    """Return the TCP ports that a Compose service lists under ``expose``; ranges are left out."""
+    words = [str(port).partition("/") for port in definition.get("expose") or []]
+    return [int(number) for number, dummy, protocol in words if number.isdigit() and protocol in ("", "tcp")]
+
+
+def accepts(address: str, port: int) -> bool:
+    """Return whether connections to this port are accepted."""
+    try:
+        with socket.create_connection((address, port), timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def worked(state: State, containers: list[Container]) -> bool:

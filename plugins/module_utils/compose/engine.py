@@ -50,7 +50,7 @@ def locked(path: str) -> t.Iterator[None]:
 def container_of(found: dict[str, t.Any]) -> Container:
     """Return the relevant part of the engine's answer about a container."""
     state, host = found.get("State") or {}, found.get("HostConfig") or {}
-    networks = sorted((found.get("NetworkSettings") or {}).get("Networks") or {})
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
     check = (found.get("Config") or {}).get("Healthcheck") or {}
     probes = check.get("Retries", 0) * (check.get("Interval", 0) + check.get("Timeout", 0))
     return Container(
@@ -60,7 +60,8 @@ def container_of(found: dict[str, t.Any]) -> Container:
         configuration=((found.get("Config") or {}).get("Labels") or {}).get(CONFIGURATION_LABEL, ""),
         image=found.get("Image", ""),
         restarts=found.get("RestartCount", 0),
-        settings=digest([[host.get(name) for name in HAND_SETTINGS], networks]),
+        settings=digest([[host.get(name) for name in HAND_SETTINGS], sorted(networks)]),
+        addresses=tuple(one["IPAddress"] for one in networks.values() if one.get("IPAddress")),
         verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
     )
 

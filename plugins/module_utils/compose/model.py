@@ -60,6 +60,7 @@ class Container:
 
     :param health: the engine's word: healthy, unhealthy, starting; empty without a health check.
     :param settings: hash of what can be changed by hand: limits, restart policy, networks.
+    :param addresses: its own in its networks, which only this server reaches.
     :param verdict_seconds: after its start the engine calls it healthy or unhealthy within so many seconds.
     """
 
@@ -70,6 +71,7 @@ class Container:
     image: str = ""
     restarts: int = 0
     settings: str = ""
+    addresses: tuple[str, ...] = ()
     verdict_seconds: float = 0
 
     @property
