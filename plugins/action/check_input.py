@@ -33,7 +33,7 @@ SITE = "miniweb"
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 
 SECRET = re.compile(r"(password|passphrase|secret|key)$")
-# What is shorter stands in too many words to be replaced everywhere, and is no secret.
+# Shorter values occur in too many words to be masked everywhere, and are no real secrets.
 SHORTEST_SECRET = 4
 LONG_SECRET = 12
 
@@ -47,7 +47,7 @@ def load(path: str, parse: t.Callable[[str], t.Any] = yaml_load) -> dict[str, t.
 
 
 def tags_of(path: str) -> set[str]:
-    """Return the tags that a role has in the play of the whole system: its name, and others that it says."""
+    """Return the tags that a role has in the play of the whole system: its name and those in its meta/service.yml."""
     name = os.path.basename(path)
     others = load(os.path.join(path, "meta", "service.yml")).get("tags") or []
     return {name, *others, *(["always"] if name == SITE else [])}
@@ -64,7 +64,7 @@ def selected(path: str, run_tags: t.Iterable[str], skip_tags: t.Iterable[str]) -
 
 
 def listed(value: t.Any) -> list[t.Any]:
-    """Return a value that may be one or a list of them as a list; nothing is an empty one."""
+    """Return a single value or a list as a list; empty for None."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
@@ -76,7 +76,7 @@ def is_secret(name: str, spec: dict[str, t.Any]) -> bool:
 
 
 def secrets_in(value: t.Any, name: str, spec: dict[str, t.Any], hidden: bool = False) -> t.Iterator[str]:
-    """Yield the texts within an option's value that must not be shown."""
+    """Yield the strings within an option's value that must not be shown."""
     hidden = hidden or is_secret(name, spec)
     if isinstance(value, dict):
         options = spec.get("options") or {}
@@ -90,7 +90,7 @@ def secrets_in(value: t.Any, name: str, spec: dict[str, t.Any], hidden: bool = F
 
 
 def shown(name: str, value: t.Any, spec: dict[str, t.Any]) -> str:
-    """Return what was found in an option, as far as it may be shown."""
+    """Describe the value of an option, as far as it may be shown."""
     if isinstance(value, (list, tuple)):
         return "is a list"
     if isinstance(value, dict):
@@ -99,7 +99,7 @@ def shown(name: str, value: t.Any, spec: dict[str, t.Any]) -> str:
 
 
 def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[str]:
-    """Return what a value lacks to be what the specification of its option says, a sentence each."""
+    """Return how a value violates the specification of its option, one sentence per problem."""
     plain = {key: item for key, item in spec.items() if key in ("type", "choices", "required")}
     if ArgumentSpecValidator({name: plain}).validate({name: value}).error_messages:
         choices = " or ".join(map(str, spec.get("choices") or []))
@@ -108,19 +108,19 @@ def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[s
     if not spec.get("options") and not spec.get("elements"):
         return []
     errors = ArgumentSpecValidator({name: spec}).validate({name: value}).errors.errors
-    # An element of the wrong type is no element with the wrong content, too.
+    # An element of the wrong type would otherwise be reported for its content as well.
     errors = [error for error in errors if isinstance(error, ElementError)] or errors
     return [f"{name}: {error.msg.rstrip('.')}; correct it." for error in errors]
 
 
 def from_here(path: str) -> str:
-    """Return a path as it is called from the current directory, if it lies below."""
+    """Return a path relative to the current directory if it is below it, otherwise unchanged."""
     here = os.path.join(os.getcwd(), "")
     return path[len(here) :] if path.startswith(here) else path
 
 
 class LostSecret(t.NamedTuple):
-    """A secret that is not on the controller and that the data in a volume of the server need."""
+    """A secret that is missing on the controller although data in a volume of the server need it."""
 
     variable: str
     path: str
@@ -128,7 +128,7 @@ class LostSecret(t.NamedTuple):
 
 
 def missing_secret(error: BaseException | None) -> str:
-    """Return the path of the secret whose absence is behind an error; empty for any other reason."""
+    """Return the path of the missing secret that caused an error; empty if the cause is another."""
     while error and not isinstance(error, SecretMissing):
         error = error.__cause__ or error.__context__
     return error.path if error else ""
@@ -147,7 +147,7 @@ class Role:
             "role_path": path,
             "ansible_search_path": [path, *variables.get("ansible_search_path", [])],
         }
-        # One for all questions, as making one takes longer than most of them.
+        # Shared by all evaluations, because creating one takes longer than most of them.
         self.templar = Templar(loader=loader, variables=self.variables)
         specs = load(os.path.join(path, "meta", "argument_specs.yml"))
         self.options: dict[str, dict[str, t.Any]] = specs.get("argument_specs", {}).get("main", {}).get("options") or {}
@@ -175,7 +175,7 @@ class Role:
             self._check_condition(check)
 
     def lost_secrets(self) -> list[LostSecret]:
-        """Return the secrets that evaluating the options would make, although data on the server may need the old ones."""
+        """Return the secrets that the options would generate although data on the server may need the old ones."""
         variables = {**self.variables, "miniweb_secrets_create": False}
         found = []
         for entry in self.rules.get("kept_secrets") or []:
@@ -186,14 +186,14 @@ class Role:
                 if self._all(listed(entry.get("when")), variables):
                     self._template(variables.get(name), variables)
             except Exception as error:
-                # What else is wrong, the check says.
+                # The check reports all other errors.
                 path = missing_secret(error)
                 if path:
                     found.append(LostSecret(name, path, entry["volume"]))
         return found
 
     def server(self) -> list[dict[str, t.Any]]:
-        """Return what the server has to be asked, for the module server_check."""
+        """Return what has to be checked on the server, for the module server_check."""
         questions = []
         for entry in [] if self.absent else self._active("server"):
             try:
@@ -254,11 +254,11 @@ class Role:
             self._failed(f'The check "{" and ".join(map(str, conditions))}" of the role {self.name}{about}', error)
 
     def _touched(self, value: t.Any) -> bool:
-        """Return whether something names a variable that is known to be wrong, so that it says nothing new."""
+        """Return whether something refers to a variable that is known to be wrong, so that a report adds nothing."""
         return bool(self.wrong) and bool(re.search(rf"\b({'|'.join(map(re.escape, self.wrong))})\b", str(value)))
 
     def _failed(self, what: str, error: Exception) -> None:
-        """Report something that cannot be evaluated, unless a wrong variable may be why."""
+        """Report something that cannot be evaluated, unless a wrong variable may be the cause."""
         if not self.wrong:
             self._say(f"{what} cannot be evaluated ({self._reason(error)}): correct the variables that it names.")
 
@@ -271,7 +271,7 @@ class Role:
 
     def _redacted(self, text: str) -> str:
         for secret in sorted(self.secrets, key=len, reverse=True):
-            # A short one may also be a part of a variable's name.
+            # A short secret may also be part of a variable's name.
             edges = ("", "") if len(secret) >= LONG_SECRET else (r"(?<!\w)", r"(?!\w)")
             text = re.sub(re.escape(secret).join(edges), "***", text)
         return text
@@ -284,11 +284,11 @@ class Role:
         return self.templar.template(value)
 
     def _all(self, conditions: list[t.Any], variables: dict[str, t.Any]) -> bool:
-        """Return whether all conditions hold; they are evaluated as those of a task."""
+        """Return whether all conditions hold; they are evaluated like the `when` of a task."""
         if hasattr(self.templar, "evaluate_conditional"):
             self.templar.available_variables = variables
             return all(self.templar.evaluate_conditional(condition) for condition in conditions)
-        # Not at the top, as it has nothing of this from ansible-core 2.19 on.
+        # Imported here, because only ansible-core before 2.19 needs it.
         from ansible.playbook.conditional import Conditional
 
         conditional = Conditional(loader=self.loader)
@@ -297,16 +297,16 @@ class Role:
 
 
 class ActionModule(ActionBase):
-    """The action of this file."""
+    """Action plugin."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Check the roles and fail with all problems, or change nothing."""
+        """Check the roles and fail with all problems; never change anything."""
         result = {**super().run(tmp, task_vars), "changed": False}
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
         roles = [Role(path, variables, self._loader) for path in self._paths(arguments["roles"], variables)]
         if roles:
-            # What an earlier play of this run has looked at may be otherwise by now.
+            # The findings of an earlier play of this run may be outdated.
             forget(variables)
         failure = self._fails_for_lost_secrets(roles, variables)
         if failure:
@@ -316,12 +316,12 @@ class ActionModule(ActionBase):
             role.check()
             questions += role.server()
         problems = [problem for role in roles for problem in role.problems]
-        # The one look at the whole server, before its play changes anything.
+        # The server is checked as a whole only once, before the play changes anything.
         whole = arguments["roles"] is not None and self._task._role is not None and self._stands_for_play()
         if questions or whole:
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
-            # Not a part of the result: it is for the actions of this run alone.
+            # Kept out of the result: only the actions of this run use it.
             if whole:
                 remember(variables, answer.pop("settled", {}))
             if answer.get("failed") or answer.get("unreachable"):
@@ -330,12 +330,12 @@ class ActionModule(ActionBase):
                 problems.append(f"The server could not be checked: {answer.get('msg', answer)}")
             problems += answer.get("problems", [])
         if problems:
-            # Two roles may find the same.
+            # Two roles may report the same problem.
             return {**result, "failed": True, "msg": "\n".join(dict.fromkeys(problems))}
         return result
 
     def _fails_for_lost_secrets(self, roles: list[Role], variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return a failure, before any secret is made, where the server has data that need a lost one."""
+        """Return a failure, before any secret is generated, if the server has data that need a lost one."""
         lost = [secret for role in roles for secret in role.lost_secrets()]
         if not lost:
             return {}
@@ -353,23 +353,23 @@ class ActionModule(ActionBase):
         return {"failed": True, "msg": "\n".join(problems)} if problems else {}
 
     def _paths(self, names: list[str] | None, variables: dict[str, t.Any]) -> list[str]:
-        """Return the directories of the roles to check, each once, in their order."""
+        """Return the directories of the roles to check, without duplicates, in order."""
         tags = (variables.get("ansible_run_tags", []), variables.get("ansible_skip_tags", []))
         if names is None:
             return self._own_path(variables, *tags)
         shorts = (name.removeprefix(f"{COLLECTION}.") for name in names)
         known = (name for name in dict.fromkeys(shorts) if os.path.isdir(os.path.join(ROLES, name, "meta")))
         paths = (os.path.join(ROLES, name) for name in known)
-        # A role that names others needs them, whatever the tags of its play.
+        # A role that lists other roles needs them, whatever the tags of its play.
         return [path for path in paths if not self._stands_for_play() or selected(path, *tags)]
 
     def _stands_for_play(self) -> bool:
-        """Return whether the roles that the task names are those of a whole play."""
+        """Return whether the roles that the task lists are those of a whole play."""
         own = self._task._role
         return own is None or own.get_name(include_role_fqcn=False) == SITE
 
     def _own_path(self, variables: dict[str, t.Any], run_tags: list[str], skip_tags: list[str]) -> list[str]:
-        """Return the directory of the task's own role; none where the play's first task has checked it."""
+        """Return the directory of the task's own role; none if the play's first task has already checked it."""
         role = self._task._role
         if role is None:
             raise AnsibleActionFail(

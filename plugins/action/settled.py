@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's part of the module settled: what the tasks depend on, as one hash."""
+"""Controller side of the module settled: hashes what the tasks depend on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import diges
 
 
 class ActionModule(ActionBase):
-    """The action of this file."""
+    """Action plugin."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Note that the tasks before this one are done."""
+        """Record that the tasks before this one are done."""
         variables = task_vars or {}
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)

@@ -12,12 +12,12 @@ from ansible_collections.miniweb.stack.plugins.modules.source_archive import ARG
 
 
 class ActionModule(ActionBase):
-    """The action of this file."""
+    """Action plugin."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Pack the source, or say why it cannot be."""
+        """Pack the source, or report why that is not possible."""
         result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(ARGUMENT_SPEC)
         try:

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's part of the module stray_services: which services are managed, and the warnings about the others."""
+"""Controller side of the module stray_services: determines which services are managed and warns about the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import diges
 
 try:
     from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19 takes every text for a template
+except ImportError:  # before ansible-core 2.19, every string is treated as a template
 
     def trust_as_template(value: t.Any) -> t.Any:
         return value
@@ -29,16 +29,16 @@ REMOVER = "miniweb.stack.compose_service"
 
 
 def removal(host: str, stray: dict[str, t.Any]) -> str:
-    """Return the command that removes a stray service, for a shell."""
+    """Return the shell command that removes a stray service."""
     arguments = f"name={stray['name']} state=absent"
-    # What the server says of a directory goes into no command unless it is a plain path.
+    # A directory reported by the server becomes part of a command only if it is a plain path.
     if stray["directory"] != f"{BASE_DIRECTORY}/{stray['name']}" and re.fullmatch(r"/[\w./-]+", stray["directory"]):
         arguments += f" directory={stray['directory']}"
     return f'ansible {host} -b -m {REMOVER} -a "{arguments}"'
 
 
 def sentence(host: str, stray: dict[str, t.Any]) -> str:
-    """Return the warning of a stray service."""
+    """Return the warning about a stray service."""
     what = ", ".join(stray["containers"]) or stray["directory"]
     return (
         f'The service "{stray["name"]}" is left on {host} ({what}), but no role of this play manages it: remove it '
@@ -47,7 +47,7 @@ def sentence(host: str, stray: dict[str, t.Any]) -> str:
 
 
 class ActionModule(ActionBase):
-    """The action of this file."""
+    """Action plugin."""
 
     TRANSFERS_FILES = False
 
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
         return []
 
     def _directories(self, role: str) -> list[str]:
-        """Return where a role may lie."""
+        """Return the directories in which a role may be."""
         words = role.split(".")
         if len(words) >= 3:
             collection = importlib.import_module(f"ansible_collections.{words[0]}.{words[1]}")

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's part of the module tls_certificate: it runs the module only if its task is not known to be done."""
+"""Controller side of the module tls_certificate: runs the module only if its task is not known to be done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import Settl
 
 
 class ActionModule(SettledAction):
-    """The action of this file."""
+    """Action plugin."""
 
     MODULE = "tls_certificate"
     KEY = "directory"

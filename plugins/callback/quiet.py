@@ -61,7 +61,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.fqcn import add_internal_fqcns
 
 PROMPTS = add_internal_fqcns(("pause",))
-# What a failure's result holds beside its message, and does not help to understand it.
+# Keys of a failure's result that do not help to understand it, or are printed elsewhere.
 UNTOLD = (
     "ansible_facts",
     "changed",
@@ -79,15 +79,15 @@ UNTOLD = (
     "stdout_lines",
     "warnings",
 )
-# What explains a failure that does not end the play; -v prints the rest.
+# Keys that explain a failure that does not end the play; -v prints the rest.
 EXPLAINING = ("logs", "message", "module_stderr", "stderr", "stdout")
 
 
 @dataclasses.dataclass
 class Running:
-    """A task that hosts are running, `where` being its role and name, and when it is named next.
+    """A task that hosts are running; `where` is its role and name.
 
-    Times are seconds of the monotonic clock; `intervals` is the age, in intervals of progress_seconds, at which it is due.
+    Times are seconds of the monotonic clock. The next progress line is due at an age of `intervals` * progress_seconds.
     """
 
     where: tuple[str, ...]
@@ -114,16 +114,16 @@ def columns(*words: str) -> str:
 
 
 def actions(found: dict[str, t.Any]) -> str:
-    """Return what a module did, in its own words, or nothing where it does not say so."""
+    """Return what a module did, as it reports it in `actions`; empty if it does not."""
     value = found.get("actions")
     return ", ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else ""
 
 
 def is_rescued(task: t.Any) -> bool:
-    """Tell whether the play goes on in a `rescue` after a failure of this task."""
+    """Return whether the play continues in a `rescue` after a failure of this task."""
     inner, parent = {task._uuid}, task._parent
     while parent is not None:
-        # What is imported stands in a block itself, while its parent is the import.
+        # Imported tasks are listed directly in the block, although their parent is the import.
         if isinstance(parent, Block) and parent.rescue and inner & {one._uuid for one in parent.block}:
             return True
         inner.add(parent._uuid)
@@ -132,7 +132,7 @@ def is_rescued(task: t.Any) -> bool:
 
 
 def causes(result: t.Any) -> list[t.Any]:
-    """Return what Ansible itself says about a failure, the first cause last; nothing before ansible-core 2.19."""
+    """Return Ansible's own explanation of a failure, the root cause last; empty before ansible-core 2.19."""
     event = getattr(getattr(result, "exception", None), "event", None)
     found = []
     while event is not None:
@@ -142,14 +142,14 @@ def causes(result: t.Any) -> list[t.Any]:
 
 
 def telling(found: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return a result without Ansible's own notes and without the item of a loop, unless that is all there is."""
+    """Return a result without Ansible's internal keys and without the loop item, unless the item is all there is."""
     own = {name: value for name, value in found.items() if not name.startswith("_ansible")}
     item = own.pop("ansible_loop_var", None)
     return {name: value for name, value in own.items() if name != item} or own
 
 
 class CallbackModule(Default):
-    """The callback of this file."""
+    """Callback plugin."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -214,7 +214,7 @@ class CallbackModule(Default):
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
         super().v2_runner_on_start(host, task)
         label = host.get_name()
-        # A template is not worked out yet.
+        # Templates have not been evaluated yet.
         if task.delegate_to and task.delegate_to != label and "{{" not in task.delegate_to:
             label += f" -> {task.delegate_to}"
         with self._running_lock:
@@ -225,7 +225,7 @@ class CallbackModule(Default):
     def v2_runner_on_ok(self, result: t.Any) -> None:
         self._end(result)
         self._handle_warnings(result._result)
-        # The items of a loop were told one by one.
+        # The items of a loop have been reported one by one.
         if not self._is_loop(result):
             self._tell_success(result)
 
@@ -268,7 +268,7 @@ class CallbackModule(Default):
         pass
 
     def v2_on_file_diff(self, result: t.Any) -> None:
-        # Each difference follows the line that it belongs to.
+        # Each diff is printed after the line it belongs to.
         pass
 
     # -- what is printed ----------------------------------------------------------------------------------------------
@@ -311,14 +311,14 @@ class CallbackModule(Default):
         lines += self._told({name: value for name, value in sorted(telling(found).items()) if name not in UNTOLD})
         lines += [f"  in {task.get_path()}"] if task.get_path() else []
         self._say("\n".join(lines), C.COLOR_ERROR, to_stderr)
-        # From ansible-core 2.19 on, Ansible explains every failure. Where a module's message is all there is, it was told.
+        # Since ansible-core 2.19, Ansible explains every failure. A module's message alone has already been printed.
         if not reasons or reasons[-1].msg != message or any(one.formatted_traceback for one in reasons):
             self._handle_exception(found, use_stderr=to_stderr)
 
     def _told(self, values: dict[str, t.Any]) -> list[str]:
-        """Return named values as lines, texts as they were written, and nothing of what is empty.
+        """Return named values as lines: strings verbatim, empty values omitted.
 
-        :param values: values of a result by name; what has no name is shown without one.
+        :param values: values of a result by name; a value with an empty name is shown without one.
         """
         lines: list[str] = []
         for name, value in values.items():
@@ -355,16 +355,16 @@ class CallbackModule(Default):
         return bool(result._task.loop) and "results" in result._result
 
     def _say(self, text: str, color: str | None = None, to_stderr: bool = False) -> None:
-        # Whoever reads a pipe may have left; the run goes on.
+        # The reader of a pipe may have closed it; the run continues.
         with contextlib.suppress(BrokenPipeError):
             self._display.display(text, color=color, stderr=to_stderr)
-            # Ansible leaves that to the end of the run, and until then nothing would come out of a pipe.
+            # Ansible flushes only at the end of the run; until then nothing would reach a pipe.
             (sys.stderr if to_stderr else sys.stdout).flush()
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
     def _announce(self, task: t.Any) -> None:
-        """Note the task's name, which is worked out only here, and that it begins, unless other hosts have begun it."""
+        """Record the task's name, which is evaluated only here, and its start, unless other hosts have started it."""
         with self._running_lock:
             if task._uuid not in self._running or not self._running[task._uuid].hosts:
                 self._running[task._uuid] = Running(place(task), time.monotonic())
@@ -376,11 +376,11 @@ class CallbackModule(Default):
                 running.hosts.pop(result._host.get_name(), None)
 
     def _name_running(self) -> None:
-        """Name what takes long, until the run is over."""
+        """Print the long-running tasks until the run is over."""
         seconds = wait = self.get_option("progress_seconds")
         while not self._over.wait(wait):
             wait = seconds
-            # Nothing that has ended is named: its end waits for the lock, too.
+            # No finished task is printed, because its end waits for the lock, too.
             with self._running_lock:
                 now = time.monotonic()
                 for task in self._running.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Attributes of a module; a module adds C(details), or what differs, under its own C(attributes)."""
+    """Attributes of a module; a module adds C(details) or deviations under its own C(attributes)."""
 
     DOCUMENTATION = r"""
 attributes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What is left for whom, and where."""
+    """Which files are provided for which service, and where."""
 
     DOCUMENTATION = r"""
 options:

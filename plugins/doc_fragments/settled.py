@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What is noted on the server."""
+    """What is recorded on the server."""
 
     DOCUMENTATION = r"""
 options:

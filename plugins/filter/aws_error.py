@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: what a failed AWS task means, in one sentence."""
+"""Filter: explain a failed AWS task in one sentence."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from ansible_collections.miniweb.stack.plugins.module_utils.aws_errors import se
 
 
 def aws_error(failed: t.Any) -> str:
-    """Return what a failed task's result, or its message, means."""
+    """Explain a failed task's result, or its message."""
     return sentence(str(failed.get("msg", "") if isinstance(failed, dict) else failed))
 
 
 class FilterModule:
-    """The filters of this file."""
+    """Filter plugin."""
 
     def filters(self) -> dict[str, t.Callable[..., str]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"aws_error": aws_error}

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup: the rules of a role for Prometheus."""
+"""Lookup: the Prometheus rules of a role."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 def with_runbooks(text: str, address: str) -> str:
-    """Return the rules with the annotation runbook_url at every alert; the alert's name follows the address."""
+    """Return the rules with the annotation runbook_url on every alert: the address followed by the alert's name."""
     rules = yaml.safe_load(text)
     for rule in (rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule):
         rule["annotations"] = {**rule.get("annotations", {}), "runbook_url": f"{address}{rule['alert']}.md"}
@@ -61,13 +61,13 @@ def with_runbooks(text: str, address: str) -> str:
 
 
 class LookupModule(LookupBase):
-    """The lookup of this file."""
+    """Lookup plugin."""
 
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         """Render the templates and return them with their runbooks."""
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
-        # A variable comes as it was written, a template perhaps.
+        # The option's value may be a template that is not evaluated yet.
         base = self._templar.template(self.get_option("runbook_url"))
         if not re.fullmatch(r"https?://\S+/", base):
             raise AnsibleLookupError(

@@ -66,7 +66,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 class SecretMissing(AnsibleLookupError):
-    """A secret is not there and shall not be made."""
+    """A secret does not exist and must not be generated."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f'The secret "{path}" does not exist: put it there, or set miniweb_secrets_create to true.')
@@ -74,8 +74,8 @@ class SecretMissing(AnsibleLookupError):
 
 
 def beside_inventory(inventory_dir: str | None, sources: list[str]) -> str:
-    """Return the directory that holds what belongs to an inventory but must not be read as one."""
-    # Of a host that no file names, Ansible says None, as a text, too.
+    """Return the directory for files that belong to an inventory but must not be parsed as part of it."""
+    # For a host that is in no inventory file, Ansible sets None, or the string "None".
     if not os.path.isabs(inventory_dir or ""):
         return os.getcwd()
     inside = os.path.normpath(inventory_dir)
@@ -89,7 +89,7 @@ def beside_inventory(inventory_dir: str | None, sources: list[str]) -> str:
 
 
 class LookupModule(LookupBase):
-    """The lookup of this file."""
+    """Lookup plugin."""
 
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         """Return the secrets of the host."""
@@ -111,8 +111,8 @@ class LookupModule(LookupBase):
         return password.run(paths, variables, **options)
 
     def _directory(self, variables: dict[str, t.Any]) -> str:
-        """Return where the host's secrets are, an absolute path."""
-        # Variables come as they were written, templates perhaps.
+        """Return the absolute path of the directory of the host's secrets."""
+        # Values may be templates that are not evaluated yet.
         given = self._templar.template(self.get_option("directory")) or os.path.join(
             "secrets", self._templar.template(variables["inventory_hostname"])
         )

@@ -43,7 +43,7 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import diges
 
 
 class LookupModule(LookupBase):
-    """The lookup of this file."""
+    """Lookup plugin."""
 
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[bool]:
         """Return whether the tasks are done."""

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""What an error of AWS means for the person who runs the playbook, shared by the filter and the modules."""
+"""Explains AWS errors to the person who runs the playbook; shared by the filter and the modules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CREDENTIALS = (
 PERMISSION = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|TooMany|MaxIOPSLimit")
 
-# What is wrong before or instead of an answer, and what it means.
+# Errors that occur before or instead of an answer from AWS, and their explanations.
 MEANINGS = (
     (
         re.compile(r"Failed to import the required Python library \(.*?\) on .*'s Python (\S+)\. "),
@@ -56,7 +56,7 @@ MEANINGS = (
 
 
 def sentence(message: str) -> str:
-    """Return one sentence that names the cause of an error of AWS, and what to do.
+    """Return one sentence that names the cause of an AWS error and what to do.
 
     :param message: the text of botocore's exception, or a module's message that ends with it.
     """
@@ -71,7 +71,7 @@ def sentence(message: str) -> str:
 
 
 def _refusal(code: str, call: str, text: str) -> str:
-    """Return what it means that AWS answered a call with this code and text."""
+    """Explain that AWS rejected a call with this error code and text."""
     if code in CREDENTIALS:
         return f"AWS does not accept the credentials ({code}): {text}; renew them, for example with `aws sso login`."
     if code in PERMISSION:

@@ -32,13 +32,13 @@ class InputError(Exception):
 
 
 def run(argument_spec: dict[str, t.Any], work: t.Callable[[t.Any], dict[str, t.Any]]) -> None:
-    """Run a module for AWS to its end.
+    """Run an AWS module and exit.
 
-    :param argument_spec: its own options; those for credentials and region are added.
-    :param work: gets the module and returns its result; it may raise InputError and what botocore raises.
+    :param argument_spec: the module's own options; those for credentials and region are added.
+    :param work: takes the module and returns its result; it may raise InputError and botocore's exceptions.
     """
     if AnsibleAWSModule is None:
-        # Which options for credentials and region there are, only the collection knows.
+        # Only amazon.aws knows the options for credentials and region.
         others = {name: {"type": "raw", "no_log": True} for name in _load_params() if not name.startswith("_")}
         AnsibleModule(argument_spec={**others, **argument_spec}, supports_check_mode=True).fail_json(msg=NO_COLLECTION)
     module = AnsibleAWSModule(argument_spec=argument_spec, supports_check_mode=True, check_boto3=HAS_BOTO3)

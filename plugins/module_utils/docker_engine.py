@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""The HTTP API of the Docker engine, for programs that roles install on a server together with this file."""
+"""Client for the HTTP API of the Docker engine, for programs that roles install on a server together with this file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import urllib.parse
 
 
 class EngineError(Exception):
-    """The engine cannot be asked or refuses; the message says why and what to do, in one sentence."""
+    """The engine cannot be reached or refuses; the message says why and what to do, in one sentence."""
 
 
 class Gone(EngineError):
-    """What was asked for is not there."""
+    """What was asked for does not exist."""
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -34,9 +34,9 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Engine:
-    """The engine behind a unix socket, in the version of its interface that it prefers.
+    """The engine behind a Unix socket, using its default API version.
 
-    Every method raises EngineError, or Gone for what is not there; ``timeout`` is in seconds.
+    Every method raises EngineError, or Gone for what does not exist; ``timeout`` is in seconds.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -58,7 +58,7 @@ class Engine:
             ) from error
 
     def lines(self, method: str, path: str, **query: str) -> list[t.Any]:
-        """Return the JSON values of an answer, one from each line."""
+        """Return the JSON values of a response, one per line."""
         response, body = self._request(method, f"{path}?{urllib.parse.urlencode(query)}" if query else path)
         if response.status in (200, 204):
             return [json.loads(line) for line in body.splitlines() if line.strip()]
@@ -66,7 +66,7 @@ class Engine:
         raise error(f"The Docker engine answers {path} with {response.status} ({body.strip()}): look at its log.")
 
     def call(self, method: str, path: str, **query: str) -> t.Any:
-        """Return the JSON value of an answer; None when it has none."""
+        """Return the JSON value of a response; None if it has none."""
         return next(iter(self.lines(method, path, **query)), None)
 
     def close(self) -> None:

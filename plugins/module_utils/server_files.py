@@ -13,7 +13,7 @@ import tempfile
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
-    """A file's content and permissions; owner and group are numeric ids."""
+    """A file's content and permissions; owner and group are numeric IDs."""
 
     content: bytes
     mode: int
@@ -33,7 +33,7 @@ def read_file(path: str) -> FileState | None:
 
 
 def write_file(path: str, wanted: FileState) -> None:
-    """Write a file in one step, so that no reader ever sees half of it.
+    """Write a file atomically, so that no reader ever sees a part of it.
 
     :raises OSError: its directory does not exist or cannot be written.
     """
@@ -50,6 +50,6 @@ def write_file(path: str, wanted: FileState) -> None:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of a program's output that says something, without its full stop."""
+    """Return the last non-empty line of a program's output, without its full stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "it printed nothing"

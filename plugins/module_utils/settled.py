@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""Notes on the server about tasks that are done, and the conditions under which they stay valid.
+"""Records on the server of tasks that are done, and the conditions under which they remain valid.
 
 A module that has brought everything to its desired state, or found it so, leaves a note: its parameters, as one hash, and
 the conditions that must still hold. One check at the start of a run evaluates all notes at once; a task with the same
@@ -25,7 +25,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
 
 DIRECTORY = os.path.join(BASE_DIRECTORY, "settled")
-# The option by which the controller tells a module what it is asked, as one hash.
+# The option in which the controller passes a module the hash of its task.
 SETTLED_SPEC: dict[str, t.Any] = {"settled": {"type": "str", "no_log": True}}
 ANSWER_SECONDS = 10
 UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
@@ -34,9 +34,9 @@ Condition = list[t.Any]
 
 
 def signature(path: str) -> list[t.Any] | None:
-    """Return what changes with any change of a file or directory; None when it does not exist.
+    """Return values that change whenever a file or directory changes; None if it does not exist.
 
-    It says nothing of the content, which may be a secret.
+    They reveal nothing about the content, which may be secret.
     """
     try:
         found = os.lstat(path)
@@ -56,33 +56,33 @@ def signature(path: str) -> list[t.Any] | None:
 
 
 def written_signature(path: str) -> list[t.Any] | None:
-    """Return what changes when a file is written; None when it does not exist."""
+    """Return values that change whenever a file is written; None if it does not exist."""
     found = signature(path)
     return found and [found[0], *found[3:6]]
 
 
 def files(*paths: str) -> list[Condition]:
-    """Return the conditions that files stay as they are now, and that those missing stay missing."""
+    """Return the conditions that files stay as they are now and missing ones stay missing."""
     return [["file", path, signature(path)] for path in paths]
 
 
 def written(*paths: str) -> list[Condition]:
-    """Return the conditions that files are not written again; who owns them may change."""
+    """Return the conditions that files are not written again; their owners may change."""
     return [["written", path, written_signature(path)] for path in paths]
 
 
 def containers(project: str, found: t.Iterable[Container]) -> Condition:
-    """Return the condition that these are a project's containers, as they are now, and that they stay well."""
+    """Return the condition that a project has exactly these containers, unchanged, and that they stay healthy."""
     return ["containers", project, {one.id: one.mark for one in found}]
 
 
 def until(moment: float) -> Condition:
-    """Return the condition that a moment, in seconds since 1970, has not come."""
+    """Return the condition that a point in time, in seconds since 1970, has not been reached."""
     return ["until", moment]
 
 
 def answer(module: AnsibleModule, *command: str) -> Condition:
-    """Return the condition that a program, which changes nothing, goes on answering what it answers now."""
+    """Return the condition that a read-only command keeps printing what it prints now."""
     return ["answer", list(command), answer_hash(module, list(command))]
 
 
@@ -94,7 +94,7 @@ def packages(*names: str) -> Condition:
 class Notes:
     """The notes on this server.
 
-    :param module: runs the programs that are asked.
+    :param module: runs the programs that the conditions need.
     """
 
     def __init__(self, module: AnsibleModule, directory: str = DIRECTORY) -> None:
@@ -105,9 +105,9 @@ class Notes:
         return os.path.join(self.directory, key.replace("/", "%") + ".json")
 
     def write(self, key: str, digest: str | None, conditions: list[Condition], result: dict[str, t.Any]) -> None:
-        """Note that a task is done.
+        """Record that a task is done.
 
-        :param digest: what was asked, as one hash; without one, nothing is noted.
+        :param digest: hash of the task; without one, nothing is recorded.
         :param result: what the task returns for as long as the conditions hold.
         """
         if not digest:
@@ -117,7 +117,7 @@ class Notes:
         write_file(self._path(key), FileState(dump(note), 0o600))
 
     def holding(self) -> dict[str, dict[str, t.Any]]:
-        """Return the digest and the result of each note whose conditions all hold, by its key."""
+        """Return the digest and the result of each note whose conditions all hold, by key."""
         names = os.listdir(self.directory) if os.path.isdir(self.directory) else []
         notes = {
             name[: -len(".json")].replace("%", "/"): load(read_file(os.path.join(self.directory, name)))
@@ -134,7 +134,7 @@ class Notes:
 
 
 class Server:
-    """What the conditions are about; each thing is asked for once, for all of them together."""
+    """The state that the conditions refer to; each part is queried only once, for all conditions together."""
 
     def __init__(self, module: AnsibleModule, asked: list[Condition]) -> None:
         self.module = module
@@ -143,7 +143,7 @@ class Server:
         self.answers: dict[tuple[str, ...], str] = {}
 
     def holds(self, condition: Condition) -> bool:
-        """Return whether a condition holds; one that this version does not know, or knows otherwise, does not."""
+        """Return whether a condition holds; one that is unknown to this version or has another form does not."""
         try:
             kind, *values = condition
             return bool(getattr(self, f"_{kind}")(*values))
@@ -153,7 +153,7 @@ class Server:
     def _names(self, kind: str) -> list[str]:
         return sorted({name for condition in self.asked if condition[0] == kind for name in condition[1:] if name})
 
-    # -- one method a kind of condition --------------------------------------------------------------------------------
+    # -- one method per kind of condition ------------------------------------------------------------------------------
 
     def _file(self, path: str, wanted: list[t.Any] | None) -> bool:
         return signature(path) == wanted
@@ -162,7 +162,7 @@ class Server:
         return written_signature(path) == wanted
 
     def _owned(self, directory: str, uid: int) -> bool:
-        """All that lies in the directory belongs to this user."""
+        """Return whether all files in the directory belong to this user."""
         names = [name for name in os.listdir(directory) if not name.startswith(".")]
         return all(os.lstat(os.path.join(directory, name)).st_uid == uid for name in names)
 
@@ -182,7 +182,7 @@ class Server:
         return wanted is not None and self.units.get(name) == wanted
 
     def _containers(self, project: str, wanted: dict[str, list[t.Any]]) -> bool:
-        """The project's containers are these, as they were seen healthy, and are well; one-off ones do not count."""
+        """Return whether the project has exactly these containers, unchanged and healthy; one-off ones do not count."""
         found = self.of(project)
         return (
             self.listed is not None
@@ -200,7 +200,7 @@ class Server:
         return directories_with(base, file) == wanted
 
     def _contributions(self, directory: str, service: str, wanted: list[list[str]]) -> bool:
-        """The service owns these files and no others, and their readers have loaded what lies there."""
+        """Return whether the service owns exactly these files and their readers have loaded all files they have."""
         store = Store(directory)
         owned = [
             [reader, file]
@@ -214,7 +214,7 @@ class Server:
         )
 
     def _reader(self, directory: str, name: str) -> bool:
-        """The reader has loaded all that lies there for it."""
+        """Return whether the reader has loaded all its files."""
         store = Store(directory)
         if (directory, name) not in self.hashes:
             self.hashes[directory, name] = store.hash(name)
@@ -224,7 +224,7 @@ class Server:
         """Return a project's containers, without one-off ones."""
         return [one.container for one in self.listed or () if one.project == project and not one.one_off]
 
-    # -- what they ask ------------------------------------------------------------------------------------------------
+    # -- queries ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def listed(self) -> list[Listed] | None:
@@ -233,23 +233,23 @@ class Server:
 
     @cached_property
     def installed(self) -> set[str]:
-        """Those of the packages that are installed."""
+        """The packages named in conditions that are installed."""
         program = self.module.get_bin_path("dpkg-query")
         if not program:
             return set()
         words = ["--show", "--showformat", "${Package} ${db:Status-Status}\n", *self._names("packages")]
-        # It ends with an error where one of them is not known at all.
+        # It fails if one of them is unknown, but still prints the others.
         out = self.module.run_command([program, *words])[1]
         return {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
 
     @cached_property
     def units(self) -> dict[str, dict[str, str]]:
-        """The state of those of systemd's units that are asked for."""
+        """The state of the systemd units named in conditions."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:
-    """Return one hash of a program's output; empty when it fails, is missing, or takes too long."""
+    """Return the hash of a program's output; empty if it fails, is missing or takes too long."""
     words = ["timeout", "--kill-after=5", str(ANSWER_SECONDS), *command]
     try:
         code, out, dummy = module.run_command(words, handle_exceptions=False)
@@ -259,13 +259,13 @@ def answer_hash(module: AnsibleModule, command: list[str]) -> str:
 
 
 def directories_with(base: str, file: str) -> list[str]:
-    """Return the names of the directories below another one in which there is a certain file."""
+    """Return the names of the subdirectories that contain a certain file."""
     names = os.listdir(base) if os.path.isdir(base) else []
     return sorted(name for name in names if os.path.isfile(os.path.join(base, name, file)))
 
 
 def unit_states(module: AnsibleModule, names: list[str]) -> dict[str, dict[str, str]]:
-    """Return what systemd says of units, by name; nothing where systemd does not run."""
+    """Return the properties of systemd units by name; empty if systemd is not running."""
     program = module.get_bin_path("systemctl")
     if not program or not names:
         return {}
@@ -275,6 +275,6 @@ def unit_states(module: AnsibleModule, names: list[str]) -> dict[str, dict[str, 
 
 
 def unit_conditions(module: AnsibleModule, names: list[str]) -> list[Condition]:
-    """Return the conditions that systemd's units stay as they are now."""
+    """Return the conditions that systemd units stay as they are now."""
     states = unit_states(module, names)
     return [["unit", name, states.get(name)] for name in names]

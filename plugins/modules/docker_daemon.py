@@ -101,7 +101,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 DEFAULT_PID_FILE = "/run/docker.pid"
 INIT_LOG = "/var/log/docker.log"
-# Who made it narrower than that had a reason.
+# Stricter permissions were set on purpose and are kept.
 WIDEST_MODE = 0o644
 LOG_LINES = 30
 QUESTION_SECONDS = 30
@@ -115,7 +115,7 @@ INSPECTED = (
 
 
 class DaemonError(Exception):
-    """The engine cannot be brought to the wanted state; the message says why in one sentence."""
+    """The engine cannot be brought to the desired state; the message says why in one sentence."""
 
     def __init__(self, message: str, logs: list[str] | None = None) -> None:
         super().__init__(message)
@@ -123,7 +123,7 @@ class DaemonError(Exception):
 
 
 class NotAnswering(Exception):
-    """The engine does not answer a question; the message is what its client said."""
+    """The engine does not answer; the message is the client's error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +138,13 @@ class Container:
 
     @property
     def runs(self) -> bool:
-        """Paused counts, an engine that restarts leaves it so; restarting again and again does not."""
+        """Paused counts as running, because a restart of the engine preserves it; a restart loop does not."""
         return self.status in ("running", "paused")
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """What the engine shows; *root* is its data directory, volumes are pairs of driver and name."""
+    """What the engine lists; *root* is its data directory, volumes are pairs of driver and name."""
 
     root: str
     live_restore: bool
@@ -154,13 +154,13 @@ class Snapshot:
 
     @property
     def running(self) -> int:
-        """Number of containers that run."""
+        """Number of running containers."""
         return sum(container.runs for container in self.containers)
 
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
-    """What is needed to roll back an unverified change: the previous file, and what the engine showed with it."""
+    """What is needed to roll back an unverified change: the previous file, and what the engine listed with it."""
 
     previous: FileState | None
     before: Snapshot | None
@@ -178,7 +178,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The difference between what is and what should be."""
+    """The difference between the actual and the desired state."""
 
     write: bool = False
     permissions: bool = False
@@ -200,9 +200,9 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a restart: what is wrong, in words and empty when nothing is, and what the engine shows if it runs.
+    """Result of a restart: what is wrong, in words (empty if nothing is), and what the engine lists if it is running.
 
-    *ended* are the containers that should run and do not.
+    *ended* are the containers that should be running but are not.
     """
 
     fault: str
@@ -210,7 +210,7 @@ class Outcome:
     ended: tuple[Container, ...] = ()
 
 
-# -- what is compared -------------------------------------------------------------------------------------------------
+# -- comparison -------------------------------------------------------------------------------------------------------
 
 
 def text_of(configuration: dict[str, t.Any]) -> str:
@@ -219,7 +219,7 @@ def text_of(configuration: dict[str, t.Any]) -> str:
 
 
 def parsed(file: FileState | None) -> dict[str, t.Any] | None:
-    """Return the configuration in a file; None when it holds none that can be read."""
+    """Return the configuration in a file; None if it contains no valid one."""
     try:
         value = json.loads(file.content) if file else {}
     except ValueError:
@@ -228,20 +228,20 @@ def parsed(file: FileState | None) -> dict[str, t.Any] | None:
 
 
 def says(file: FileState | None, configuration: dict[str, t.Any]) -> bool:
-    """Return whether the file is there and holds this configuration, however it is laid out."""
+    """Return whether the file exists and contains this configuration, regardless of formatting."""
     found = parsed(file)
     return file is not None and found is not None and text_of(found) == text_of(configuration)
 
 
 def changed_options(file: FileState | None, configuration: dict[str, t.Any]) -> list[str]:
-    """Return the names of the options that a configuration adds to a file, changes or leaves out."""
+    """Return the names of the options that a configuration adds to a file, changes or removes."""
     old = {name: json.dumps(value, sort_keys=True) for name, value in (parsed(file) or {}).items()}
     new = {name: json.dumps(value, sort_keys=True) for name, value in configuration.items()}
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
 def make_plan(found: Found, configuration: dict[str, t.Any], owner: int, group: int) -> Plan:
-    """Compare what is with what should be."""
+    """Compare the actual state with the desired one."""
     write = not says(found.file, configuration)
     permissions = False
     if found.file and not write:
@@ -253,14 +253,14 @@ def make_plan(found: Found, configuration: dict[str, t.Any], owner: int, group: 
 
 
 def left_on_disk(root: str, path: str) -> bool:
-    """Return whether a path below a data directory exists; it may, where the directory itself cannot be seen."""
+    """Return whether a path below a data directory exists, or cannot be ruled out because its directory is missing."""
     return os.path.lexists(os.path.join(root, path)) or not os.path.isdir(os.path.join(root, os.path.dirname(path)))
 
 
 def hidden(before: Snapshot, after: Snapshot) -> list[str]:
-    """Return the containers and volumes that the engine showed before and does not show any more.
+    """Return the containers and volumes that the engine listed before and no longer lists.
 
-    What left the old data directory was removed by somebody, or was a container with ``--rm`` that ended; the engine's
+    What is gone from the old data directory was removed, or was a container with ``--rm`` that exited; the engine's
     options did not hide it.
     """
     ids = {container.id for container in after.containers}
@@ -275,9 +275,9 @@ def hidden(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 def stopped(before: Snapshot, after: Snapshot, kept: bool) -> list[Container]:
-    """Return the containers, as they are now, that ran before, are still there and should run, but do not.
+    """Return, as they are now, the containers that were running, still exist and should be running, but are not.
 
-    :param kept: whether live-restore kept containers running. Without it, those with a restart policy come back.
+    :param kept: whether live-restore kept containers running; without it, those with a restart policy are restarted.
     """
     now = {container.id: container for container in after.containers}
     found = []
@@ -285,32 +285,32 @@ def stopped(before: Snapshot, after: Snapshot, kept: bool) -> list[Container]:
         current = now.get(container.id)
         if not container.runs or current is None or current.runs:
             continue
-        # One without a policy that ended with 0 had finished its work.
+        # A container without a policy that exited with 0 had finished its work.
         if container.policy in ("always", "unless-stopped") or (kept and current.exit_code != 0):
             found.append(current)
     return found
 
 
 def reason_in(lines: list[str]) -> str:
-    """Return the line of the engine's log that tells why it ended: the last that is no mere information."""
+    """Return the line of the engine's log that says why it exited: the last above the level of a warning."""
     levels = ("level=debug", "level=info", "level=warning")
     telling = [line for line in lines if line.strip() and not any(level in line for level in levels)]
     return last_line("\n".join(telling or lines)) if lines else "it logged nothing"
 
 
 def enumerated(items: list[str]) -> str:
-    """Return items as a sentence lists them, at most three by name."""
+    """Return items as an enumeration in a sentence, at most three by name."""
     shown = items[:3] + ([f"{len(items) - 3} more"] if len(items) > 3 else [])
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things in words, for example ``1 container``."""
+    """Return a number with its noun, for example ``1 container``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def missing_words(gone: list[str], ended: list[Container]) -> str:
-    """Return what is wrong with an engine that answers, in words; empty when nothing is."""
+    """Return what is wrong with an engine that answers, in words; empty if nothing is."""
     words = [f"no longer lists the {enumerated(gone)}"] if gone else []
     names = [f"container {item.name} ({item.status}, exit code {item.exit_code})" for item in ended]
     words += [f"no longer runs the {enumerated(names)}"] if ended else []
@@ -318,10 +318,10 @@ def missing_words(gone: list[str], ended: list[Container]) -> str:
 
 
 def failure(changed: list[str], fault: str, path: str, existed: bool, back: Outcome, look: str) -> str:
-    """Return the sentence that says what the new options did, and what the engine runs with now.
+    """Return the error message: what the new options caused, and which configuration the engine runs with now.
 
-    :param existed: whether there was a file before.
-    :param back: what became of the restart with the old file.
+    :param existed: whether the file existed before.
+    :param back: the result of the restart with the old file.
     """
     cause = f"with a changed {enumerated(changed)}" if changed else "with the changed file"
     file = f"the old {path} is back" if existed else f"{path}, which did not exist before, has been removed again"
@@ -347,9 +347,9 @@ def journal_text(journal: Journal) -> str:
 
 
 def journal_from(text: bytes) -> Journal:
-    """Return the journal that a file holds.
+    """Return the journal in a file.
 
-    :raises ValueError: it holds none.
+    :raises ValueError: it contains no valid one.
     """
     value = json.loads(text)
     try:
@@ -395,11 +395,11 @@ class Client:
             return False
 
     def start(self, ids: t.Iterable[str]) -> None:
-        """Start containers; whether they run then is for the next look to say."""
+        """Start containers; the next snapshot shows whether they are running."""
         self.module.run_command([*self.words, "start", *ids])
 
     def snapshot(self) -> Snapshot:
-        """Return what the engine shows.
+        """Return what the engine lists.
 
         :raises NotAnswering: it does not answer.
         """
@@ -408,7 +408,7 @@ class Client:
         except ValueError as error:
             raise NotAnswering(str(error)) from error
         ids = self._ask("ps", "--all", "--quiet", "--no-trunc").split()
-        # A container that goes between the two questions is an error of the second, which answers for the others.
+        # If a container disappears between the two commands, the second one fails but still prints the others.
         lines = self._ask("inspect", "--type", "container", "--format", INSPECTED, *ids, partial=True) if ids else ""
         containers = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
         volumes = self._ask("volume", "ls", "--format", "{{.Driver}}\t{{.Name}}").splitlines()
@@ -422,7 +422,7 @@ class Client:
 
 
 class Systemd:
-    """The engine as a unit of systemd."""
+    """The engine as a systemd unit."""
 
     units: t.ClassVar[tuple[str, ...]] = ("docker.service", "docker.socket")
     look = "journalctl --unit docker"
@@ -430,24 +430,24 @@ class Systemd:
     def __init__(self, module: AnsibleModule, timeout: int) -> None:
         self.module = module
         self.program = module.get_bin_path("systemctl", required=True)
-        # The unit has no limit of its own; the client goes, the job it began is replaced by the next one.
+        # The unit has no start timeout. `timeout` ends only systemctl; the next job replaces the one it started.
         self.limit = [module.get_bin_path("timeout", required=True), str(timeout)]
         self.since = 0.0
 
     def active(self) -> bool:
-        """Return whether the engine runs; one that systemd is about to start again does not."""
+        """Return whether the engine is running; one that systemd is about to restart is not."""
         out = self.module.run_command([self.program, "is-active", "docker.service"])[1]
         return out.strip() == "active"
 
     def restart(self) -> bool:
-        """Stop and start the engine; return whether it came up."""
+        """Restart the engine; return whether it came up."""
         self.since = time.time()
-        # Each fault counts against the unit's limit of starts, and so would the start with the old configuration.
+        # Each failure counts towards the unit's start limit, which could prevent a start with the old configuration.
         self.module.run_command([self.program, "reset-failed", *self.units])
         return self.module.run_command([*self.limit, self.program, "restart", "docker.service"])[0] == 0
 
     def log(self) -> list[str]:
-        """Return what the engine said since the restart."""
+        """Return what the engine has logged since the restart."""
         program = self.module.get_bin_path("journalctl")
         if not program:
             return []
@@ -457,7 +457,7 @@ class Systemd:
 
 
 class InitScript:
-    """The engine as its init script starts it."""
+    """The engine as started by its init script."""
 
     look = INIT_LOG
 
@@ -468,20 +468,20 @@ class InitScript:
         self.offset = 0
 
     def active(self) -> bool:
-        """Return whether the engine's process is there."""
+        """Return whether the engine's process exists."""
         return self.module.run_command([self.program, "docker", "status"])[0] == 0
 
     def restart(self) -> bool:
         """Stop and start the engine; return whether its process came up."""
         self.offset = os.path.getsize(INIT_LOG) if os.path.exists(INIT_LOG) else 0
-        # The script's own restart does not wait for an engine that stops its containers, and then starts none.
+        # The script's own restart does not wait for an engine that is still stopping containers, and then starts none.
         self.module.run_command([self.program, "docker", "stop"])
         if not until(lambda: not self.active(), self.timeout):
             return False
         return self.module.run_command([self.program, "docker", "start"])[0] == 0
 
     def log(self) -> list[str]:
-        """Return what the engine said since the restart."""
+        """Return what the engine has logged since the restart."""
         try:
             with open(INIT_LOG, "rb") as stream:
                 stream.seek(self.offset)
@@ -491,7 +491,7 @@ class InitScript:
 
 
 def until(condition: t.Callable[[], bool], seconds: float) -> bool:
-    """Return whether the condition became true in time."""
+    """Wait for the condition; return whether it became true in time."""
     deadline = time.monotonic() + seconds
     while True:
         if condition():
@@ -516,7 +516,7 @@ class Daemon:
         self.backup = ""
 
     def find(self) -> Found:
-        """Look at the server.
+        """Determine the state of the server.
 
         :raises DaemonError: the journal of an interrupted run cannot be read.
         """
@@ -540,9 +540,9 @@ class Daemon:
             return False
 
     def validate(self) -> None:
-        """Have the engine's own program read the wanted file.
+        """Have dockerd validate the desired configuration.
 
-        :raises DaemonError: it refuses it.
+        :raises DaemonError: dockerd rejects it.
         """
         program = self.module.get_bin_path("dockerd", required=True)
         with tempfile.NamedTemporaryFile(dir=self.module.tmpdir, suffix=".json") as stream:
@@ -554,9 +554,9 @@ class Daemon:
             raise DaemonError(f"configuration: the engine rejects it: {said}; nothing was changed: correct it.")
 
     def apply(self, plan: Plan, found: Found) -> None:
-        """Carry out the plan, and put the old file back when the engine does not run with the new one as it did.
+        """Execute the plan, and restore the old file if the engine does not run with the new one as it did before.
 
-        :raises DaemonError: the engine does not run as wanted; the sentence says what it runs with now.
+        :raises DaemonError: the engine does not run as desired; the message says what it runs with now.
         """
         mode = found.file.mode & WIDEST_MODE if found.file else WIDEST_MODE
         if plan.permissions:
@@ -585,13 +585,13 @@ class Daemon:
             os.unlink(self.journal_path)
 
     def _give_way(self, journal: Journal | None, outcome: Outcome) -> t.NoReturn:
-        """Put the old file back and restart the engine with it.
+        """Restore the old file and restart the engine with it.
 
-        :raises DaemonError: always; the sentence says what became of it.
+        :raises DaemonError: always; the message says how that ended.
         """
         logs = self.manager.log()
         if journal is None or says(journal.previous, self.configuration):
-            # What an engine that runs shows now is what the next run has to compare with.
+            # If the engine is running, the next run has to compare with what it lists now.
             if journal and outcome.after:
                 os.unlink(self.journal_path)
             raise DaemonError(
@@ -608,7 +608,7 @@ class Daemon:
         if back.after is None:
             back = self._run(journal.before, old, restart=True)
         if back.ended:
-            # What the new options ended, no restart policy may bring back.
+            # A restart policy may not restart containers that the new options ended.
             self.client.start(container.id for container in back.ended)
             back = self._run(journal.before, old, restart=False)
         if back.after:
@@ -623,11 +623,11 @@ class Daemon:
         write_file(path, dataclasses.replace(wanted, owner=self.owner, group=self.group))
 
     def _before(self, start: bool) -> Snapshot | None:
-        """Return what the engine shows, after a start where that is wanted; None when it does not answer."""
+        """Return what the engine lists, starting it first if requested; None if it does not answer."""
         if start and not (self.manager.active() and self.client.answers()):
             self._restart()
         try:
-            # A question to the socket would have systemd start an engine that is stopped.
+            # Through socket activation, a request would make systemd start a stopped engine.
             return self.client.snapshot() if self.manager.active() else None
         except NotAnswering:
             return None
@@ -642,7 +642,7 @@ class Daemon:
             nonlocal absences
             if self.client.answers():
                 return True
-            # The process that an init script starts may not be there at the first look.
+            # The process that an init script starts may not exist yet at the first check.
             absences = 0 if self.manager.active() else absences + 1
             return absences > 1
 
@@ -653,7 +653,7 @@ class Daemon:
         return Outcome(f"{verb}: {reason_in(self.manager.log())}")
 
     def _run(self, before: Snapshot | None, configuration: dict[str, t.Any], restart: bool) -> Outcome:
-        """Restart the engine with this configuration if so told, and compare what it shows with what it showed before."""
+        """Restart the engine with this configuration if requested, and compare what it lists with the state before."""
         if restart and not self._restart():
             return self._silent()
         deadline = time.monotonic() + min(SETTLE_SECONDS, self.timeout)
@@ -667,7 +667,7 @@ class Daemon:
                 return Outcome("", after)
             gone = hidden(before, after)
             ended = stopped(before, after, kept)
-            # Containers with a restart policy may need a moment; what is hidden stays so.
+            # Containers with a restart policy may need a moment; hidden ones remain hidden.
             if gone or not ended or time.monotonic() > deadline:
                 return Outcome(missing_words(gone, ended), after, tuple(ended))
             time.sleep(PAUSE_SECONDS)

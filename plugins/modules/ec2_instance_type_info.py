@@ -58,7 +58,7 @@ ARCHITECTURES = ("x86_64", "arm64")
 
 
 def facts(found: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the module's facts from what EC2 says of a type."""
+    """Return the module's facts from EC2's description of a type."""
     offered = found["ProcessorInfo"]["SupportedArchitectures"]
     return {
         "architecture": next((name for name in ARCHITECTURES if name in offered), offered[0]),

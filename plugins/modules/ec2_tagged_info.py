@@ -85,7 +85,7 @@ import typing as t
 from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import InputError, run
 
 ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
-# Name of the result, word for it, call, key of its list, key that identifies an entry, and whether it comes in pages.
+# Name of the result, its noun, API call, key of the list, key that identifies an entry, whether the call is paginated.
 KINDS = (
     ("addresses", "address", "describe_addresses", "Addresses", "PublicIp", False),
     ("volumes", "volume", "describe_volumes", "Volumes", "VolumeId", True),
@@ -96,7 +96,7 @@ KINDS = (
 
 
 def listed(client: t.Any, tags: dict[str, str]) -> dict[str, list[str]]:
-    """Return what carries the tags: identifiers by kind, and all of them in words."""
+    """Return the resources with these tags: identifiers by kind, and a description of each."""
     filters = [{"Name": f"tag:{name}", "Values": [str(value)]} for name, value in tags.items()]
     pages = client.get_paginator("describe_instances").paginate(Filters=[*filters, ALIVE])
     reservations = [reservation for page in pages for reservation in page["Reservations"]]

@@ -131,8 +131,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine impor
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
 
-# Reads the login from the first three lines of its input, SQL from the rest: neither stands on a command line. `read`
-# takes no byte more than its line.
+# Reads the login from the first three lines of its input and SQL from the rest, so that neither appears on a command
+# line. `read` consumes no byte beyond its line.
 WITH_LOGIN = """
 umask 077
 file=/tmp/.miniweb-login-$$
@@ -141,11 +141,11 @@ for line in 1 2 3; do IFS= read -r text; printf '%s\\n' "$text"; done > "$file"
 mysql --defaults-file="$file" "$@"
 """
 
-# What the client says when no server listens, and the engine when the container is not up
+# What the client prints when no server listens, and the engine when the container is not up
 SILENT = re.compile(r"ERROR 2002 |[Cc]ontainer \S+ is (not running|restarting|paused)")
 WRONG_PASSWORD = "ERROR 1045 "
 EXPIRED_PASSWORD = "--connect-expired-password"
-# Whatever changes an account, its rights or a database changes the answer.
+# Any change to an account, its privileges or a database changes the result.
 TABLES = ("user", "db", "global_grants", "role_edges", "tables_priv", "columns_priv", "procs_priv", "proxies_priv")
 EVERYTHING = "; ".join(
     f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4"
@@ -154,7 +154,7 @@ EVERYTHING = "; ".join(
 
 
 class Unavailable(Exception):
-    """MySQL cannot be asked now; the message says why in one sentence."""
+    """MySQL cannot be queried now; the message says why in one sentence."""
 
 
 def text(value: str) -> str:
@@ -168,12 +168,12 @@ def identifier(value: str) -> str:
 
 
 def pattern(database: str) -> str:
-    """Return a database's name as GRANT takes it, where ``_`` and ``%`` would otherwise be wildcards."""
+    """Return a database's name for GRANT, where ``_`` and ``%`` would otherwise be wildcards."""
     return identifier(database.replace("_", r"\_").replace("%", r"\%"))
 
 
 def option_value(value: str) -> str:
-    """Return a value as MySQL's option files quote it."""
+    """Return a value quoted for a MySQL option file."""
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -183,7 +183,7 @@ def login_options(user: str, password: str) -> str:
 
 
 def granted(rows: list[str]) -> dict[str, set[str]]:
-    """Return the rights in the output of SHOW GRANTS: rights by what they are granted on.
+    """Return the privileges in the output of SHOW GRANTS, by what they are granted on.
 
     >>> granted(["GRANT SELECT, INSERT ON `app`.* TO `app`@`%`"])["`app`.*"] == {"SELECT", "INSERT"}
     True
@@ -203,21 +203,21 @@ def granted(rows: list[str]) -> dict[str, set[str]]:
 
 
 def roles_in(rights: dict[str, set[str]]) -> list[str]:
-    """Return the roles among granted rights, as SQL names them: no right goes with them when all rights are revoked."""
+    """Return the granted roles as SQL names; revoking all privileges does not revoke them."""
     found = [re.match(r"GRANT (.+) TO ", row) for row in sorted(rights.get("role", ()))]
     return [match[1] for match in found if match]
 
 
 def wanted_rights(database: str, privileges: list[str], global_privileges: list[str]) -> dict[str, set[str]]:
-    """Return rights by what they are granted on, spelled as SHOW GRANTS does."""
+    """Return privileges by what they are granted on, spelled as in SHOW GRANTS."""
     given = {f"{pattern(database)}.*": privileges, "*.*": global_privileges}
     return {target: {" ".join(right.upper().split()) for right in rights} for target, rights in given.items() if rights}
 
 
 def password_statements(account: str, password: str, retained: str | None) -> list[str]:
-    """Return the SQL that sets a password and keeps another one beside it.
+    """Return the SQL that sets a password and keeps another one valid alongside it.
 
-    :param retained: the one to keep, where that is not the one that was set last.
+    :param retained: the one to keep, unless that is the one that was set last.
     """
     statements = [] if retained is None else [f"ALTER USER {account} IDENTIFIED BY {text(retained)};"]
     return [*statements, f"ALTER USER {account} IDENTIFIED BY {text(password)} RETAIN CURRENT PASSWORD;"]
@@ -229,7 +229,7 @@ class Client:
     def __init__(self, module: AnsibleModule, docker: str) -> None:
         """Find the container.
 
-        :raises Unavailable: there is none that runs.
+        :raises Unavailable: none is running.
         """
         self.module = module
         self.service = module.params["service"]
@@ -247,9 +247,9 @@ class Client:
         self.command = [docker, "exec", "--interactive", container]
 
     def query(self, statements: str) -> list[str]:
-        """Run SQL as root; return the lines of its answer.
+        """Run SQL as root; return the lines of its output.
 
-        :raises Unavailable: MySQL does not answer, or not as root's, as it does while it initialises.
+        :raises Unavailable: MySQL does not answer, or does not accept root's login while it is starting.
         """
         options = login_options("root", self.module.params["root_password"])
         words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--batch", "--skip-column-names", "--raw"]
@@ -267,14 +267,14 @@ class Client:
         return out.splitlines()
 
     def login_error(self, user: str, password: str) -> str:
-        """Return what the account is told when it logs in over TCP with this password; nothing when it may."""
+        """Return the error when the account logs in over TCP with this password; empty on success."""
         words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--host=127.0.0.1", "--protocol=TCP"]
         code, dummy, err = self.module.run_command(words, data=login_options(user, password) + "SELECT 1;\n")
         return (err.strip() or "it printed nothing") if code else ""
 
 
 class Account:
-    """A database and its account: what MySQL has, compared with what is wanted, and the steps between them."""
+    """A database and its account: the actual state, the desired state, and the steps between them."""
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         self.module = module
@@ -290,9 +290,9 @@ class Account:
         self.password_tried = True
 
     def ensure(self) -> dict[str, t.Any]:
-        """Bring database and account to the wanted state; return the module's result.
+        """Bring the database and account to the desired state; return the module's result.
 
-        :raises Unavailable: MySQL cannot be asked now.
+        :raises Unavailable: MySQL cannot be queried now.
         """
         facts = self._facts()
         if self.database and "database" not in facts:
@@ -313,12 +313,12 @@ class Account:
         return {**result, "changed": bool(self.actions), "actions": self.actions}
 
     def _note(self, result: dict[str, t.Any]) -> None:
-        """Note that the account is right, for as long as nothing changes in MySQL's accounts."""
+        """Record that the account is correct, for as long as MySQL's accounts do not change."""
         login_file = self.params["login_file"]
         if not login_file or self.params["discard_old_password"]:
             return
         words = [f"--defaults-file={login_file}", "--batch", f"--execute={EVERYTHING}"]
-        # A password also ends by its age, which changes nothing there but lets the service become unhealthy.
+        # An expired password changes nothing in these tables, but makes the service unhealthy.
         project = f"{PROJECT_PREFIX}{self.params['service']}"
         conditions = [
             settled.answer(self.module, *self.client.plain, "mysql", *words),
@@ -332,9 +332,9 @@ class Account:
         self.statements += statements
 
     def _facts(self) -> list[str]:
-        """Return which of these MySQL has: the database, the account, a password of it, and an old one beside it.
+        """Return which of these exist in MySQL: the database, the account, its password, and an old password.
 
-        :raises Unavailable: it does not answer, or still initialises its data.
+        :raises Unavailable: it does not answer, or is still initialising its data.
         """
         where = f"FROM mysql.user WHERE user = {text(self.params['user'])} AND host = {text(self.params['host'])}"
         facts = self.client.query(
@@ -351,8 +351,8 @@ class Account:
         return facts
 
     def _correct_password(self, facts: list[str]) -> None:
-        """Make the wanted password valid, and, where it is told to, the only one that is."""
-        # Only a refusal of the password itself says that it differs: "too many connections", for example, does not.
+        """Make the desired password valid, and, if requested, the only valid one."""
+        # Only a rejection of the password itself means that it differs; "too many connections", for example, does not.
         error = self.client.login_error(self.params["user"], self.params["password"])
         wrong, expired = WRONG_PASSWORD in error, EXPIRED_PASSWORD in error
         self.password_tried = not error or wrong or expired
@@ -365,7 +365,7 @@ class Account:
             self._step(f"set the password of {self.name}", self.set_password)
 
     def _replace_all_passwords(self, wrong: bool) -> None:
-        # Of two valid passwords MySQL does not say which is which, so the wanted one is set before the other goes.
+        # MySQL does not show which of two valid passwords is the old one: set the desired one, then discard the other.
         self.statements.append(self.set_password)
         if wrong:
             self.actions.append(f"set the password of {self.name}")
@@ -375,14 +375,14 @@ class Account:
         self.old_password_valid = False
 
     def _change_password(self) -> None:
-        """Set the password, and keep the one that is in use valid beside it."""
+        """Set the password, and keep the one in use valid alongside it."""
         retained = self._password_in_use() if self.old_password_valid else None
         statements = password_statements(self.account, self.params["password"], retained)
         self._step(f"set the password of {self.name}; the old one stays valid alongside it", *statements)
         self.old_password_valid = True
 
     def _password_in_use(self) -> str | None:
-        """Return the one of two valid passwords that is kept, with a warning; None for the one that was set last."""
+        """Return which of two valid passwords is kept, and warn about it; None for the one that was set last."""
         file = self.params["previous_password_file"]
         found = read_file(file) if file else None
         previous = found.content.decode(errors="replace") if found else ""
@@ -395,7 +395,7 @@ class Account:
         return retained
 
     def _correct_rights(self, rights: dict[str, set[str]]) -> None:
-        """Grant the wanted rights and revoke all others."""
+        """Grant the desired privileges and revoke all others."""
         wanted = wanted_rights(self.database, self.params["privileges"], self.params["global_privileges"])
         if rights == wanted:
             return

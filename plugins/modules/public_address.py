@@ -60,13 +60,13 @@ ANSWER_BYTES = 200
 
 
 class AddressError(Exception):
-    """The address cannot be told; the message says why in one sentence."""
+    """The address cannot be determined; the message says why in one sentence."""
 
 
 def parsed(service: str, answer: str, version: int) -> str:
-    """Return the address in a service's answer.
+    """Return the address in a service's response.
 
-    :raises AddressError: it is not an address of this version of IP.
+    :raises AddressError: it is not an address of this IP version.
     """
     text = answer.strip()
     try:
@@ -82,7 +82,7 @@ def parsed(service: str, answer: str, version: int) -> str:
 
 
 def agreed(answers: dict[str, str]) -> str:
-    """Return the address all services agree on; empty without any.
+    """Return the address that all services agree on; empty if none answered.
 
     :raises AddressError: they contradict each other.
     """
@@ -96,12 +96,12 @@ def agreed(answers: dict[str, str]) -> str:
 
 
 def ask(services: list[str], version: int, timeout: int) -> tuple[dict[str, str], list[str]]:
-    """Return each service's answer, and what was in the way of those that gave none."""
+    """Return each service's answer, and the errors of those that gave none."""
     answers, obstacles = {}, []
     for service in services:
         try:
             answer = open_url(service, timeout=timeout, http_agent="miniweb.stack").read(ANSWER_BYTES)
-        except Exception as error:  # open_url passes on whatever http.client, ssl and socket raise
+        except Exception as error:  # open_url passes on exceptions of http.client, ssl and socket
             obstacles.append(f"{service}: {error}")
             continue
         answers[service] = parsed(service, answer.decode(errors="replace"), version)

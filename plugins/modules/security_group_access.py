@@ -101,9 +101,9 @@ import typing as t
 from ansible_collections.miniweb.stack.plugins.module_utils.aws_module import InputError, run
 
 MARK = "miniweb: "
-# AWS takes no longer description.
+# The maximum that AWS allows.
 DESCRIPTION_LENGTH = 255
-# Networks larger than these are refused as "anywhere": shorter prefixes by version of IP.
+# Networks with shorter prefixes, by IP version, are rejected as "anywhere".
 SHORTEST_PREFIX = {4: 8, 6: 16}
 OPERATOR = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 GRANT = re.compile(r"(?P<operator>\S+) (?P<since>\d{4}-\d\d-\d\d)(?: until (?P<until>\d{4}-\d\d-\d\d))?")
@@ -111,7 +111,7 @@ GRANT = re.compile(r"(?P<operator>\S+) (?P<since>\d{4}-\d\d-\d\d)(?: until (?P<u
 
 @dataclasses.dataclass(frozen=True)
 class Grant:
-    """One operator's part of a rule; dates as YYYY-MM-DD, `until` empty for no end."""
+    """One operator's part of a rule; dates as YYYY-MM-DD, `until` empty if it does not expire."""
 
     operator: str
     since: str
@@ -128,7 +128,7 @@ Access = dict[Place, tuple[Grant, ...]]
 def network(value: str, allow_anywhere: bool) -> str:
     """Return an address or network in CIDR notation.
 
-    :raises InputError: it is neither, or as large as the internet.
+    :raises InputError: it is neither, or covers practically the whole internet.
     """
     try:
         found = ipaddress.ip_network(value.strip())
@@ -143,7 +143,7 @@ def network(value: str, allow_anywhere: bool) -> str:
 
 
 def parse(description: str) -> tuple[Grant, ...] | None:
-    """Return the grants in a rule's description; None when the rule was not made by this module."""
+    """Return the grants in a rule's description; None if the rule was not created by this module."""
     if not description.startswith(MARK):
         return None
     matches = [GRANT.fullmatch(part) for part in description[len(MARK) :].split("; ")]
@@ -153,7 +153,7 @@ def parse(description: str) -> tuple[Grant, ...] | None:
 
 
 def describe(grants: tuple[Grant, ...]) -> str:
-    """Return the description of a rule with these grants.
+    """Return the description for a rule with these grants.
 
     :raises InputError: it would be too long for AWS.
     """
@@ -167,9 +167,9 @@ def describe(grants: tuple[Grant, ...]) -> str:
 def wanted_access(
     found: Access, action: str, operator: str, places: t.Iterable[Place], today: str, until: str
 ) -> Access:
-    """Return who shall reach what.
+    """Return the desired access.
 
-    :param places: from where the operator shall reach what, for the actions grant and refresh.
+    :param places: the networks and ports to open for the operator, for the actions grant and refresh.
     """
     if action == "list":
         return found
@@ -191,7 +191,7 @@ def _age(grant: Grant) -> tuple[str, str]:
 
 
 def lines(access: Access) -> list[str]:
-    """Return who reaches what from where, a line for each grant."""
+    """Return who has access to what from where, one line per grant."""
     ports: dict[tuple[Grant, str], list[int]] = {}
     for (cidr, port), grants in access.items():
         for grant in grants:
@@ -204,7 +204,7 @@ def lines(access: Access) -> list[str]:
 
 
 def permissions(access: Access) -> list[dict[str, t.Any]]:
-    """Return rules as EC2's API takes them."""
+    """Return rules in the form that EC2's API expects."""
     found = []
     for (cidr, port), grants in sorted(access.items()):
         family, key = ("Ipv6Ranges", "CidrIpv6") if ":" in cidr else ("IpRanges", "CidrIp")
@@ -215,7 +215,7 @@ def permissions(access: Access) -> list[dict[str, t.Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What has to be done to a group."""
+    """The changes to make to a group."""
 
     opened: Access
     described: Access
@@ -223,7 +223,7 @@ class Change:
 
     @classmethod
     def between(cls, found: Access, wanted: Access) -> Change:
-        """Return what makes the one of the other."""
+        """Return the change that leads from one access to the other."""
         return cls(
             opened={place: grants for place, grants in wanted.items() if place not in found},
             described={place: grants for place, grants in wanted.items() if found.get(place, grants) != grants},
@@ -231,7 +231,7 @@ class Change:
         )
 
     def actions(self) -> list[str]:
-        """Return what is done, in words."""
+        """Return descriptions of the changes."""
         return [
             *(f"open {port} for {cidr}" for cidr, port in sorted(self.opened)),
             *(f"change who uses {port} for {cidr}" for cidr, port in sorted(self.described)),
@@ -240,7 +240,7 @@ class Change:
 
 
 class Group:
-    """A security group, as EC2's API shows it."""
+    """A security group, as EC2's API returns it."""
 
     def __init__(self, client: t.Any, name: str) -> None:
         self.client = client
@@ -262,7 +262,7 @@ class Group:
                 self.access[place], self.rules[place] = grants, rule["SecurityGroupRuleId"]
 
     def _rules(self) -> t.Iterator[tuple[Place, dict[str, t.Any]]]:
-        """Yield the rules that let one network in to one TCP port, and where."""
+        """Yield the rules that open one TCP port for one network, with network and port."""
         pages = self.client.get_paginator("describe_security_group_rules").paginate(
             Filters=[{"Name": "group-id", "Values": [self.id]}]
         )
@@ -274,7 +274,7 @@ class Group:
                     yield (cidr, rule["FromPort"]), rule
 
     def apply(self, change: Change) -> None:
-        """Bring the group's rules to where the change leads, new ones first, so that nobody is locked out in between."""
+        """Apply the change to the group's rules, opening before closing, so that nobody is locked out in between."""
         if change.opened:
             self.client.authorize_security_group_ingress(GroupId=self.id, IpPermissions=permissions(change.opened))
         if change.described:
@@ -287,9 +287,9 @@ class Group:
 
 
 def networks(params: dict[str, t.Any]) -> list[str]:
-    """Return where the operator comes from, in CIDR notation.
+    """Return the operator's networks in CIDR notation.
 
-    :raises InputError: the module's parameters do not say it, or not who the operator is.
+    :raises InputError: the module's parameters contain no valid addresses or operator.
     """
     if not OPERATOR.fullmatch(params["operator"]):
         raise InputError(
@@ -301,13 +301,13 @@ def networks(params: dict[str, t.Any]) -> list[str]:
 
 
 def change_access(module: t.Any) -> dict[str, t.Any]:
-    """Bring the group to the wanted state; return the module's result."""
+    """Bring the group to the desired state; return the module's result."""
     params = module.params
     cidrs = networks(params)
     group = Group(module.client("ec2"), params["group_name"])
     today = datetime.date.today()
     until = str(today + datetime.timedelta(days=params["expires_days"])) if params["expires_days"] else ""
-    # Where a rule of somebody else's making already opens the port, there is nothing to add.
+    # If a rule that this module did not create already opens the port, there is nothing to add.
     places = set(itertools.product(cidrs, params["ports"])) - group.foreign
     wanted = wanted_access(group.access, params["action"], params["operator"], places, str(today), until)
     change = Change.between(group.access, wanted)

@@ -111,7 +111,7 @@ class Container(t.NamedTuple):
 
 
 def listening(table: str) -> dict[int, str]:
-    """Return the sockets that listen in a table like ``/proc/net/tcp``: inode by port."""
+    """Return the listening sockets in a table like ``/proc/net/tcp``: inode by port."""
     found = {}
     for line in table.splitlines()[1:]:
         fields = line.split()
@@ -121,7 +121,7 @@ def listening(table: str) -> dict[int, str]:
 
 
 def published(ports: str) -> set[int]:
-    """Return the TCP ports of the server in a list like that of ``docker ps``, where neighbours stand as a range."""
+    """Return the server's TCP ports in a list as printed by ``docker ps``, in which adjacent ports are a range."""
     found: set[int] = set()
     for first, last in re.findall(r":(\d+)(?:-(\d+))?->[\d-]+/tcp", ports):
         found.update(range(int(first), int(last or first) + 1))
@@ -129,7 +129,7 @@ def published(ports: str) -> set[int]:
 
 
 def read(path: str) -> str:
-    """Return a file's text; empty when it is gone or not readable."""
+    """Return a file's text; empty if it is missing or not readable."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -147,14 +147,14 @@ def free_megabytes(path: str) -> int:
 
 
 class Server:
-    """What runs on this server; each thing is asked for once, and only when it is needed."""
+    """What is running on this server; each part is queried once, and only when it is needed."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
 
     @cached_property
     def sockets(self) -> dict[int, str]:
-        """The sockets that listen: inode by port."""
+        """The listening sockets: inode by port."""
         return {**listening(read("/proc/net/tcp6")), **listening(read("/proc/net/tcp"))}
 
     @cached_property
@@ -179,7 +179,7 @@ class Server:
 
     @cached_property
     def volumes(self) -> list[str]:
-        """The names of the engine's volumes, those in its usual directory when it does not answer."""
+        """The names of the engine's volumes; those in its default directory if it does not answer."""
         named = self._docker("volume", "ls", "--quiet")
         if named is not None:
             return named
@@ -192,7 +192,7 @@ class Server:
         return out.splitlines() if code == 0 else None
 
     def holder(self, service: str, port: int) -> str:
-        """Return who holds a port; empty when nobody or the service itself does."""
+        """Return who uses a port; empty if nobody or only the service itself does."""
         project = f"{PROJECT_PREFIX}{service}"
         publishers = [container for container in self.containers if port in container.ports]
         if any(container.project == project for container in publishers):
@@ -210,7 +210,7 @@ class Server:
         return f'"{read(f"/proc/{process}/comm").strip()}" (process {process})'
 
     def problems(self, check: dict[str, t.Any]) -> list[str]:
-        """Return what a service needs and this server lacks, a sentence each."""
+        """Return what a service needs and this server lacks, one sentence per problem."""
         found = []
         for variable, port in check["ports"].items():
             who = self.holder(check["service"], int(port))

@@ -95,7 +95,7 @@ ALWAYS_EXCLUDED = (".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv
 
 
 def ignored_names(path: str) -> list[str]:
-    """Return the plain names and patterns in a directory's ``.dockerignore``."""
+    """Return the simple names and patterns in a directory's ``.dockerignore``."""
     found = read_file(os.path.join(path, ".dockerignore"))
     lines = found.content.decode().splitlines() if found else []
     names = [line.strip().removeprefix("**/").strip("/") for line in lines]
@@ -146,7 +146,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def archived(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Write the archive, unless it is there already or in check mode; return the module's result.
+    """Write the archive, unless it already exists or in check mode; return the module's result.
 
     :raises ValueError: there is nothing to pack; the message says why.
     """

@@ -2,7 +2,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Report services on the server that no role manages any more."""
+"""Report services on the server that no role manages any longer."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
 def made(listing: str, directories: list[str], base: str) -> dict[str, dict[str, t.Any]]:
-    """Return what compose_service made, by name.
+    """Return the services that compose_service created, by name.
 
-    :param listing: for each container its name, Compose project and project's directory, with tabs between them.
+    :param listing: the name, Compose project and project directory of each container, separated by tabs.
     :param directories: the names of the services' directories below ``base``.
     """
     found: dict[str, dict[str, t.Any]] = {}

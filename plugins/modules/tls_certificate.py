@@ -139,12 +139,12 @@ class OpenSSL:
         self.program = module.get_bin_path("openssl", required=True)
 
     def run(self, *words: str) -> tuple[int, str]:
-        """Run it with these words; return its exit code and output."""
+        """Run it with these arguments; return its exit code and output."""
         code, out, err = self.module.run_command([self.program, *words])
         return code, out if code == 0 else err
 
     def fault(self, directory: str, names: t.Iterable[str], renew_days: int) -> str:
-        """Return why the self-signed certificate in the directory has to be made anew; empty when it is right."""
+        """Return why the self-signed certificate in the directory has to be replaced; empty if it is valid."""
         certificate, key = os.path.join(directory, CERTIFICATE), os.path.join(directory, PRIVATE_KEY)
         if not os.path.exists(certificate) or not os.path.exists(key):
             return "there is none yet"
@@ -164,12 +164,12 @@ class OpenSSL:
         return ""
 
     def end(self, directory: str) -> int:
-        """Return when the certificate in the directory ends, in seconds since 1970."""
+        """Return when the certificate in the directory expires, in seconds since 1970."""
         out = self.run("x509", "-in", os.path.join(directory, CERTIFICATE), "-noout", "-enddate")[1]
         return ssl.cert_time_to_seconds(out.strip().partition("=")[2])
 
     def self_signed(self, names: list[str], valid_days: int) -> tuple[bytes, bytes]:
-        """Make a certificate and a key; return both in PEM format."""
+        """Create a certificate and a key; return both in PEM format."""
         common_name = names[0].split(":", 1)[1]
         with tempfile.TemporaryDirectory() as directory:
             configuration = os.path.join(directory, "openssl.cnf")
@@ -188,7 +188,7 @@ class OpenSSL:
 
 
 def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
-    """Return what the files should hold when certificate and key are given, and why they change, if they do."""
+    """Return the desired contents if certificate and key are given, and why they change, if they do."""
     parameters = {CERTIFICATE: "certificate", PRIVATE_KEY: "private_key"}
     wanted = {name: module.params[parameter].strip().encode() + b"\n" for name, parameter in parameters.items()}
     same = all(status and status.content == wanted[name] for name, status in found.items())
@@ -196,9 +196,9 @@ def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
 
 
 def self_signed(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
-    """Return what the files should hold when the certificate is made here, and why it is made anew, if it is.
+    """Return the desired contents if the certificate is generated here, and why it is replaced, if it is.
 
-    In check mode that is what they hold.
+    In check mode, these are the current contents.
     """
     params = module.params
     if not params["names"]:
@@ -213,17 +213,17 @@ def self_signed(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], s
 
 
 def write_files(directory: str, files: dict[str, FileState]) -> None:
-    """Write the files, and make their directory when it does not exist."""
+    """Write the files, and create their directory if it does not exist."""
     if not os.path.isdir(directory):
         os.makedirs(directory)
-        # Whatever the umask: programs that are not root read the certificate.
+        # Regardless of the umask, because programs that do not run as root read the certificate.
         os.chmod(directory, 0o755)
     for name, file in files.items():
         write_file(os.path.join(directory, name), file)
 
 
 def note(module: AnsibleModule, certificate: str) -> None:
-    """Note that the certificate is right, until it has to be renewed."""
+    """Record that the certificate is valid until it has to be renewed."""
     directory = module.params["directory"]
     conditions = settled.files(directory, *(os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)))
     if not module.params["certificate"]:

@@ -1,9 +1,9 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller's side of module_utils/settled.py: what the check at the start of a run found settled.
+"""Controller side of module_utils/settled.py: the tasks that the check at the start of a run found done.
 
-It is kept in a file that Ansible removes at the end of the run, because actions run in processes of their own.
+They are kept in a file, because actions run in separate processes; Ansible removes it at the end of the run.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ def _path(variables: dict[str, t.Any]) -> str:
 
 
 def remember(variables: dict[str, t.Any], settled: dict[str, t.Any]) -> None:
-    """Keep what a host's notes say, for the rest of this play."""
+    """Keep a host's valid notes for the rest of this play."""
     with open(_path(variables), "w", encoding="utf-8") as stream:
         json.dump({"play": variables.get("ansible_play_name"), "settled": settled}, stream)
 
 
 def forget(variables: dict[str, t.Any]) -> None:
-    """A task has changed the host: each later one checks for itself."""
+    """Discard a host's notes, because a task has changed it: each later task checks for itself."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_path(variables))
 
 
 def code_of(*directories: str) -> t.Iterator[str]:
-    """Yield the files below directories, in one order."""
+    """Yield the files below directories in a fixed order."""
     for top in directories:
         for directory, names, files in os.walk(top):
             names[:] = sorted(name for name in names if name != "__pycache__")
@@ -46,7 +46,7 @@ def code_of(*directories: str) -> t.Iterator[str]:
 
 
 def _digest(value: t.Any, paths: t.Iterable[str]) -> str:
-    """Return one hash of a value and of files: another version of the code has to look for itself."""
+    """Return one hash of a value and of files: another version of the code has to check for itself."""
     total = hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode())
     for path in paths:
         with open(path, "rb") as stream:
@@ -55,13 +55,13 @@ def _digest(value: t.Any, paths: t.Iterable[str]) -> str:
 
 
 def digest_of(module: str, arguments: dict[str, t.Any]) -> str:
-    """Return what a task asks of a module of this collection, as one hash."""
+    """Return one hash of a task's arguments and the code of its module."""
     own = os.path.join(PLUGINS, "modules", f"{module}.py")
     return _digest(arguments, [own, *code_of(os.path.join(PLUGINS, "module_utils"))])
 
 
 def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
-    """Return what the tasks of a role depend on, as one hash: these values, its code and the collection's modules."""
+    """Return one hash of what the tasks of a role depend on: these values, its code and the collection's modules."""
     own = (os.path.join(path, name) for name in ("defaults", "files", "tasks", "templates", "vars"))
     return _digest(values, code_of(*own, *(os.path.join(PLUGINS, name) for name in ("modules", "module_utils"))))
 
@@ -78,10 +78,10 @@ def settled(variables: dict[str, t.Any], key: str, digest: str) -> dict[str, t.A
 
 
 class SettledAction(ActionBase):
-    """An action that runs its module only when the look has not found its task done.
+    """An action that runs its module only if the check at the start has not found its task done.
 
     :cvar MODULE: the module's name in this collection.
-    :cvar KEY: the option that tells its tasks apart; none for a module that has one task a host.
+    :cvar KEY: the option that tells its tasks apart; empty for a module with one task per host.
     """
 
     MODULE = ""
@@ -89,7 +89,7 @@ class SettledAction(ActionBase):
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return at once when the task is done, or run the module."""
+        """Return at once if the task is done; otherwise run the module."""
         variables = task_vars or {}
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)

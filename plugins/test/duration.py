@@ -44,8 +44,8 @@ def duration(value: t.Any) -> bool:
 
 
 class TestModule:
-    """The tests of this file."""
+    """Test plugin."""
 
     def tests(self) -> dict[str, t.Callable[..., bool]]:
-        """Return them by name."""
+        """Return the tests by name."""
         return {"duration": duration}

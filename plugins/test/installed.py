@@ -43,8 +43,8 @@ from ansible.utils.version import SemanticVersion
 def installed(requirement: str) -> bool:
     """Return whether a collection is installed here.
 
-    :param requirement: its name, with ``:>=`` and a version when that matters.
-    :raises AnsibleFilterError: the requirement is of another form.
+    :param requirement: its name, optionally followed by ``:>=`` and a version.
+    :raises AnsibleFilterError: the requirement has another form.
     """
     name, colon, wanted = requirement.partition(":")
     if colon and not wanted.startswith(">="):
@@ -58,7 +58,7 @@ def installed(requirement: str) -> bool:
 
 
 def version(directory: str) -> str:
-    """Return the version of the collection in a directory; empty for one that was not packed."""
+    """Return the version of the collection in a directory; empty for a source tree."""
     try:
         with open(os.path.join(directory, "MANIFEST.json"), encoding="utf-8") as stream:
             return json.load(stream)["collection_info"]["version"]
@@ -67,8 +67,8 @@ def version(directory: str) -> str:
 
 
 class TestModule:
-    """The tests of this file."""
+    """Test plugin."""
 
     def tests(self) -> dict[str, t.Callable[..., bool]]:
-        """Return them by name."""
+        """Return the tests by name."""
         return {"installed": installed}

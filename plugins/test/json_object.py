@@ -48,8 +48,8 @@ def json_object(value: t.Any) -> bool:
 
 
 class TestModule:
-    """The tests of this file."""
+    """Test plugin."""
 
     def tests(self) -> dict[str, t.Callable[..., bool]]:
-        """Return them by name."""
+        """Return the tests by name."""
         return {"json_object": json_object}

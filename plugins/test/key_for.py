@@ -40,7 +40,7 @@ import typing as t
 
 def key_for(private_key: str, certificate: str) -> bool:
     """Return whether the private key belongs to the certificate, both in PEM format."""
-    # Here, so that ansible-doc reads the documentation where cryptography is missing.
+    # Imported here, so that ansible-doc can read the documentation without cryptography.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -54,8 +54,8 @@ def key_for(private_key: str, certificate: str) -> bool:
 
 
 class TestModule:
-    """The tests of this file."""
+    """Test plugin."""
 
     def tests(self) -> dict[str, t.Callable[..., bool]]:
-        """Return them by name."""
+        """Return the tests by name."""
         return {"key_for": key_for}

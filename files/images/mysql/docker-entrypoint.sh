@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The official image's contract: an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d.
+# As in the official image, an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d.
 set -euo pipefail
 shopt -s nullglob
 
@@ -12,7 +12,7 @@ die() {
     exit 1
 }
 
-# file_env NAME: NAME takes the content of the file that NAME_FILE names.
+# file_env NAME: set NAME to the content of the file that NAME_FILE points to.
 file_env() {
     local file="$1_FILE"
     if [[ -n ${!file:-} ]]; then
@@ -32,7 +32,7 @@ sql_name() {
     printf '`%s`' "${1//\`/\`\`}"
 }
 
-# The client's password travels in an option file that exists only as a file descriptor.
+# The client's password is passed in an option file that exists only as a file descriptor.
 root_client() {
     local program=$1 password=${root_password//\\/\\\\}
     shift
@@ -41,7 +41,7 @@ root_client() {
         --protocol=socket --socket="$socket" --user=root "$@"
 }
 
-# Also for *.sh files in /docker-entrypoint-initdb.d, as in the official image.
+# Also available to *.sh files in /docker-entrypoint-initdb.d, as in the official image.
 docker_process_sql() {
     root_client mysql --comments ${MYSQL_DATABASE:+--database="$MYSQL_DATABASE"} "$@"
 }
@@ -49,7 +49,7 @@ docker_process_sql() {
 account_sql() {
     local password
     password=$(sql_string "$MYSQL_ROOT_PASSWORD")
-    # Without this, a sql_mode of NO_BACKSLASH_ESCAPES would give passwords with a backslash another meaning.
+    # Without this, the sql_mode NO_BACKSLASH_ESCAPES would change passwords that contain a backslash.
     echo "SET SESSION sql_mode = '', SESSION sql_log_bin = 0;"
     if [[ ${MYSQL_ROOT_HOST:=%} != localhost ]]; then
         local root
@@ -66,7 +66,7 @@ account_sql() {
         user="$(sql_string "$MYSQL_USER")@'%'"
         echo "CREATE USER $user IDENTIFIED BY $(sql_string "$MYSQL_PASSWORD");"
         if [[ -n ${MYSQL_DATABASE:-} ]]; then
-            # In a grant _ and % are patterns: escaped, they are the database's own name and no other's.
+            # In GRANT, _ and % are wildcards; escaped, they match only this database.
             local pattern=${MYSQL_DATABASE//_/\\_}
             echo "GRANT ALL ON $(sql_name "${pattern//%/\\%}").* TO $user;"
         fi
@@ -108,7 +108,7 @@ initialise() {
     root_password=$MYSQL_ROOT_PASSWORD
     run_init_files
     root_client mysqladmin shutdown
-    # mysqladmin returns when the server no longer listens; the server's last act is to remove its pid file.
+    # mysqladmin returns as soon as the server no longer listens; the server removes its PID file last.
     while [[ -e $pid_file ]]; do sleep 0.1; done
     rm "$unfinished"
     unset MYSQL_ROOT_PASSWORD MYSQL_PASSWORD root_password

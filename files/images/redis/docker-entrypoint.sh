@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official image's contract: options and *.conf are redis-server's, which runs as redis where root starts it.
+# As in the official image, options and *.conf are passed to redis-server, which runs as redis if started by root.
 set -eu
 
 case ${1:-} in

@@ -35,7 +35,7 @@ POLL_SECONDS = 0.3
 STEADY_SECONDS = 5
 CONNECT_SECONDS = 1
 ENDED_TIMES = 2
-# In the place of the data's hash: an image other than the version's has had them open.
+# Replaces the data's hash once an image other than the version's has had the data open.
 DATA_OPENED = "opened"
 
 
@@ -65,7 +65,7 @@ class Applier:
     def apply(self, plan: Plan, files: list[File], state: State, containers: list[Container]) -> None:
         """Bring the service to the desired state.
 
-        :raises ServiceError: it cannot be done; the sentence says why, and what runs now.
+        :raises ServiceError: that is not possible; the message says why and what is running now.
         """
         self._require_files_of_others(files)
         if plan.recreate:
@@ -102,12 +102,12 @@ class Applier:
         if is_of(current, containers):
             self.directory.keep_previous(current)
             return current
-        # Somebody has deleted or replaced its Compose file.
+        # Its Compose file was deleted or replaced manually.
         self.directory.forget_previous()
         return None
 
     def _require_files_of_others(self, files: list[File]) -> None:
-        """Look for the files that something else creates.
+        """Check that the files created by something else exist.
 
         :raises ServiceError: one does not exist.
         """
@@ -142,7 +142,7 @@ class Applier:
     def _as_proven(self, plan: Plan, state: State, running: Previous | None) -> dict[str, FileState | None]:
         """Return the files as they were before this run and any interrupted one, by their paths.
 
-        :param running: the version that runs, where it is known.
+        :param running: the version that is running, if it is known.
         """
         paths = [STATE_FILE, *(file.dest for file in plan.write), *plan.remove]
         found = {dest: self.directory.read(dest) for dest in paths}
@@ -180,7 +180,7 @@ class Applier:
             self._before_start(previous)
 
     def _before_start(self, previous: Previous | None) -> None:
-        """Run the commands; with another image they may change the data, which looks the same as changes by the old program."""
+        """Run the commands. With another image, record whether they changed the data."""
         guarded = previous is not None and not previous.data and self._is_another_image(previous)
         seen = self.engine.data_seen() if guarded else ""
         if guarded:
@@ -285,7 +285,7 @@ class Applier:
     def _put_back(self, plan: Plan, previous: Previous, failure: str, logs: list[str]) -> t.NoReturn:
         """Start the previous version again, from its files and its image.
 
-        :raises ServiceError: always; it says why the new one failed and what runs now.
+        :raises ServiceError: always; the message says why the new version failed and what is running now.
         """
         new_volumes = set(self.engine.volumes())
         for dest in self.directory.load_state().files:
@@ -296,7 +296,7 @@ class Applier:
         compose = previous.files[COMPOSE_FILE]
         document = pinned(compose.content, previous.image)
         self.directory.write(COMPOSE_FILE, dataclasses.replace(compose, content=document))
-        # From here on, the data is changed by its own program.
+        # From here on, only the data's own program changes it.
         self.directory.keep_previous(dataclasses.replace(previous, data=""))
         state = dataclasses.replace(previous.state, failed=plan.configuration)
         try:
@@ -323,9 +323,9 @@ class Applier:
     def _up(self, force: list[str], patient: bool = False) -> None:
         """Start the service and wait until it is healthy.
 
-        :param patient: what is unhealthy is still starting.
-        :raises Failed: it ended, restarts or is unhealthy.
-        :raises StillStarting: the time is over.
+        :param patient: an unhealthy container counts as still starting.
+        :raises Failed: it exited, keeps restarting or is unhealthy.
+        :raises StillStarting: it is neither healthy nor failed at the timeout.
         """
         counts = {container.id: container.restarts for container in self.engine.containers()}
         words = ["--detach", "--no-build", "--remove-orphans"]
@@ -393,14 +393,14 @@ def accepts(address: str, port: int) -> bool:
 
 
 def worked(state: State, containers: list[Container]) -> bool:
-    """Return whether these containers are a version that was healthy before, or is healthy now."""
+    """Return whether these containers belong to a version that was healthy before or is healthy now."""
     if not containers:
         return False
     return {one.id for one in containers} <= set(state.healthy) or all(one.settled for one in containers)
 
 
 def is_of(previous: Previous | None, containers: list[Container]) -> bool:
-    """Return whether a version is the one that these containers are."""
+    """Return whether all of these containers belong to a version."""
     return (
         previous is not None
         and bool(containers)
@@ -411,7 +411,7 @@ def is_of(previous: Previous | None, containers: list[Container]) -> bool:
 def judge(container: Container, restarts_before: int, patient: bool) -> None:
     """Check a container that should become healthy.
 
-    :raises Failed: it ended twice, has ended for good, or is unhealthy, which the engine says only after its start.
+    :raises Failed: it exited twice, exited without a restart, or is unhealthy (never reported during its start).
     """
     ended = container.restarts - restarts_before
     if ended >= ENDED_TIMES or (container.state == "restarting" and container.restarts >= ENDED_TIMES):

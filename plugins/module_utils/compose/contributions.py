@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: MIT
 """What services provide for one another, similar to ``conf.d``: scrape jobs, rules, dashboards, certificates.
 
-A contribution is a flat file ``<service>.<ext>`` in ``contributions/<reader>/``, a directory that the reader mounts. Beside
-it ``contributions/<reader>.json`` notes who owns each file, how the reader checks and reloads its files, the hash of those
-that it last proved to have loaded, and, until the reader has proved a change, what lay there before it.
+A contribution is a file ``<service>.<ext>`` in ``contributions/<reader>/``, a directory that the reader mounts.
+``contributions/<reader>.json`` records who owns each file, how the reader checks and reloads its files, the hash of
+the files that it is known to have loaded, and, while a change is unverified, the previous files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WARNING = "WARNING: "
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """A file for a reader. Content None: this service withdraws it."""
+    """A file for a reader; None as content means that this service withdraws it."""
 
     reader: str
     file: str
@@ -44,13 +44,13 @@ class Contribution:
 
     @property
     def action(self) -> str:
-        """A description of what happens to it."""
+        """Description of what happens to it."""
         return f"{'withdraw' if self.content is None else 'contribute'} {self.reader}/{self.file}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """How a service reads contributions; ``uid`` is the user that must be able to read them."""
+    """How a service reads contributions; ``uid`` is the user who must be able to read them."""
 
     directory: str
     uid: int
@@ -65,8 +65,8 @@ class Index:
 
     :param owners: the services that own a file, by file.
     :param reader: None while the reader is not deployed.
-    :param applied: hash of what the reader has proved to have loaded; empty while nobody knows what it has.
-    :param pending: content and owners before a change that is not proven yet, by file.
+    :param applied: hash of what the reader is verified to have loaded; empty while that is unknown.
+    :param pending: content and owners before a change that is not verified yet, by file.
     """
 
     owners: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -81,7 +81,7 @@ class Index:
 
 
 def reader_of(value: dict[str, t.Any] | None) -> Reader | None:
-    """Return a reader recorded as JSON, by this version or another one."""
+    """Return a reader from its JSON record, written by this version or another one."""
     if not value:
         return None
     known = {field.name for field in dataclasses.fields(Reader)}
@@ -94,10 +94,10 @@ def reader_of(value: dict[str, t.Any] | None) -> Reader | None:
 def described(
     service: str, items: list[dict[str, t.Any]], read: t.Callable[[str], FileState | None]
 ) -> list[Contribution]:
-    """Return the contributions of a module's parameters.
+    """Return the contributions described in a module's parameters.
 
     :param read: returns a file below the service's directory.
-    :raises ServiceError: a name cannot be used, or a source does not exist.
+    :raises ServiceError: a name is invalid, or a source does not exist.
     """
     result = []
     for item in items:
@@ -165,7 +165,7 @@ class Store:
         return sorted(name[: -len(".json")] for name in os.listdir(self.path) if name.endswith(".json"))
 
     def _names(self, reader: str) -> list[str]:
-        """Return the names of a reader's files, without those that are being written."""
+        """Return the names of a reader's files, except those that are being written."""
         path = self.directory(reader)
         return sorted(name for name in os.listdir(path) if not name.startswith(".")) if os.path.isdir(path) else []
 
@@ -202,7 +202,7 @@ class Store:
     def changes(self, service: str, wanted: list[Contribution]) -> list[Contribution]:
         """Return the differences from what the service wants: files to write, and, without content, those to withdraw.
 
-        What an interrupted run has changed and nobody has proved counts as it was before.
+        Unverified changes of an interrupted run are ignored: the previous files count.
         """
         result = []
         for one in wanted:
@@ -237,7 +237,7 @@ class Store:
         return found is None or found.content != change.content
 
     def diff(self, changes: list[Contribution]) -> list[dict[str, str]]:
-        """Return Ansible's diff of the changes; credentials are only named."""
+        """Return Ansible's diff of the changes; of credentials, only the names are shown."""
         result = []
         for one in changes:
             path, found = os.path.join(self.directory(one.reader), one.file), self.read(one.reader, one.file)
@@ -277,18 +277,18 @@ class Store:
         self.save_index(reader, index)
 
     def owners_named(self, reader: str, text: str) -> str:
-        """Return the owners of the files that a program's message names, as text for a sentence; empty if it names none."""
+        """Return the owners of the files that a program's message mentions, for use in a sentence; empty if none."""
         index = self.index(reader)
         return ", ".join(
             f"{file} of the service {' and '.join(owners)}"
             for file, owners in index.owners.items()
-            # A suffix of another file's name does not count.
+            # A match within a longer file name does not count.
             if re.search(rf"(?<![\w.-]){re.escape(file)}", text)
         )
 
 
 def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) -> tuple[bool, str]:
-    """Ask until the reload has taken effect or the timeout is reached; return whether it has, and the last answer."""
+    """Poll until the reload has taken effect or the timeout is reached; return whether it has, and the last output."""
     deadline = time.monotonic() + proof["timeout"]
     while True:
         code, output = ask(engine, container, proof)
@@ -334,10 +334,10 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
 def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engine]) -> list[str]:
     """Have a reader check, load and verify its files; return descriptions of what was done.
 
-    A reader that is not deployed or does not run is no error: the files wait.
+    A reader that is not deployed or not running is no error: it loads the files when it starts.
 
     :param engine_of: returns the engine of a service by its name and directory.
-    :raises ServiceError: the reader refuses them.
+    :raises ServiceError: the reader rejects them.
     """
     reader, lying = store.index(name).reader, store.hash(name)
     outdated = reader is not None and store.index(name).applied != lying
@@ -352,7 +352,7 @@ def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engin
 def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Callable[[str, str], Engine]) -> bool:
     """Have a reader check and load its files; return whether it is running and has loaded them.
 
-    :raises ServiceError: the reader refuses it.
+    :raises ServiceError: the reader rejects them.
     """
     engine = engine_of(name, reader.directory)
     containers = engine.containers()
@@ -380,7 +380,7 @@ def contribute(
 ) -> list[str]:
     """Apply the changes and have each reader verify them; return descriptions of what was done besides the changes.
 
-    :raises ServiceError: a reader refuses them; then they are as they were before.
+    :raises ServiceError: a reader rejects them; the changes have then been undone.
     """
     actions = []
     with store.lock():

@@ -32,7 +32,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 PROJECT_LABEL = "com.docker.compose.project"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
-# How long a command in a running container may take, and what `timeout` ends with when it took longer
+# How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
 TIMED_OUT = 124
 HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
@@ -48,7 +48,7 @@ def locked(path: str) -> t.Iterator[None]:
 
 
 def container_of(found: dict[str, t.Any]) -> Container:
-    """Return the relevant part of the engine's answer about a container."""
+    """Return the relevant part of the engine's information on a container."""
     state, host = found.get("State") or {}, found.get("HostConfig") or {}
     networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
     check = (found.get("Config") or {}).get("Healthcheck") or {}
@@ -88,7 +88,7 @@ def listed_containers(module: AnsibleModule) -> list[Listed] | None:
     ids = out.split()
     if not ids:
         return []
-    # A container removed meanwhile is missing from the answer, which then ends with an error.
+    # If a container has been removed in the meantime, the command fails but still prints the others.
     answer = module.run_command([program, "inspect", "--type", "container", *ids])[1]
     result = []
     for found in json.loads(answer or "[]"):
@@ -101,7 +101,7 @@ def listed_containers(module: AnsibleModule) -> list[Listed] | None:
 class Engine:
     """The ``docker`` program, for one Compose project.
 
-    :param images_file: where the images that this collection pulled or built are noted, so that only they are removed.
+    :param images_file: records the images that this collection pulled or built, so that only they are removed.
     """
 
     def __init__(self, module: AnsibleModule, name: str, directory: str, images_file: str) -> None:
@@ -151,7 +151,7 @@ class Engine:
         ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters)[1].split()
         if not ids:
             return []
-        # A container removed meanwhile is missing from the answer, which then ends with an error.
+        # If a container has been removed in the meantime, the command fails but still prints the others.
         return json.loads(self.run("inspect", "--type", "container", *ids, check=False)[1] or "[]")
 
     def containers(self) -> list[Container]:
@@ -159,23 +159,23 @@ class Engine:
         return [container_of(found) for found in self.found()]
 
     def project_containers(self) -> list[str]:
-        """Return the ids of all containers of the project, one-off ones that an interrupted run has left included."""
+        """Return the IDs of all containers of the project, including one-off ones left by an interrupted run."""
         label = f"label={PROJECT_LABEL}={self.project}"
         return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", label)[1].split()
 
     def image_id(self, image: str) -> str:
-        """Return the id of an image on this server; empty when it is not there."""
+        """Return the ID of an image on this server; empty if it does not exist."""
         return self.run("image", "inspect", "--format", "{{.Id}}", image, check=False)[1].strip()
 
     def provide_image(self, image: str, build: dict[str, t.Any] | None) -> None:
-        """Make sure that the image is on the server, and note it when this made or pulled it.
+        """Make sure that the image is on the server, and record it if it had to be built or pulled.
 
         :raises ServiceError: the image cannot be pulled or built.
         """
         if self.image_id(image):
             return
         if build:
-            # The host's network, because a build has no user-defined network and so no working resolver of its own.
+            # The host's network, because a build has no user-defined network and hence no working DNS resolver.
             words = [self.program, "build", "--network", "host", "--tag", image, "--file", build["dockerfile"], "-"]
             with open(build["archive"], "rb") as stream:
                 code, out, err = self.module.run_command(words, data=stream.read(), binary_data=True)
@@ -197,7 +197,7 @@ class Engine:
         return load(read_file(self.images_file)).get("images", {})
 
     def _save_images(self, images: dict[str, dict[str, str]]) -> None:
-        # Readable for others that may remove some of them; it contains no secret.
+        # Readable by other programs that may remove some of the images; it contains no secret.
         write_file(self.images_file, FileState(dump({"images": images}), 0o644))
 
     def _note_image(self, image: str) -> None:
@@ -208,11 +208,11 @@ class Engine:
             self._save_images({**images, identity: {"reference": image, "service": self.name}})
 
     def prune(self, image: str, keep: int, built: bool) -> None:
-        """Remove all but the newest images that this collection pulled or built for the service; those in use stay.
+        """Remove all but the newest images that this collection pulled or built for the service; those in use are kept.
 
-        :param image: the reference of the image that runs.
-        :param keep: how many are kept, that one included.
-        :param built: the image was built here, so all of its repository were.
+        :param image: the reference of the running image.
+        :param keep: how many are kept, including that one.
+        :param built: the image was built here, and so were all images of its repository.
         """
         current = self.image_id(image)
         with locked(f"{self.images_file}.lock"):
@@ -228,7 +228,7 @@ class Engine:
                 images = {**older, **images}
             own = [identity for identity, item in images.items() if item["service"] == self.name]
             for identity in [one for one in own if one != current][: max(len(own) - keep, 0)]:
-                # The engine itself refuses to remove one that a container uses.
+                # The engine itself refuses to remove an image that a container uses.
                 code, dummy, err = self.run("image", "rm", images[identity]["reference"], check=False)
                 if code == 0 or "No such image" in err:
                     del images[identity]
@@ -240,7 +240,7 @@ class Engine:
     def make_network(self, name: str, internal: bool) -> bool:
         """Make sure that a network exists and return whether it was created.
 
-        :raises ServiceError: it exists and is internal where it should not be, or the other way round.
+        :raises ServiceError: it exists but is internal when it should not be, or vice versa.
         """
         code, out, dummy = self.run("network", "inspect", "--format", "{{.Internal}}", name, check=False)
         if code:
@@ -257,7 +257,7 @@ class Engine:
     def one_off(self, command: list[str], document: str | None = None) -> tuple[int, str]:
         """Run a command in a one-off container of the service; return its exit code and output.
 
-        :param document: a Compose file in the place of the service's own.
+        :param document: a Compose file to use instead of the service's own.
         """
         first, *rest = command
         words = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", first, self.name, *rest]
@@ -265,11 +265,11 @@ class Engine:
         return code, (out + err).strip()
 
     def execute(self, container: str, command: list[str], seconds: int = EXECUTE_SECONDS) -> tuple[int, str]:
-        """Run a command in a running container, for so many seconds at most; return its exit code and output."""
+        """Run a command in a running container with a timeout in seconds; return its exit code and output."""
         return self.limited([self.program, "exec", container, *command], seconds)
 
     def limited(self, words: list[str], seconds: int) -> tuple[int, str]:
-        """Run a command in the service's directory, for so many seconds at most; return its exit code and output."""
+        """Run a command in the service's directory with a timeout in seconds; return its exit code and output."""
         timeout = self.module.get_bin_path("timeout", required=True)
         words = [timeout, "--kill-after=5", str(seconds), *words]
         code, out, err = self.module.run_command(words, cwd=self.directory)
@@ -279,7 +279,7 @@ class Engine:
         return code, output
 
     def stop(self, containers: list[Container], check: bool = True) -> None:
-        """Stop containers with their own signal and grace period, if there are any.
+        """Stop the containers, if any, with their own stop signal and grace period.
 
         :raises ServiceError: one cannot be stopped and *check* is true.
         """
@@ -293,7 +293,7 @@ class Engine:
     def data_seen(self) -> str:
         """Return a hash of the names, sizes and times of all files in the project's volumes.
 
-        Another one means that a program has had the data open for writing in between.
+        A different hash means that a program has had the data open for writing in between.
         """
         names = self.volumes()
         if not names:
@@ -308,7 +308,7 @@ class Engine:
         return digest(sorted(seen))
 
     def diagnosis(self) -> dict[str, t.Any]:
-        """Return why the service is not healthy, as far as the engine knows, and its last log lines."""
+        """Return why the service is not healthy, as far as the engine can tell, and its last log lines."""
         reasons, logs = [], []
         for found in self.found():
             state = found.get("State") or {}
@@ -323,7 +323,7 @@ class Engine:
             probes = (state.get("Health") or {}).get("Log") or []
             if probes and probes[-1].get("ExitCode"):
                 reasons.append(f"its health check says: {probes[-1].get('Output', '').strip() or 'nothing'}")
-            # Compose's own command for it prints cursor control sequences.
+            # `docker compose logs` prints cursor control sequences.
             dummy, out, err = self.run("logs", "--tail", str(LOG_LINES), found["Id"], check=False)
             logs += [line for line in (out + err).splitlines() if line.strip()]
         if reasons and logs:

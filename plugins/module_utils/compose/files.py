@@ -32,7 +32,7 @@ def dump(value: t.Any) -> bytes:
 
 
 def load(found: FileState | None) -> dict[str, t.Any]:
-    """Return the JSON object in a file; an empty one when there is none or it cannot be read."""
+    """Return the JSON object in a file; an empty one if the file is missing or invalid."""
     try:
         value = json.loads(found.content) if found else {}
     except ValueError:
@@ -44,7 +44,7 @@ def load(found: FileState | None) -> dict[str, t.Any]:
 class Previous:
     """The last version that worked: everything needed to start it again.
 
-    :param image: id of its image.
+    :param image: ID of its image.
     :param data: hash of its data when it was stopped for an image that may change them; empty before that.
     """
 
@@ -74,12 +74,12 @@ class Directory:
         return read_file(os.path.join(self.path, dest))
 
     def write(self, dest: str, wanted: FileState) -> None:
-        """Write a file in one step, with the directories it needs."""
+        """Write a file atomically, creating the directories it needs."""
         self._make_parents(dest)
         write_file(os.path.join(self.path, dest), wanted)
 
     def remove(self, dest: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         if self.read(dest) is not None:
             os.unlink(os.path.join(self.path, dest))
 
@@ -140,7 +140,7 @@ def state_file(state: State) -> FileState:
 
 
 def state_of(value: dict[str, t.Any]) -> State:
-    """Return the state that was written as JSON, by this version or an earlier one."""
+    """Return the state from its JSON record, written by this version or an earlier one."""
     known = {field.name for field in dataclasses.fields(State)}
     given = {name: item for name, item in value.items() if name in known}
     return State(**{name: tuple(item) if isinstance(item, list) else item for name, item in given.items()})

@@ -27,16 +27,16 @@ class ServiceError(Exception):
 
 
 def file_error(service: str, error: OSError) -> str:
-    """Return the sentence that says which file of a service cannot be read or written."""
+    """Return the error message for a file of a service that cannot be read or written."""
     return f'The service "{service}": {error.filename or "a file"} cannot be read or written: {error.strerror}.'
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file below the service's directory. Content None: it is created by something else.
+    """A file below the service's directory; None as content means that something else creates it.
 
     :param secret: one of the service's secrets.
-    :param confidential: a secret is in it.
+    :param confidential: it contains a secret.
     """
 
     dest: str
@@ -50,7 +50,7 @@ class File:
 
     @property
     def hidden(self) -> bool:
-        """Its content is never shown."""
+        """Whether its content must never be shown."""
         return self.secret or self.confidential
 
 
@@ -58,10 +58,10 @@ class File:
 class Container:
     """A container of the service as the engine reports it.
 
-    :param health: the engine's word: healthy, unhealthy, starting; empty without a health check.
-    :param settings: hash of what can be changed by hand: limits, restart policy, networks.
-    :param addresses: its own in its networks, which only this server reaches.
-    :param verdict_seconds: after its start the engine calls it healthy or unhealthy within so many seconds.
+    :param health: as the engine reports it: healthy, unhealthy or starting; empty without a health check.
+    :param settings: hash of what can be changed manually: limits, restart policy, networks.
+    :param addresses: its IP addresses in its networks, reachable only from this server.
+    :param verdict_seconds: how long after its start the engine reports it as healthy or unhealthy at the latest.
     """
 
     id: str
@@ -76,27 +76,27 @@ class Container:
 
     @property
     def mark(self) -> list[t.Any]:
-        """The record of a container that was found healthy: its settings, and how often it was restarted."""
+        """Record of a container that was found healthy: its settings, and how often it was restarted."""
         return [self.settings, self.restarts]
 
     @property
     def settled(self) -> bool:
-        """Running, and healthy or without a health check."""
+        """Whether it is running, and healthy or without a health check."""
         return self.state == "running" and self.health in ("", "healthy")
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What earlier runs applied and saw.
+    """What earlier runs applied and observed.
 
     :param reload: hash of the files that a reload reads.
     :param secrets: random mark that changes with any secret.
-    :param files: what this module wrote, secrets included.
-    :param hidden: those of them whose content is shown to nobody.
-    :param healthy: ids of the containers that were last seen healthy, their settings, and how often the engine had
+    :param files: the files that this module wrote, including secrets.
+    :param hidden: those of them whose content is never shown.
+    :param healthy: IDs of the containers that were last seen healthy, their settings, and how often the engine had
         restarted them.
-    :param starting: ids of the containers that a run has left while they were still starting.
-    :param failed: hash of the configuration that was last put back.
+    :param starting: IDs of the containers that were still starting when a run ended.
+    :param failed: hash of the configuration that failed last.
     """
 
     reload: str = ""
@@ -112,7 +112,7 @@ class State:
 
 @dataclasses.dataclass
 class Plan:
-    """The difference between what runs and what should run."""
+    """The difference between what is running and what should be."""
 
     write: list[File] = dataclasses.field(default_factory=list)
     remove: list[str] = dataclasses.field(default_factory=list)

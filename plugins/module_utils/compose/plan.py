@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""Compares what should run with what runs, without access to the server."""
+"""Compares the desired state with the actual one, without access to the server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def literal(value: t.Any) -> t.Any:
 
 
 def digest(value: t.Any) -> str:
-    """Return a short stable hash of a JSON-like value."""
+    """Return a short, stable hash of a JSON-like value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -60,9 +60,9 @@ def content_hash(content: bytes | None) -> str:
 
 
 def described_files(params: dict[str, t.Any]) -> list[File]:
-    """Return the files and secrets of the module's parameters.
+    """Return the files and secrets described in the module's parameters.
 
-    :raises ServiceError: a path, mode or name cannot be used.
+    :raises ServiceError: a path, mode or name is invalid.
     """
     files = [described_file(item, bool(params["reload_command"] or params["reload_proof"])) for item in params["files"]]
     for item in params["secrets"]:
@@ -85,10 +85,10 @@ def described_files(params: dict[str, t.Any]) -> list[File]:
 
 
 def described_file(item: dict[str, t.Any], reloads: bool) -> File:
-    """Return one of the files of the module's parameters.
+    """Return one of the files described in the module's parameters.
 
-    :param reloads: whether the service can read its files again.
-    :raises ServiceError: its path or mode cannot be used, or it cannot be reloaded.
+    :param reloads: whether the service can reload its files.
+    :raises ServiceError: its path or mode is invalid, or it cannot be reloaded.
     """
     dest = item["dest"]
     reserved = dest in (".", COMPOSE_FILE, STATE_FILE, PREVIOUS_FILE) or dest.split("/")[0] == SECRETS_DIRECTORY
@@ -118,7 +118,7 @@ def compose_document(
 ) -> dict[str, t.Any]:
     """Return the Compose file of the service.
 
-    :param configuration: hash that is put into the service's label; empty while the hash itself is computed.
+    :param configuration: hash for the service's label; empty while the hash itself is computed.
     """
     service = {**SERVICE_DEFAULTS, **literal(definition)}
     if networks and "networks" not in service:
@@ -141,7 +141,7 @@ def compose_document(
 
 
 def pinned(document: bytes, image: str) -> bytes:
-    """Return a Compose file in which the service's image is named by its id, which no registry can change."""
+    """Return a Compose file that refers to the service's image by ID, which no registry can change."""
     value = json.loads(document)
     (service,) = value["services"].values()
     service["image"] = image
@@ -149,7 +149,7 @@ def pinned(document: bytes, image: str) -> bytes:
 
 
 def without_data(document: bytes) -> str:
-    """Return a Compose file in which the service has none of its named volumes."""
+    """Return a Compose file without the service's named volumes."""
     value = json.loads(document)
     (service,) = value["services"].values()
     names = value.pop("volumes", {})
@@ -160,7 +160,7 @@ def without_data(document: bytes) -> str:
 
 
 def differs(file: File, found: FileState | None) -> bool:
-    """Return whether the file on the server is not as described."""
+    """Return whether the file on the server differs from its description."""
     if file.content is None:
         return False
     return found is None or found != FileState(file.content, file.mode, file.owner, file.group)
@@ -173,9 +173,9 @@ def make_plan(
     state: State,
     containers: list[Container],
 ) -> Plan:
-    """Compare what should run with what runs.
+    """Compare the desired state with the actual one.
 
-    :param files: all files and secrets that are described.
+    :param files: all files and secrets described in the module's parameters.
     :param found: the files that exist on the server, by their path in the service's directory.
     :param containers: the service's containers, one-off ones excluded.
     """
@@ -184,7 +184,7 @@ def make_plan(
     described = {file.dest for file in files}
     plan.remove = sorted(dest for dest in state.files if dest not in described and dest in found)
     secret_names = sorted(os.path.basename(file.dest) for file in files if file.secret)
-    # The mark is random so that no label carries anything derived from a secret.
+    # The mark is random so that no label contains anything derived from a secret.
     if secret_names and (not state.secrets or any(file.secret for file in plan.write)):
         plan.secrets_mark = random_source.token_hex(8)
 
@@ -214,7 +214,7 @@ def settings_of(containers: list[Container]) -> str:
 
 
 def seen_healthy(state: State, containers: list[Container]) -> State:
-    """Return a state in which these containers are noted as healthy."""
+    """Return a state in which these containers are recorded as healthy."""
     return dataclasses.replace(
         state,
         healthy=tuple(sorted(container.id for container in containers)),
@@ -226,8 +226,8 @@ def seen_healthy(state: State, containers: list[Container]) -> State:
 def _compare_containers(plan: Plan, state: State, containers: list[Container], has_data: bool) -> None:
     """Decide what happens to the containers.
 
-    One that holds data and was never seen healthy may still be recovering: it is waited for, not replaced. What runs just
-    now counts as well only when it was seen to stay so.
+    A service with data that was never seen healthy may still be recovering: it is waited for, not replaced. A container
+    that is running right now counts as healthy only if it was seen to stay up.
     """
     known = {container.id for container in containers} <= set(state.healthy)
     unhealthy = any(container.health == "unhealthy" for container in containers)
@@ -246,12 +246,12 @@ def _compare_containers(plan: Plan, state: State, containers: list[Container], h
 
 
 def readable(content: bytes) -> str:
-    """Return a file's content as a diff shows it, whatever it is."""
+    """Return a file's content as text for a diff, even if it is binary."""
     return to_text(content, errors="surrogate_or_replace")
 
 
 def text_diff(plan: Plan, found: dict[str, FileState], state: State, directory: str) -> list[dict[str, str]]:
-    """Return Ansible's diff of the plan; what is or was hidden is only named."""
+    """Return Ansible's diff of the plan; of files that are or were hidden, only the names are shown."""
     result = []
     for file in plan.write:
         path, before = os.path.join(directory, file.dest), found.get(file.dest)

@@ -67,7 +67,7 @@ class Service:
         return Engine(self.module, name, directory, os.path.join(os.path.dirname(self.store.path), "images.json"))
 
     def _alone(self) -> t.ContextManager[None]:
-        """Lock the service: another run would mistake this one's rollback copy for that of an interrupted one."""
+        """Lock the service: a concurrent run would mistake this one's rollback copy for that of an interrupted run."""
         if self.module.check_mode:
             return contextlib.nullcontext()
         return locked(os.path.join(os.path.dirname(self.store.path), f".{self.name}.lock"))
@@ -117,7 +117,7 @@ class Service:
         return result, containers
 
     def _conditions(self, files: list[File], containers: list[Container]) -> list[settled.Condition]:
-        """Return what stays as it is now for as long as nothing is to do."""
+        """Return the conditions under which there is nothing to do."""
         names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
         conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
         conditions.append(settled.containers(self.engine.project, containers))
@@ -134,7 +134,7 @@ class Service:
             return
         wanted = self._wanted(files)
         paths = [os.path.join(self.store.directory(one.reader), one.file) for one in wanted]
-        # A reader that comes later gives them to its own user.
+        # Their owner may change: a reader deployed later gives them to its own user.
         conditions += settled.written(*paths)
         if self.params["state"] == "present":
             sources = [item["source"] for item in self.params["contributions"] if item["source"]]
@@ -143,7 +143,7 @@ class Service:
         key = f"{module}/{self.name}"
         self.notes.write(key, self.params["settled"], conditions, {"actions": [], **result})
 
-    # -- what others contribute to it ----------------------------------------------------------------------------------
+    # -- contributions of other services -------------------------------------------------------------------------------
 
     def _reader(self) -> contributed.Reader | None:
         if self.params["contributions_uid"] is None:
@@ -157,14 +157,14 @@ class Service:
         )
 
     def _receive(self) -> None:
-        """Give what others have left to this service's user, without what an interrupted run has left unproven."""
+        """Give the contributions of others to this service's user, after undoing an interrupted run's changes."""
         if self.params["contributions_uid"] is not None:
             with self.store.lock():
                 self.store.undo(self.name)
                 self.store.give(self.name, self.params["contributions_uid"])
 
     def _plan_reading(self, plan: Plan) -> str | None:
-        """Plan a reload when others have left what this service has not loaded; return the hash of all of it."""
+        """Plan a reload if this service has not loaded all contributions of others; return the hash of all of them."""
         if self.params["contributions_uid"] is None:
             return None
         reads = self.store.hash(self.name)
@@ -173,7 +173,7 @@ class Service:
         return reads
 
     def _begin_reading(self, reads: str | None) -> None:
-        """Note that nobody knows what is loaded, before that changes."""
+        """Record that it is unknown what is loaded, before that changes."""
         if reads is not None and reads != self.store.index(self.name).applied:
             with self.store.lock():
                 self.store.note_applied(self.name, "")
@@ -188,11 +188,11 @@ class Service:
     # -- absent -------------------------------------------------------------------------------------------------------
 
     def absent(self) -> dict[str, t.Any]:
-        """Remove the service and what it left for others; return the module's result."""
+        """Remove the service and its contributions to others; return the module's result."""
         with self._alone():
             result = self._remove()
         self._contribute(result)
-        # Who asks for volumes to be removed wants them looked for.
+        # With remove_volumes, every run must look for the volumes.
         if not self.params["remove_volumes"]:
             gone = settled.files(self.directory.path)
             project = self.engine.project
@@ -207,7 +207,7 @@ class Service:
         actions += [f"remove volume {volume}" for volume in volumes]
         if not self.module.check_mode:
             if ids:
-                # Stopped by its signal and in its time, as its data stay.
+                # Stopped with its own signal and grace period, because its data are kept.
                 self.engine.run("stop", *ids)
                 self.engine.run("rm", "--force", *ids)
             if volumes:
@@ -218,7 +218,7 @@ class Service:
         return {"changed": bool(actions), "actions": actions, "container_id": ""}
 
     def _forget_reading(self) -> None:
-        """What others left for this service stays for its return."""
+        """Record that the reader is gone; the contributions of others are kept in case it returns."""
         index = self.store.index(self.name)
         if index.reader is not None:
             with self.store.lock():
@@ -229,7 +229,7 @@ class Service:
     # -- contributions ------------------------------------------------------------------------------------------------
 
     def contribute_only(self) -> dict[str, t.Any]:
-        """Bring the contributions of something that is no container to their readers; return the module's result."""
+        """Deliver contributions that belong to no Compose service to their readers; return the module's result."""
         result: dict[str, t.Any] = {"changed": False, "actions": []}
         self._contribute(result)
         self._note("contributions", [], [])
@@ -239,20 +239,20 @@ class Service:
         """Return what the service contributes.
 
         :param written: what this run writes, or would write in check mode.
-        :raises ServiceError: it cannot be contributed.
+        :raises ServiceError: a contribution is invalid.
         """
         items = self.params["contributions"] if self.params["state"] == "present" else []
         contents = {file.dest: FileState(file.content, file.mode) for file in written if file.content is not None}
 
         def read(source: str) -> FileState | None:
             found = contents.get(source) or self.directory.read(source)
-            # What would have been made by this very run cannot be read yet.
+            # Files that this run would create cannot be read in check mode.
             return FileState(b"", 0o400) if found is None and self.module.check_mode else found
 
         return contributed.described(self.name, items, read)
 
     def _contribute(self, result: dict[str, t.Any], written: t.Iterable[File] = ()) -> None:
-        """Add to the result what happens to the contributions, and, outside of check mode, do it."""
+        """Apply the changes to the contributions, unless in check mode, and add them to the result."""
         wanted = self._wanted(written)
         changes = self.store.changes(self.name, wanted)
         outdated = self.store.outdated(self.name, changes, wanted)
@@ -267,7 +267,7 @@ class Service:
         result["changed"] = result["changed"] or bool(changes or done)
 
     def _runs(self, reader: str) -> bool:
-        """Return whether a reader that is deployed runs."""
+        """Return whether a reader is deployed and running."""
         known = self.store.index(reader).reader
         containers = self.engine_of(reader, known.directory).containers() if known else []
         return any(container.state == "running" for container in containers)
