@@ -25,7 +25,7 @@ status: .venv/ready  ## Show what is running
 
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
-	@$(BIN)/python -m pytest -v -n 3 --dist loadgroup --no-loadscope-reorder --durations=30 \
+	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios tests/lint tests/rules tests/unit tests/doubles
 
 test-quick: .venv/ready  ## Run the tests that need no container, in at most 3 minutes: linters, unit tests, alert rule tests

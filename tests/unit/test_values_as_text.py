@@ -45,7 +45,9 @@ def options() -> dict[str, dict[str, Any]]:
 
 
 OPTIONS = options()
-DEFAULTS = {name: option["default"] for name, option in OPTIONS.items() if option["type"] in CONVERTED}
+DEFAULTS = {
+    name: option["default"] for name, option in OPTIONS.items() if option["type"] in CONVERTED and "default" in option
+}
 OTHERS = {name: not value if isinstance(value, bool) else value + 1 for name, value in DEFAULTS.items()}
 SITE = {"name": "one", "upstream": "http://one:1"}
 CHOICES: dict[str, dict[str, Any]] = {

@@ -191,13 +191,14 @@ class Store:
         elif os.path.exists(path):
             os.unlink(path)
 
-    def give(self, reader: str, uid: int) -> None:
-        """Make the reader's user the owner of all its files."""
+    def give(self, reader: str, uid: int) -> list[str]:
+        """Make the reader's user the owner of all its files; return the names of those that had another owner."""
         self.make_directory(reader)
-        for name in self._names(reader):
-            path = os.path.join(self.directory(reader), name)
-            if os.stat(path).st_uid != uid:
-                os.chown(path, uid, uid)
+        paths = {name: os.path.join(self.directory(reader), name) for name in self._names(reader)}
+        others = [name for name, path in paths.items() if os.stat(path).st_uid != uid]
+        for name in others:
+            os.chown(paths[name], uid, uid)
+        return others
 
     def changes(self, service: str, wanted: list[Contribution]) -> list[Contribution]:
         """Return the differences from what the service wants: files to write, and, without content, those to withdraw.

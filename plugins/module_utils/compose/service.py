@@ -92,15 +92,15 @@ class Service:
 
     def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
         """Deploy the service; return the module's result so far, and the containers that are then running."""
-        if not self.module.check_mode:
-            self._receive()
+        received = [] if self.module.check_mode else self._receive()
         state = self.directory.load_state()
         paths = {file.dest for file in files} | set(state.files) | {COMPOSE_FILE}
         found = {dest: status for dest in paths if (status := self.directory.read(dest)) is not None}
         containers = self.engine.containers()
         plan = make_plan(self.params, files, found, state, containers)
         reads = self._plan_reading(plan)
-        result: dict[str, t.Any] = {"changed": bool(plan.actions), "actions": plan.actions}
+        actions = plan.actions or [f"change the owner of {self.name}/{name}" for name in received]
+        result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
         if self.module._diff:
             result["diff"] = text_diff(plan, found, state, self.directory.path)
         if state.failed and state.failed == plan.configuration and (plan.recreate or plan.start):
@@ -156,12 +156,16 @@ class Service:
             self.params["reload_proof"],
         )
 
-    def _receive(self) -> None:
-        """Give the contributions of others to this service's user, after undoing an interrupted run's changes."""
-        if self.params["contributions_uid"] is not None:
-            with self.store.lock():
-                self.store.undo(self.name)
-                self.store.give(self.name, self.params["contributions_uid"])
+    def _receive(self) -> list[str]:
+        """Give the contributions of others to this service's user, after undoing an interrupted run's changes.
+
+        :return: names of the files that had another owner.
+        """
+        if self.params["contributions_uid"] is None:
+            return []
+        with self.store.lock():
+            self.store.undo(self.name)
+            return self.store.give(self.name, self.params["contributions_uid"])
 
     def _plan_reading(self, plan: Plan) -> str | None:
         """Plan a reload if this service has not loaded all contributions of others; return the hash of all of them."""
