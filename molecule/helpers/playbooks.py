@@ -16,6 +16,8 @@ from helpers.server import ROOT, TEST_VARS
 
 RunPlaybook = Callable[..., "subprocess.CompletedProcess[str]"]
 Converge = Callable[..., "subprocess.CompletedProcess[str]"]
+# The role's own, or Ansible's of the types
+CHECK = re.compile(r"Check the input|Validating arguments against arg spec")
 FAILED_TASK = re.compile(r"^TASK \[([^\]]*)\](?:(?!^TASK \[).)*?^fatal: ", re.MULTILINE | re.DOTALL)
 
 
@@ -63,7 +65,7 @@ def leaves_everything(done: subprocess.CompletedProcess[str], words: tuple[str, 
     """Whether the run found nothing to change, only looked, or was refused at the check of its input."""
     if "--check" in words:
         return True
-    return changes(done) == 0 and all(task.endswith("Check the input") for task in FAILED_TASK.findall(done.stdout))
+    return changes(done) == 0 and all(CHECK.search(task) for task in FAILED_TASK.findall(done.stdout))
 
 
 def changes(done: subprocess.CompletedProcess[str]) -> int:
