@@ -91,7 +91,21 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     write_file,
 )
 
-ALWAYS_EXCLUDED = (".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", ".tox", ".*_cache", "*.egg-info")
+ALWAYS_EXCLUDED = (
+    ".git",
+    ".hg",
+    ".svn",
+    "__pycache__",
+    "*.pyc",
+    ".venv",
+    "venv",
+    ".tox",
+    ".nox",
+    ".*_cache",
+    ".hypothesis",
+    ".coverage",
+    "*.egg-info",
+)
 
 
 def ignored_names(path: str) -> list[str]:

@@ -13,7 +13,8 @@ from ansible_collections.miniweb.stack.plugins.modules import source_archive
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     directory = tmp_path / "source"
-    for name in ("app.py", "pkg/__init__.py", "pkg/__pycache__/x.pyc", ".git/HEAD", ".venv/bin/python", "note.log"):
+    left_by_tools = (".git/HEAD", ".venv/bin/python", ".hypothesis/examples/x", ".ruff_cache/x", ".nox/x", ".coverage")
+    for name in ("app.py", "pkg/__init__.py", "pkg/__pycache__/x.pyc", "note.log", *left_by_tools):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(name)
     (directory / ".dockerignore").write_text("# comment\n**/*.log\nsome/path\n!kept\n")
