@@ -1,0 +1,35 @@
+"""Evaluate the dashboards that roles contribute with the ansible-core that runs this: python templates_of_oldest.py ROLES COLLECTIONS.
+
+Prints the role, extension and content of each contribution that is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+
+found = []
+roles, collections = Path(sys.argv[1]), sys.argv[2]
+init_plugin_loader([collections])
+for role in sorted(roles.iterdir()):
+    loader = DataLoader()
+    variables = {
+        "ansible_facts": {"env": {}, "service_mgr": "systemd"},
+        "ansible_search_path": [str(role)],
+        "inventory_hostname": "www",
+        "role_path": str(role),
+    }
+    for kind in ("defaults", "vars"):
+        for path in sorted([*role.glob(f"{kind}/main.yml"), *role.glob(f"{kind}/main/*.yml")]):
+            variables |= loader.load_from_file(str(path)) or {}
+    templar = Templar(loader, variables=variables)
+    for name in [name for name in variables if name.endswith("_contributions")]:
+        for item in variables[name] if isinstance(variables[name], list) else []:
+            if item.get("ext", "").endswith("json"):
+                found.append([role.name, item["ext"], templar.template(item["content"])])
+print(json.dumps(found))
