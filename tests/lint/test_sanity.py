@@ -23,6 +23,7 @@ from sandbox.recipes import digest, service_images
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).with_name("run_with_core.py")
+DASHBOARDS = Path(__file__).with_name("dashboards_with_core.py")
 REQUIREMENTS = ROOT / "requirements.txt"
 NEWEST = "2.21.5"
 # The tests that depend most on the version of ansible-core; the newest one runs every test.
@@ -133,3 +134,12 @@ def test_wrong_input_is_named(run: Run) -> None:
     assert 'nginx_state is "up": set it to present or absent.' in done.stdout.replace("\\", ""), (
         done.stdout + done.stderr
     )
+
+
+def test_dashboards_stay_text(run: Run, collections: Path) -> None:
+    done = run("python", "-c", DASHBOARDS.read_text(), "roles", str(collections))
+    assert done.returncode == 0, done.stdout + done.stderr
+    contents = {(role, extension): content for role, extension, content in json.loads(done.stdout.splitlines()[-1])}
+    assert ("mysql", "json") in contents
+    assert [name for name, content in contents.items() if not isinstance(content, str)] == []
+    assert [name for name, content in contents.items() if "title" not in json.loads(content)] == []

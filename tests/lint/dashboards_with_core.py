@@ -1,4 +1,4 @@
-"""Evaluate the dashboards that roles contribute with the ansible-core that runs this: python templates_of_oldest.py ROLES COLLECTIONS.
+"""Evaluate the dashboards that roles contribute with the ansible-core that runs this: python dashboards_with_core.py ROLES COLLECTIONS.
 
 Prints the role, extension and content of each contribution that is JSON.
 """
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
+from ansible.release import __version__
 from ansible.template import Templar
 
+trusted = {"trusted_as_template": True} if tuple(map(int, __version__.split(".")[:2])) >= (2, 19) else {}
 found = []
 roles, collections = Path(sys.argv[1]), sys.argv[2]
 init_plugin_loader([collections])
@@ -26,7 +28,7 @@ for role in sorted(roles.iterdir()):
     }
     for kind in ("defaults", "vars"):
         for path in sorted([*role.glob(f"{kind}/main.yml"), *role.glob(f"{kind}/main/*.yml")]):
-            variables |= loader.load_from_file(str(path)) or {}
+            variables |= loader.load_from_file(str(path), **trusted) or {}
     templar = Templar(loader, variables=variables)
     for name in [name for name in variables if name.endswith("_contributions")]:
         for item in variables[name] if isinstance(variables[name], list) else []:
