@@ -26,7 +26,7 @@ status: .venv/ready  ## Show what is running
 test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole system
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
-		tests/scenarios tests/lint tests/rules tests/unit tests/doubles
+		tests/scenarios $(filter-out tests/scenarios,$(wildcard tests/*))
 
 test-quick: .venv/ready  ## Run the tests that need no container, in at most 3 minutes: linters, unit tests, alert rule tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py
@@ -44,7 +44,7 @@ unit: .venv/ready  ## Run only the unit tests
 bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
 	@$(BIN)/python -m bench --source $(IMAGES)
 
-bench-tool: .venv/ready  ## Measure the playbooks beside a ping and docker compose; makes the sandbox's services and data anew
+bench-tool: .venv/ready  ## Measure the playbooks beside a ping and docker compose; recreates the sandbox's services and data
 	@$(BIN)/python -m bench_tool
 
 dashboards: .venv/ready  ## Generate Grafana's dashboards from roles/*/dashboards

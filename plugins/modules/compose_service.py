@@ -23,6 +23,8 @@ description:
   - A new version that exits, keeps restarting or is unhealthy is rolled back to the previous version, with its own files and
     image; the module fails and reports both. One that is still starting at the timeout is left running, and the next run
     waits for it. An image that has opened the data is never replaced by an older one.
+  - A service without a health check counts as healthy once it accepts connections at every TCP port under C(expose) in
+    O(definition), or, without such a port, if it has not exited after 5 seconds.
   - Only images that this module pulled or built are ever removed, once newer ones are running.
   - Every service gets C(restart=unless-stopped), C(cap_drop=[ALL]), C(security_opt=[no-new-privileges:true]),
     C(read_only=true) and C(json-file) logs of limited size. O(definition) may override each of them.

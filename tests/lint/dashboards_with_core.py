@@ -1,6 +1,6 @@
-"""Evaluate the dashboards that roles contribute with the ansible-core that runs this: python dashboards_with_core.py ROLES COLLECTIONS.
+"""Evaluate the dashboards that roles contribute with this ansible-core: python dashboards_with_core.py ROLES COLLECTIONS.
 
-Prints the role, extension and content of each contribution that is JSON.
+Prints the role, file extension and content of each one as JSON.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ for role in sorted(roles.iterdir()):
         for path in sorted([*role.glob(f"{kind}/main.yml"), *role.glob(f"{kind}/main/*.yml")]):
             variables |= loader.load_from_file(str(path), **trusted) or {}
     templar = Templar(loader, variables=variables)
-    for name in [name for name in variables if name.endswith("_contributions")]:
-        for item in variables[name] if isinstance(variables[name], list) else []:
-            if item.get("ext", "").endswith("json"):
-                found.append([role.name, item["ext"], templar.template(item["content"])])
+    items = [
+        item for value in variables.values() if isinstance(value, list) for item in value if isinstance(item, dict)
+    ]
+    for item in items:
+        if item.get("reader") == "grafana":
+            found.append([role.name, item["ext"], templar.template(item["content"])])
 print(json.dumps(found))

@@ -34,7 +34,7 @@ def container(host: Host, name: str) -> tuple[bool, int]:
 
 
 def file(path: str) -> Callable[[Host], object]:
-    return lambda host: host.run("stat --format '%U %a' {0} && sha256sum {0}".replace("{0}", path)).stdout
+    return lambda host: host.run(f"stat --format '%U %a' {path} && sha256sum {path}").stdout
 
 
 CHANGES = {

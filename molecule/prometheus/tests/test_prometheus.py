@@ -194,6 +194,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         "prometheus_external_url": "here",
         "prometheus_alertmanagers": ["http://a:1"],
         "prometheus_remove_data": True,
+        "prometheus_runbook_url": "http://a/",
     }
     PROMETHEUS.refuses(
         host,
@@ -207,6 +208,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         'prometheus_external_url is "here": set it to an address',
         "prometheus_alertmanagers is ['http://a:1']: write each as host:port",
         'prometheus_remove_data is true while prometheus_state is "present"',
+        "prometheus_runbook_url is now called miniweb_runbook_url",
     )
     PROMETHEUS.refuses(host, converge, {"prometheus_state": "off"}, "must be one of: present, absent, got: off")
 
