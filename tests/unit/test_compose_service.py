@@ -720,6 +720,25 @@ def test_a_failed_version_is_put_back(machine: Machine, behaviour: str, volumes:
     assert done["changed"] and machine.runs() == ("sha256:2", "running")
 
 
+def test_a_failed_version_is_stopped_before_the_previous_files_return(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With them it could come up, and a program that is just starting misses the stop signal."""
+    machine.run(page="old")
+    machine.answer(behaviour={"sha256:2": "restarts"})
+    stopped_with = []
+
+    def watched(module: AnsibleModule, words: list[str], **given: Any) -> tuple[int, str, str]:
+        if words[1] == "stop":
+            stopped_with.append(machine.contents()["conf/page"])
+        return machine.run_command(module, words, **given)
+
+    monkeypatch.setattr(AnsibleModule, "run_command", watched)
+    assert machine.run(definition={"image": "web:2"}, page="new")["failed"]
+    assert stopped_with == [b"new"]
+    assert machine.contents()["conf/page"] == b"old"
+
+
 def test_a_configuration_that_failed_before_is_reported_as_such(machine: Machine) -> None:
     machine.run()
     machine.answer(behaviour={"sha256:2": "restarts"})

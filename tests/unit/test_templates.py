@@ -56,6 +56,14 @@ def test_docker_packages_of_each_distribution(distribution: str, version: str, s
     assert package in value("docker", "__docker_packages", ansible_facts=facts, docker_source=source)
 
 
+def test_nothing_depends_on_the_order_of_a_set() -> None:
+    """Ansible's filters of set theory give their result in an order that differs from run to run."""
+    filters = re.compile(r"\|\s*(?:intersect|difference|symmetric_difference|union)\((.*)")
+    paths = [path for pattern in ("*.yml", "*.yaml", "*.j2") for path in ROLES.rglob(pattern)]
+    found = [(path.relative_to(ROLES), rest) for path in paths for rest in filters.findall(path.read_text())]
+    assert [one for one in found if not re.search(r"\| *(length|sort)\b", one[1])] == []
+
+
 def test_nginx_main_site() -> None:
     text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000")
     plain, main = servers(text)

@@ -134,7 +134,7 @@ def test_a_stopped_service_is_reported_and_so_is_its_return(host: Host, receiver
         alerts = [alert for message in receiver.messages("/") for alert in json.loads(message["body"])["alerts"]]
         return [one for one in alerts if (one["labels"]["alertname"], one["status"]) == ("MysqlDown", status)]
 
-    assert states() == set()
+    assert eventually(lambda: states() == set()), states()
     host.check_output("docker stop --time 20 miniweb-mysql-mysql-1")
     try:
         assert eventually(lambda: states() == {"pending"})

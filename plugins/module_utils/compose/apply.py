@@ -288,6 +288,8 @@ class Applier:
         :raises ServiceError: always; the message says why the new version failed and what is running now.
         """
         new_volumes = set(self.engine.volumes())
+        # With the previous files, one that keeps exiting could come up, and a program that starts misses the stop signal.
+        self.engine.stop(self.engine.containers(), check=False)
         for dest in self.directory.load_state().files:
             if dest not in previous.files:
                 self.directory.remove(dest)
