@@ -127,6 +127,7 @@ options:
   check_command:
     description:
       - Command that validates the files. It runs in a one-off container of the new definition, without O(volumes).
+      - If there is nothing yet that could be replaced, it runs in the service's first container, which is removed if it fails.
     type: list
     elements: str
   reload_command:

@@ -41,7 +41,7 @@ def container(engine, document, name):
         },
         "Config": {
             "Labels": {**service.get("labels", {}), PROJECT_LABEL: document["name"]},
-            "Healthcheck": HEALTHCHECK,
+            "Healthcheck": {**HEALTHCHECK, "Test": engine["check"]},
         },
         "HostConfig": {"Memory": service.get("mem_limit", 0)},
         "NetworkSettings": {"Networks": {name: {"IPAddress": "127.0.0.1"} for name in service.get("networks", [])}},

@@ -327,6 +327,7 @@ class Machine:
             "opens_data_late": [],
             "volume": "",
             "containers": [],
+            "check": [],
             "count": 0,
             "prune_code": 0,
             "run_code": 0,
@@ -647,6 +648,37 @@ def test_refused_files_are_put_back(machine: Machine, given: dict[str, Any]) -> 
     assert machine.run(**given)["changed"]
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "answers"),
+    [
+        # Checked in the container itself
+        ("healthy", {"exec_code": 1, "exec_output": "emerg: unknown directive"}),
+        # Which needs one that runs
+        ("restarts", {"run_code": 1}),
+        ("taken", {"run_code": 1}),
+    ],
+)
+def test_refused_files_of_a_first_deployment_leave_nothing(
+    machine: Machine, behaviour: str, answers: dict[str, Any]
+) -> None:
+    machine.answer(behaviour={"sha256:1": behaviour}, **answers)
+    result = machine.run()
+    assert result["msg"] == (
+        'check_command: the new files are refused: `web -t` of the service "web" exited with 1: '
+        "emerg: unknown directive. The files are as they were before."
+    )
+    assert machine.contents() == {}
+    assert machine.containers == []
+    machine.answer(behaviour={}, exec_code=0, run_code=0)
+    assert machine.run()["changed"]
+
+
+def test_files_are_checked_before_kept_data_are_opened(machine: Machine) -> None:
+    machine.answer(run_code=1, volume=str(machine.volume))
+    assert machine.run(volumes=["data"])["msg"].startswith("check_command: the new files are refused")
+    assert not any(" up " in line for line in machine.told())
+
+
 def test_failing_migration_leaves_a_new_server_empty(machine: Machine) -> None:
     machine.answer(run_code=4)
     result = machine.run(check_command=None, before_start=[["flask", "db", "upgrade"]])
@@ -690,6 +722,37 @@ def test_wrong_input(machine: Machine, given: dict[str, Any], sentence: str) -> 
 
 
 # -- a failed version is rolled back ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "command"),
+    [
+        (["CMD", "web", "--ping"], "web --ping"),
+        (["CMD-SHELL", "web --ping || exit 1"], "/bin/sh -c web --ping || exit 1"),
+    ],
+)
+def test_a_health_check_that_passes_need_not_be_run_by_the_engine(
+    machine: Machine, check: list[str], command: str
+) -> None:
+    machine.answer(behaviour={"sha256:1": "starting"}, check=check)
+    assert machine.run(check_command=None)["changed"]
+    assert f"exec {machine.containers[0]['Id']} {command}" in machine.told()
+    machine.become(health="healthy")
+    assert not machine.run(check_command=None)["changed"]
+
+
+@pytest.mark.parametrize("behaviour", ["restarts", "exits"])
+def test_a_health_check_that_passes_makes_no_container_healthy_that_does_not_run(
+    machine: Machine, behaviour: str
+) -> None:
+    machine.answer(behaviour={"sha256:1": behaviour}, check=["CMD", "web", "--ping"])
+    assert machine.run(check_command=None)["failed"]
+
+
+@pytest.mark.parametrize("check", [["NONE"], [], ["CMD", "web", "--ping"]])
+def test_a_health_check_that_does_not_pass_is_waited_for(machine: Machine, check: list[str]) -> None:
+    machine.answer(behaviour={"sha256:1": "starting"}, check=check, exec_code=1)
+    assert "is still starting after 1 s" in machine.run(check_command=None, wait_timeout=1)["msg"]
 
 
 @pytest.mark.parametrize("volumes", [[], ["data"]])

@@ -365,13 +365,3 @@ def test_the_responder_does_nothing_by_default() -> None:
 def test_where_the_responder_listens(given: dict[str, Any], address: str, asked: str) -> None:
     assert f"ListenStream={address}:9095\n" in responder(**given)[1]
     assert job("alert_responder", **given)["static_configs"][0]["targets"] == [f"{asked}:9095"]
-
-
-def test_the_responder_is_compared_with_what_was_started() -> None:
-    def started(content: str = "", **given: Any) -> str:
-        given = {"alert_responder_password": "", **given, "__alert_responder_files": [{"content": content}]}
-        found = value("alert_responder", "__alert_responder_started", **given)
-        return str(found)
-
-    assert len({started(), started(content="x"), started(alert_responder_password="x" * 16)}) == 3
-    assert started() == started()

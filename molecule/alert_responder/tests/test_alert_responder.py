@@ -22,6 +22,7 @@ from testinfra.host import Host
 
 UNIT = "miniweb-alert-responder"
 DIRECTORY = "/opt/miniweb/alert_responder"
+STARTED = f"/opt/miniweb/units/{UNIT}"
 NOTED = "/opt/miniweb/images.json"
 CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 PASSWORD = "a-password-of-the-scenario"
@@ -153,7 +154,7 @@ def test_it_has_no_right_it_does_not_need(host: Host) -> None:
 def test_only_root_can_read_the_password(host: Host) -> None:
     found = host.file(f"{DIRECTORY}/password")
     assert (found.user, found.mode) == ("root", 0o400)
-    assert host.file(f"{DIRECTORY}/started").mode == 0o400
+    assert host.file(STARTED).mode == 0o400
     assert host.run("grep -r --fixed-strings %s /etc/systemd/system", PASSWORD).rc == 1
     assert PASSWORD not in host.check_output(f"systemctl show {UNIT}.service {UNIT}.socket")
     assert PASSWORD not in host.check_output("ps -e -ww -o args")
@@ -320,7 +321,7 @@ def test_an_error_is_reported_without_the_password(host: Host, converge: Converg
     done = converge({})
     host.check_output(f"rmdir {DIRECTORY}/password")
     assert done.returncode != 0
-    assert "can not use content with a dir as dest" in folded(done.stdout)
+    assert f"{DIRECTORY}/password cannot be read or written: Is a directory." in folded(done.stdout)
     assert PASSWORD not in done.stdout
     assert converge({}).returncode == 0
     assert status(host, "/metrics", "--user", LOGIN) == "200"
@@ -342,7 +343,7 @@ def test_an_interrupted_run_is_finished_by_the_next(host: Host, converge: Conver
     )
     assert set(properties.split()) == {"ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"}
     before = running(host)
-    host.check_output(f"rm {DIRECTORY}/started")
+    host.check_output(f"rm {STARTED}")
     assert converge({}).returncode == 0
     assert running(host) != before, "it may have been started with other settings"
     assert "changed=0" in converge({}).stdout

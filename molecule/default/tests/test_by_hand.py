@@ -21,10 +21,11 @@ SQL = "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root
 
 
 class Change(NamedTuple):
-    """A command, and what of the server it changes."""
+    """A command, what of the server it changes, and the part of the system whose next run mends it."""
 
     command: tuple[str, ...]
     seen: Callable[[Host], object]
+    tag: str
 
 
 def container(host: Host, name: str) -> tuple[bool, int]:
@@ -39,17 +40,24 @@ def file(path: str) -> Callable[[Host], object]:
 
 CHANGES = {
     "memory of a container": Change(
-        ("docker update --memory 150m --memory-swap 150m %s", PROMETHEUS), lambda host: container(host, PROMETHEUS)
+        ("docker update --memory 150m --memory-swap 150m %s", PROMETHEUS),
+        lambda host: container(host, PROMETHEUS),
+        "prometheus",
     ),
-    "a stopped container": Change(("docker stop %s", ALERTMANAGER), lambda host: container(host, ALERTMANAGER)),
-    "a configuration file": Change(("echo '# by hand' >> %s", NGINX), file(NGINX)),
-    "the owner of a contribution": Change(("chown root %s", JOBS), file(JOBS)),
+    "a stopped container": Change(
+        ("docker stop %s", ALERTMANAGER), lambda host: container(host, ALERTMANAGER), "alertmanager"
+    ),
+    "a configuration file": Change(("echo '# by hand' >> %s", NGINX), file(NGINX), "nginx"),
+    "the owner of a contribution": Change(("chown root %s", JOBS), file(JOBS), "prometheus"),
     "rights of an account": Change(
         (SQL, "GRANT INSERT ON miniwebapp.users TO exporter"),
         lambda host: host.check_output(SQL, "SHOW GRANTS FOR exporter"),
+        "mysql",
     ),
-    "a stopped timer": Change(("systemctl stop %s", TIMER), lambda host: host.run("systemctl is-active %s", TIMER).rc),
-    "a missing source": Change(("rm %s", SOURCE), file(SOURCE)),
+    "a stopped timer": Change(
+        ("systemctl stop %s", TIMER), lambda host: host.run("systemctl is-active %s", TIMER).rc, "node_exporter"
+    ),
+    "a missing source": Change(("rm %s", SOURCE), file(SOURCE), "flask_app"),
 }
 
 
@@ -61,10 +69,10 @@ def before(host: Host) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_next_run_mends_it(host: Host, site: Converge, before: dict[str, object], name: str) -> None:
-    command, seen = CHANGES[name]
+    command, seen, tag = CHANGES[name]
     host.check_output(*command)
     assert seen(host) != before[name]
-    assert changed(site({}))
+    assert changed(site({}, "--tags", tag))
     assert {name: change.seen(host) for name, change in CHANGES.items()} == before
 
 

@@ -31,6 +31,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
+# A program that takes long to start is asked less and less often.
+HEALTH_CHECK_GROWTH = 1.25
 # A container without a health check that does not listen counts as healthy if it has not exited after this time.
 STEADY_SECONDS = 5
 CONNECT_SECONDS = 1
@@ -71,7 +73,8 @@ class Applier:
         if plan.recreate:
             self._provide(plan)
         previous = self._way_back(plan, state, containers)
-        self._write_proven(plan, state, previous, containers)
+        fresh = self._is_fresh(containers)
+        self._write_proven(plan, state, previous, containers, fresh)
         applied = dataclasses.replace(
             state,
             reload="" if plan.reload else plan.reload_hash,
@@ -84,7 +87,7 @@ class Applier:
         if plan.resume and not plan.recreate:
             self.engine.run("unpause", *(container.id for container in containers if container.state == "paused"))
         if plan.recreate or plan.start or plan.wait:
-            self._switch(plan, applied, containers)
+            self._switch(plan, applied, containers, fresh)
         if plan.reload:
             self._reload()
         self._note_healthy(dataclasses.replace(applied, reload=plan.reload_hash))
@@ -127,12 +130,19 @@ class Applier:
         for network in self.params["networks"]:
             self.engine.make_network(network["name"], network["internal"])
 
-    def _write_proven(self, plan: Plan, state: State, previous: Previous | None, containers: list[Container]) -> None:
+    def _is_fresh(self, containers: list[Container]) -> bool:
+        """Return whether nothing exists yet that an unchecked version could replace or change."""
+        return not (containers or self.params["before_start"] or (self.params["volumes"] and self.engine.volumes()))
+
+    def _write_proven(
+        self, plan: Plan, state: State, previous: Previous | None, containers: list[Container], fresh: bool
+    ) -> None:
         """Write and check the files; restore the previous ones on failure or interruption."""
         self.originals = self._as_proven(plan, state, previous if is_of(previous, containers) else None)
         try:
             self._write(plan, state)
-            self._prove(plan, previous)
+            if not fresh:
+                self._prove(plan, previous)
         except BaseException:
             self._restore(*self.originals)
             if is_of(previous, containers):
@@ -172,12 +182,34 @@ class Applier:
                 self.directory.remove(dest)
 
     def _prove(self, plan: Plan, previous: Previous | None) -> None:
-        if self.params["check_command"] and (plan.recreate or plan.reload or plan.start):
-            # A check needs no data, and a different image must not open it.
-            document = without_data(plan.compose.content or b"") if plan.compose and self.params["volumes"] else None
-            self._one_off(self.params["check_command"], "check_command: the new files are refused", document)
+        if plan.recreate or plan.reload or plan.start:
+            self._check(plan)
         if plan.recreate and self.params["before_start"]:
             self._before_start(previous)
+
+    def _check(self, plan: Plan, container: str = "") -> None:
+        """Check the new files.
+
+        :param container: ID of a running container in which to do so; without one, a container is started for it.
+        :raises ServiceError: they are refused.
+        """
+        command, meaning = self.params["check_command"], "check_command: the new files are refused"
+        if command and container:
+            self._require_success(command, meaning, *self.engine.execute(container, command))
+        elif command:
+            # A check needs no data, and a different image must not open it.
+            document = without_data(plan.compose.content or b"") if plan.compose and self.params["volumes"] else None
+            self._one_off(command, meaning, document)
+
+    def _check_first(self, plan: Plan, container: str = "") -> None:
+        """Check the files of a first deployment, which was started unchecked; remove it if they are refused."""
+        try:
+            self._check(plan, container)
+        except ServiceError:
+            for one in self.engine.containers():
+                self.engine.run("rm", "--force", one.id)
+            self._restore(*self.originals)
+            raise
 
     def _before_start(self, previous: Previous | None) -> None:
         """Run the commands. With another image, record whether they changed the data."""
@@ -191,7 +223,9 @@ class Applier:
             self.directory.keep_previous(previous)
 
     def _one_off(self, command: list[str], meaning: str, document: str | None = None) -> None:
-        code, output = self.engine.one_off(command, document)
+        self._require_success(command, meaning, *self.engine.one_off(command, document))
+
+    def _require_success(self, command: list[str], meaning: str, code: int, output: str) -> None:
         if code:
             owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
             raise ServiceError(
@@ -200,9 +234,10 @@ class Applier:
                 logs=output.splitlines()[-LOG_LINES:],
             )
 
-    def _switch(self, plan: Plan, applied: State, containers: list[Container]) -> None:
+    def _switch(self, plan: Plan, applied: State, containers: list[Container], fresh: bool) -> None:
         """Start the new version and check it; roll back to the previous one if it fails.
 
+        :param fresh: its files have not been checked yet, because the check takes less time in the new container.
         :raises ServiceError: it failed or is still starting.
         """
         previous = self._stop_for_data(plan, containers)
@@ -211,12 +246,16 @@ class Applier:
             left = self.directory.load_state().starting
             patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
+            if fresh:
+                self._check_first(plan, self.engine.containers()[0].id)
         except StillStarting as waiting:
             self._leave_starting(applied, waiting)
         except Failed as failed:
             found = self.engine.diagnosis()
             reason = "; ".join(part for part in (str(failed), found["reason"]) if part)
             failure = f'The service "{self.name}" did not become healthy: {reason}'
+            if fresh:
+                self._check_first(plan)
             if previous is None:
                 self._leave_failed(plan, applied, containers, failure, found["logs"])
             if self._has_opened_data(previous):
@@ -334,7 +373,7 @@ class Applier:
         code, dummy, err = self.engine.compose("up", *words, *force, check=False)
         if code:
             raise Failed(last_line(err))
-        begin, patience = time.monotonic(), self.params["wait_timeout"]
+        begin, patience, next_check = time.monotonic(), self.params["wait_timeout"], 0.0
         while True:
             containers = self.engine.containers()
             if not containers:
@@ -347,11 +386,25 @@ class Applier:
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
             waited = time.monotonic() - begin
-            if all(one.settled and (one.health or self._seems_healthy(one, waited)) for one in containers):
+            check = waited >= next_check
+            if all(self._is_healthy(one, waited, check) for one in containers):
                 return
+            if check:
+                next_check = waited * HEALTH_CHECK_GROWTH
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
             time.sleep(POLL_SECONDS)
+
+    def _is_healthy(self, container: Container, seconds: float, check: bool) -> bool:
+        """Return whether a container that should become healthy is.
+
+        :param seconds: since when it is waited for.
+        :param check: run its health check if the engine has no result yet.
+        """
+        if container.settled:
+            return bool(container.health) or self._seems_healthy(container, seconds)
+        starting = container.state == "running" and container.health == "starting"
+        return check and starting and self.engine.passes_health_check(container)
 
     def _seems_healthy(self, container: Container, seconds: float) -> bool:
         """Return whether a container without a health check accepts connections, or has not exited for long enough."""

@@ -34,6 +34,7 @@ PROJECT_LABEL = "com.docker.compose.project"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
+HEALTH_CHECK_SECONDS = 5
 TIMED_OUT = 124
 HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
 
@@ -63,7 +64,16 @@ def container_of(found: dict[str, t.Any]) -> Container:
         settings=digest([[host.get(name) for name in HAND_SETTINGS], sorted(networks)]),
         addresses=tuple(one["IPAddress"] for one in networks.values() if one.get("IPAddress")),
         verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
+        check=health_check(check.get("Test") or []),
     )
+
+
+def health_check(test: list[str]) -> tuple[str, ...]:
+    """Return the command of a health check in the engine's notation; empty if there is none."""
+    kind, *words = test or ["NONE"]
+    if kind == "CMD-SHELL":
+        return ("/bin/sh", "-c", *words)
+    return tuple(words) if kind == "CMD" else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +277,10 @@ class Engine:
     def execute(self, container: str, command: list[str], seconds: int = EXECUTE_SECONDS) -> tuple[int, str]:
         """Run a command in a running container with a timeout in seconds; return its exit code and output."""
         return self.limited([self.program, "exec", container, *command], seconds)
+
+    def passes_health_check(self, container: Container) -> bool:
+        """Return whether the container's own health check succeeds now, which the engine would find out a second later."""
+        return bool(container.check) and self.execute(container.id, [*container.check], HEALTH_CHECK_SECONDS)[0] == 0
 
     def limited(self, words: list[str], seconds: int) -> tuple[int, str]:
         """Run a command in the service's directory with a timeout in seconds; return its exit code and output."""

@@ -62,6 +62,7 @@ class Container:
     :param settings: hash of what can be changed manually: limits, restart policy, networks.
     :param addresses: its IP addresses in its networks, reachable only from this server.
     :param verdict_seconds: how long after its start the engine reports it as healthy or unhealthy at the latest.
+    :param check: the command of its health check; empty without one.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Container:
     settings: str = ""
     addresses: tuple[str, ...] = ()
     verdict_seconds: float = 0
+    check: tuple[str, ...] = ()
 
     @property
     def mark(self) -> list[t.Any]:

@@ -1,0 +1,15 @@
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of the module systemd_unit: runs the module only if its task is not known to be done."""
+
+from __future__ import annotations
+
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
+
+
+class ActionModule(SettledAction):
+    """Action plugin."""
+
+    MODULE = "systemd_unit"
+    KEY = "name"

@@ -1,0 +1,349 @@
+#!/usr/bin/python
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a program outside containers under systemd, or remove it without a trace."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: systemd_unit
+short_description: Run a program under systemd, or remove it without a trace
+version_added: 1.0.0
+author:
+  - miniweb.stack maintainers (@miniweb)
+description:
+  - Writes the files of a program and of its units, and enables and starts one unit, such as a timer or a socket.
+  - What runs is restarted if it was started from other files. That is recorded once the new program answers, so that the
+    next run completes an interrupted one.
+options:
+  name:
+    description: Name of the units without their suffix, such as V(miniweb-backup).
+    type: str
+    required: true
+  state:
+    description: Whether the program is installed. V(absent) stops it and removes everything that belongs to it.
+    type: str
+    choices: [present, absent]
+    default: present
+  start:
+    description: The suffix of the unit that is enabled and started.
+    type: str
+    choices: [service, socket, timer]
+    default: service
+  on_demand:
+    description: Whether O(start) starts the service of the same name when it is needed, and not in intervals.
+    type: bool
+    default: false
+  directories:
+    description: Directories that are created for everybody to read and for root to change.
+    type: list
+    elements: path
+    default: []
+  files:
+    description: The units below C(/etc/systemd/system) and other files. They belong to root.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      dest:
+        description: Absolute path.
+        type: path
+        required: true
+      content:
+        description: The content. Either this or O(files[].secret).
+        type: str
+      secret:
+        description: The content, which no output may show. Readable only by root.
+        type: str
+  leaves:
+    description: Patterns of further paths that are removed with it, directories with their contents.
+    type: list
+    elements: str
+    default: []
+  probe_url:
+    description: An HTTP address that must answer with a status below 400 within 30 seconds.
+    type: str
+extends_documentation_fragment:
+  - miniweb.stack.attributes
+  - miniweb.stack.settled
+attributes:
+  diff_mode:
+    details: Secrets are not shown.
+"""
+
+EXAMPLES = r"""
+- name: Make a backup every night
+  miniweb.stack.systemd_unit:
+    name: miniweb-backup
+    start: timer
+    directories: [/opt/miniweb/backup]
+    files:
+      - dest: /opt/miniweb/backup/backup.sh
+        content: "{{ lookup('ansible.builtin.file', 'backup.sh') }}"
+      - dest: /etc/systemd/system/miniweb-backup.service
+        content: "{{ lookup('ansible.builtin.template', 'miniweb-backup.service.j2') }}"
+      - dest: /etc/systemd/system/miniweb-backup.timer
+        content: "{{ lookup('ansible.builtin.template', 'miniweb-backup.timer.j2') }}"
+"""
+
+RETURN = r"""
+actions:
+  description: Descriptions of what was done, or would be done in check mode, in order.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write /etc/systemd/system/miniweb-backup.timer", "start miniweb-backup.timer"]
+"""
+
+import glob
+import hashlib
+import os
+import shutil
+import stat
+import time
+import typing as t
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils import settled
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    last_line,
+    read_file,
+    write_file,
+)
+
+UNITS_DIRECTORY = "/etc/systemd/system"
+STARTED_DIRECTORY = "/opt/miniweb/units"
+PROBE_SECONDS = 30
+RETRY_SECONDS = 0.2
+
+
+class UnitError(Exception):
+    """The program cannot be run; the message says why in one sentence."""
+
+
+class Unit:
+    """One program and its units."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params: dict[str, t.Any] = module.params
+        self.started_unit = f"{self.params['name']}.{self.params['start']}"
+        self.units = [self.started_unit]
+        if self.params["on_demand"]:
+            self.units.append(f"{self.params['name']}.service")
+        self.record = os.path.join(STARTED_DIRECTORY, self.params["name"])
+        self.files = {item["dest"]: described(item) for item in self.params["files"]}
+        self.actions: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def _systemctl(self, *words: str, check: bool = True) -> None:
+        """Run ``systemctl``.
+
+        :raises UnitError: it failed and *check* is true.
+        """
+        code, out, err = self.module.run_command(["systemctl", *words])
+        if code and check:
+            raise UnitError(f"`systemctl {' '.join(words)}` failed: {last_line(err or out)}.")
+
+    # -- present ------------------------------------------------------------------------------------------------------
+
+    def present(self) -> None:
+        """Write the files and run the program.
+
+        :raises UnitError: it cannot be started or does not answer.
+        """
+        # Only root can read the record, because a password could be guessed from the hash.
+        started = FileState(started_from(self.files), 0o400)
+        outdated = self._write() or read_file(self.record) != started
+        if outdated:
+            self.actions.append(f"start {self.started_unit}")
+        elif not self._runs():
+            self.actions.append(f"start {self.started_unit} again")
+        if self.module.check_mode:
+            return
+        if outdated:
+            # Not restarted: systemd refuses to start a socket whose service is still stopping.
+            self._systemctl("stop", *self.units, check=False)
+        if self.actions:
+            self._systemctl("daemon-reload")
+            self._systemctl("enable", "--now", self.started_unit)
+        if self.params["probe_url"]:
+            self._probe()
+        if outdated:
+            os.makedirs(STARTED_DIRECTORY, mode=0o755, exist_ok=True)
+            write_file(self.record, started)
+        self._note([*self.params["directories"], *self.files, self.record], self.units)
+
+    def _write(self) -> bool:
+        """Write what differs; return whether anything did."""
+        directories = [path for path in self.params["directories"] if not is_roots_directory(path)]
+        found = {path: read_file(path) for path in self.files}
+        files = [item for item in self.params["files"] if found[item["dest"]] != self.files[item["dest"]]]
+        self.actions += [f"create {path}" for path in directories]
+        self.actions += [f"write {item['dest']}" for item in files]
+        self.diff = [
+            shown(item["dest"], found[item["dest"]], self.files[item["dest"]], item["secret"] is not None)
+            for item in files
+        ]
+        if self.actions and not self.module.check_mode:
+            # An interruption after this is noticed by the next run.
+            if os.path.exists(self.record):
+                os.unlink(self.record)
+            for path in directories:
+                make_roots_directory(path)
+            for item in files:
+                write_file(item["dest"], self.files[item["dest"]])
+        return bool(self.actions)
+
+    def _runs(self) -> bool:
+        """Return whether the unit runs as its file says, now and after a restart of the server."""
+        state = settled.unit_states(self.module, [self.started_unit]).get(self.started_unit, {})
+        wanted = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+        return all(state.get(name) == value for name, value in wanted.items())
+
+    def _probe(self) -> None:
+        """Wait until the program answers.
+
+        :raises UnitError: it does not.
+        """
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + PROBE_SECONDS
+        while True:
+            try:
+                with opener.open(self.params["probe_url"], timeout=PROBE_SECONDS):
+                    return
+            except OSError as error:
+                answered = isinstance(error, urllib.error.HTTPError)
+                if answered or time.monotonic() > deadline or not self._runs():
+                    raise UnitError(f"{self.params['probe_url']} does not answer: {cause(error)}.") from None
+                time.sleep(RETRY_SECONDS)
+
+    # -- absent -------------------------------------------------------------------------------------------------------
+
+    def absent(self) -> None:
+        """Stop the program and remove everything that belongs to it."""
+        paths = self._traces()
+        self.actions += [f"remove {path}" for path in paths]
+        if self.module.check_mode:
+            return
+        if paths:
+            self._systemctl("disable", "--now", *self.units, check=False)
+            self._systemctl("stop", *self.units, check=False)
+            self._systemctl("reset-failed", f"{self.params['name']}.*", check=False)
+            for path in paths:
+                remove(path)
+            self._systemctl("daemon-reload")
+        self._note([*self._own(), *self.params["leaves"]], [])
+
+    def _own(self) -> list[str]:
+        """Return the files of this module; the units come last, so that the next run completes an interrupted one."""
+        units = [
+            os.path.join(UNITS_DIRECTORY, f"{self.params['name']}.{kind}") for kind in ("service", "socket", "timer")
+        ]
+        return [*self.files, self.record, *units]
+
+    def _traces(self) -> list[str]:
+        left = [path for pattern in self.params["leaves"] for path in sorted(glob.glob(pattern))]
+        return list(dict.fromkeys(path for path in [*left, *self._own()] if os.path.lexists(path)))
+
+    def _note(self, paths: list[str], units: list[str]) -> None:
+        conditions = [*settled.files(*paths), *settled.unit_conditions(self.module, units)]
+        key = f"systemd_unit/{self.params['name']}"
+        settled.Notes(self.module).write(key, self.params["settled"], conditions, {"actions": []})
+
+
+def is_roots_directory(path: str) -> bool:
+    """Return whether it is a directory that everybody may read and root alone may change."""
+    if not os.path.isdir(path):
+        return False
+    found = os.stat(path)
+    return (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o755, 0, 0)
+
+
+def make_roots_directory(path: str) -> None:
+    """Create a directory, or change its owner and permissions."""
+    os.makedirs(path, exist_ok=True)
+    os.chown(path, 0, 0)
+    os.chmod(path, 0o755)
+
+
+def described(item: dict[str, t.Any]) -> FileState:
+    """Return a file as the module's parameters describe it."""
+    if item["secret"] is not None:
+        return FileState(item["secret"].encode(), 0o400)
+    return FileState(item["content"].encode(), 0o644)
+
+
+def started_from(files: dict[str, FileState]) -> bytes:
+    """Return one hash of all files."""
+    contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in files.items()}
+    return hashlib.sha256(dump(contents)).hexdigest().encode()
+
+
+def shown(path: str, found: FileState | None, wanted: FileState, secret: bool) -> dict[str, str]:
+    """Return Ansible's diff of one file."""
+    old, new = (found.content if found else b"").decode(errors="replace"), wanted.content.decode()
+    if secret:
+        old, new = ("(a secret)\n" if found else ""), "(another secret)\n"
+    return {"before_header": path, "after_header": path, "before": old, "after": new}
+
+
+def cause(error: OSError) -> str:
+    """Return why an address does not answer, with what the program itself said."""
+    if isinstance(error, urllib.error.HTTPError):
+        return last_line(error.read().decode(errors="replace"))
+    return str(getattr(error, "reason", error))
+
+
+def remove(path: str) -> None:
+    """Remove a file or a directory with its contents."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "start": {"type": "str", "choices": ["service", "socket", "timer"], "default": "service"},
+            "on_demand": {"type": "bool", "default": False},
+            "directories": {"type": "list", "elements": "path", "default": []},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "dest": {"type": "path", "required": True},
+                    "content": {"type": "str"},
+                    "secret": {"type": "str", "no_log": True},
+                },
+                "mutually_exclusive": [["content", "secret"]],
+                "required_one_of": [["content", "secret"]],
+            },
+            "leaves": {"type": "list", "elements": "str", "default": []},
+            "probe_url": {"type": "str"},
+            **settled.SETTLED_SPEC,
+        },
+        supports_check_mode=True,
+    )
+    unit = Unit(module)
+    try:
+        unit.present() if module.params["state"] == "present" else unit.absent()
+    except UnitError as error:
+        module.fail_json(msg=str(error), actions=unit.actions)
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename} cannot be read or written: {error.strerror}.", actions=unit.actions)
+    module.exit_json(changed=bool(unit.actions), actions=unit.actions, diff=unit.diff)
+
+
+if __name__ == "__main__":
+    main()
