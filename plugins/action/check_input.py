@@ -323,7 +323,7 @@ class ActionModule(ActionBase):
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
             # Kept out of the result: only the actions of this run use it.
             if whole:
-                remember(variables, answer.pop("settled", {}))
+                remember(variables, answer.pop("settled", {}), answer.pop("traces", None))
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:
                     return {**result, **answer}

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
 
 
@@ -13,3 +16,9 @@ class ActionModule(SettledAction):
 
     MODULE = "compose_service"
     KEY = "name"
+    REMOVES = True
+    NOT_REMOVED = ("remove_volumes", "directory", "contributions_directory")
+
+    def gone(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the further results of removing what does not exist."""
+        return {"container_id": "", "project": f"{PROJECT_PREFIX}{arguments['name']}"}

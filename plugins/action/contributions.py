@@ -13,3 +13,5 @@ class ActionModule(SettledAction):
 
     MODULE = "contributions"
     KEY = "name"
+    REMOVES = True
+    NOT_REMOVED = ("contributions_directory",)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of_role, forget
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of_role, forget_notes
 
 
 class ActionModule(ActionBase):
@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
         digest = digest_of_role(variables.get("role_path", ""), arguments.pop("of", {}))
         if not self._task.check_mode:
             # They may have changed the server.
-            forget(variables)
+            forget_notes(variables)
         arguments["settled"] = digest
         result.update(self._execute_module("miniweb.stack.settled", arguments, task_vars=variables))
         return result

@@ -13,3 +13,4 @@ class ActionModule(SettledAction):
 
     MODULE = "systemd_unit"
     KEY = "name"
+    REMOVES = True

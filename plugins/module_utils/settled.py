@@ -21,13 +21,19 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Store
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Listed, listed_containers
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY, Container
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    BASE_DIRECTORY,
+    PROJECT_PREFIX,
+    Container,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
 
 DIRECTORY = os.path.join(BASE_DIRECTORY, "settled")
 # The option in which the controller passes a module the hash of its task.
 SETTLED_SPEC: dict[str, t.Any] = {"settled": {"type": "str", "no_log": True}}
 ANSWER_SECONDS = 10
+UNITS_DIRECTORY = "/etc/systemd/system"
+STARTED_DIRECTORY = os.path.join(BASE_DIRECTORY, "units")
 UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", "MainPID")
 
 Condition = list[t.Any]
@@ -246,6 +252,25 @@ class Server:
     def units(self) -> dict[str, dict[str, str]]:
         """The state of the systemd units named in conditions."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
+
+
+def traces(module: AnsibleModule) -> list[str] | None:
+    """Return the names of the services and units of which anything is left on this server.
+
+    :return: None if the engine does not answer.
+    """
+    listed = listed_containers(module)
+    if listed is None:
+        return None
+    store = Store(os.path.join(BASE_DIRECTORY, "contributions"))
+    found = {one.project[len(PROJECT_PREFIX) :] for one in listed if one.project.startswith(PROJECT_PREFIX)}
+    for reader in store.readers():
+        for owners in store.index(reader).owners.values():
+            found.update(owners)
+    for directory in (BASE_DIRECTORY, UNITS_DIRECTORY, STARTED_DIRECTORY):
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        found.update(os.path.splitext(name)[0] for name in names)
+    return sorted(found)
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:

@@ -21,7 +21,8 @@ description:
     with it, and the module fails and reports both.
   - Until the restart is verified, the old file and the list of running containers are kept next to the new one, in
     C(.daemon.json.previous). The next run completes one that was interrupted.
-  - An engine that is stopped, has failed or is older than its configuration is restarted.
+  - An engine that is stopped, has failed or is older than its configuration is restarted. Under systemd it is enabled, too,
+    so that it starts on boot.
 requirements:
   - Docker Engine 25 or newer on the server
 options:
@@ -439,6 +440,14 @@ class Systemd:
         out = self.module.run_command([self.program, "is-active", "docker.service"])[1]
         return out.strip() == "active"
 
+    def disabled(self) -> bool:
+        """Return whether the engine does not start on boot."""
+        return self.module.run_command([self.program, "is-enabled", "docker.service"])[1].strip() == "disabled"
+
+    def enable(self) -> None:
+        """Let the engine start on boot."""
+        self.module.run_command([self.program, "enable", "docker.service"], check_rc=True)
+
     def restart(self) -> bool:
         """Restart the engine; return whether it came up."""
         self.since = time.time()
@@ -466,6 +475,13 @@ class InitScript:
         self.program = module.get_bin_path("service", required=True)
         self.timeout = timeout
         self.offset = 0
+
+    def disabled(self) -> bool:
+        """Return whether the engine does not start on boot; that depends on the init system's own tools."""
+        return False
+
+    def enable(self) -> None:
+        """Do nothing, as it is never found disabled."""
 
     def active(self) -> bool:
         """Return whether the engine's process exists."""
@@ -699,7 +715,8 @@ def main() -> None:
     try:
         found = daemon.find()
         plan = make_plan(found, daemon.configuration, daemon.owner, daemon.group)
-        actions = plan.actions(daemon.path)
+        disabled = manager.disabled()
+        actions = [*plan.actions(daemon.path), *(["start on boot"] if disabled else [])]
         result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
         if module._diff:
             result["diff"] = text_diff(plan, found, daemon.configuration, daemon.path)
@@ -707,6 +724,8 @@ def main() -> None:
             daemon.validate()
         if not module.check_mode:
             daemon.apply(plan, found)
+            if disabled:
+                manager.enable()
     except DaemonError as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:

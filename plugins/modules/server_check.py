@@ -44,7 +44,7 @@ options:
     elements: str
     default: []
   notes:
-    description: Whether to return the notes of earlier runs that are still valid.
+    description: Whether to return the notes of earlier runs that are still valid, and of what there are traces.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -85,6 +85,14 @@ settled:
   returned: when O(notes=true)
   type: dict
   sample: {compose_service/nginx: {digest: 6f1c, result: {actions: [], container_id: 5cb1}}}
+traces:
+  description:
+    - The names of the services and units of which anything is left: containers, directories, contributions or files.
+    - Empty (null) if the engine does not answer.
+  returned: when O(notes=true)
+  type: list
+  elements: str
+  sample: [mysql, miniweb-container-metrics]
 """
 
 import glob
@@ -95,7 +103,7 @@ from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, traces
 
 LISTEN = "0A"
 VOLUMES = "/var/lib/docker/volumes"
@@ -253,7 +261,9 @@ def main() -> None:
     )
     server = Server(module)
     problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
-    result: dict[str, t.Any] = {"settled": Notes(module).holding()} if module.params["notes"] else {}
+    result: dict[str, t.Any] = {}
+    if module.params["notes"]:
+        result = {"settled": Notes(module).holding(), "traces": traces(module)}
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

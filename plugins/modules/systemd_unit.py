@@ -115,9 +115,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     read_file,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import STARTED_DIRECTORY, UNITS_DIRECTORY
 
-UNITS_DIRECTORY = "/etc/systemd/system"
-STARTED_DIRECTORY = "/opt/miniweb/units"
 PROBE_SECONDS = 30
 RETRY_SECONDS = 0.2
 

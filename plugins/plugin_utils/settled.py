@@ -25,16 +25,47 @@ def _path(variables: dict[str, t.Any]) -> str:
     return os.path.join(constants.DEFAULT_LOCAL_TMP, f"miniweb-{host}.json")
 
 
-def remember(variables: dict[str, t.Any], settled: dict[str, t.Any]) -> None:
-    """Keep a host's valid notes for the rest of this play."""
+def _known(variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return what the check at the start of this play found out about a host; empty if there was none."""
+    try:
+        with open(_path(variables), encoding="utf-8") as stream:
+            known = json.load(stream)
+    except FileNotFoundError:
+        return {}
+    return known if known["play"] == variables.get("ansible_play_name") else {}
+
+
+def remember(variables: dict[str, t.Any], settled: dict[str, t.Any], traces: list[str] | None) -> None:
+    """Keep a host's valid notes for the rest of this play, and the names of what there are traces of."""
+    known = {"play": variables.get("ansible_play_name"), "settled": settled, "traces": traces}
     with open(_path(variables), "w", encoding="utf-8") as stream:
-        json.dump({"play": variables.get("ansible_play_name"), "settled": settled}, stream)
+        json.dump(known, stream)
 
 
 def forget(variables: dict[str, t.Any]) -> None:
-    """Discard a host's notes, because a task has changed it: each later task checks for itself."""
+    """Discard everything that is known of a host."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_path(variables))
+
+
+def forget_notes(variables: dict[str, t.Any]) -> None:
+    """Discard a host's notes, because a task has changed it: each later task checks for itself."""
+    known = _known(variables)
+    if known.get("settled"):
+        remember(variables, {}, known["traces"])
+
+
+def leave_trace(variables: dict[str, t.Any], name: str) -> None:
+    """Record that there is something of a service or unit from now on."""
+    known = _known(variables)
+    if known.get("traces") is not None and name not in known["traces"]:
+        remember(variables, known["settled"], [*known["traces"], name])
+
+
+def has_no_trace(variables: dict[str, t.Any], name: str) -> bool:
+    """Return whether the check at the start found nothing of a service or unit, and no task has deployed it since."""
+    traces = _known(variables).get("traces")
+    return traces is not None and name not in traces
 
 
 def code_of(*directories: str) -> t.Iterator[str]:
@@ -68,12 +99,7 @@ def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
 
 def settled(variables: dict[str, t.Any], key: str, digest: str) -> dict[str, t.Any] | None:
     """Return a task's result if the check at the start of its play found it done; otherwise None."""
-    try:
-        with open(_path(variables), encoding="utf-8") as stream:
-            known = json.load(stream)
-    except FileNotFoundError:
-        return None
-    note = known["settled"].get(key) if known["play"] == variables.get("ansible_play_name") else None
+    note = _known(variables).get("settled", {}).get(key)
     return note["result"] if note and note["digest"] == digest else None
 
 
@@ -82,10 +108,14 @@ class SettledAction(ActionBase):
 
     :cvar MODULE: the module's name in this collection.
     :cvar KEY: the option that tells its tasks apart; empty for a module with one task per host.
+    :cvar REMOVES: whether I(state=absent) removes everything of the service or unit that KEY names.
+    :cvar NOT_REMOVED: options with which the check at the start does not see all that I(state=absent) would remove.
     """
 
     MODULE = ""
     KEY = ""
+    REMOVES = False
+    NOT_REMOVED: tuple[str, ...] = ()
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -96,13 +126,27 @@ class SettledAction(ActionBase):
         key = f"{self.MODULE}/{arguments.get(self.KEY)}" if self.KEY else self.MODULE
         digest = digest_of(self.MODULE, arguments)
         found = None if self._task.delegate_to else settled(variables, key, digest)
+        if found is None and self._is_gone(variables, arguments):
+            found = {"actions": [], **self.gone(arguments)}
         if found is not None:
             return {**result, **found, "changed": False}
+        if self.REMOVES and not self._task.delegate_to and arguments.get("state", "present") != "absent":
+            leave_trace(variables, str(arguments.get(self.KEY)))
         name = f"miniweb.stack.{self.MODULE}"
         result.update(self._execute_module(name, {**arguments, "settled": digest}, task_vars=variables))
         if not self._task.check_mode and self.changes(result):
-            forget(variables)
+            forget_notes(variables)
         return result
+
+    def _is_gone(self, variables: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
+        """Return whether there is nothing to remove."""
+        absent = self.REMOVES and arguments.get("state") == "absent" and not self._task.delegate_to
+        seen = not any(arguments.get(option) for option in self.NOT_REMOVED)
+        return absent and seen and has_no_trace(variables, str(arguments.get(self.KEY)))
+
+    def gone(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the further results of removing what does not exist."""
+        return {}
 
     def changes(self, result: dict[str, t.Any]) -> bool:
         """Return whether the findings of the check at the start may be outdated."""

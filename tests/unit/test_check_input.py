@@ -429,7 +429,7 @@ def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
 
     monkeypatch.setattr(check_input.ActionModule, "_execute_module", execute)
     monkeypatch.setattr(check_input, "forget", lambda variables: done.append("forget"))
-    monkeypatch.setattr(check_input, "remember", lambda variables, settled: done.append(settled))
+    monkeypatch.setattr(check_input, "remember", lambda variables, settled, traces: done.append(settled))
     assert check(["shop"], role=role) == []
     assert done == kept
 

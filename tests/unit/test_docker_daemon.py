@@ -161,6 +161,11 @@ if name == "dockerd":
 elif name == "systemctl":
     if words[0] == "is-active":
         print("active" if state["active"] else "failed")
+    elif words[0] == "is-enabled":
+        print("enabled" if state.get("enabled", True) else "disabled")
+    elif words[0] == "enable":
+        state["enabled"] = True
+        save()
     elif words[0] == "reset-failed":
         state["starts"] = 0
         told("reset-failed", os.getppid())
@@ -281,6 +286,13 @@ def test_without_a_change_only_the_service_manager_is_asked(server: Server) -> N
     result = server.run()
     assert (result["changed"], result["actions"]) == (False, [])
     assert server.state["told"] == []
+
+
+def test_an_engine_that_does_not_start_on_boot_is_enabled(server: Server) -> None:
+    server.set(enabled=False)
+    assert server.run()["actions"] == ["start on boot"]
+    assert server.state["enabled"]
+    assert not server.run()["changed"]
 
 
 @pytest.mark.parametrize("manager", ["systemd", "init"])

@@ -228,6 +228,18 @@ def test_notes_are_for_root_alone(machine: Machine) -> None:
     assert [oct(path.stat().st_mode & 0o777) for path in (directory, *directory.iterdir())] == ["0o700", "0o600"]
 
 
+def test_traces_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's project, a directory, the owner of a contribution, and systemd's units."""
+    for name, directory in (("BASE_DIRECTORY", "."), ("UNITS_DIRECTORY", "etc"), ("STARTED_DIRECTORY", "units")):
+        monkeypatch.setattr(notes, name, str(machine.path / directory))
+    assert {"web", "directory", "mysql"} <= set(notes.traces(machine) or ())  # type: ignore[arg-type]
+    (machine.path / "etc").mkdir()
+    machine.write("etc/backup.timer", "")
+    assert "backup" in (notes.traces(machine) or ())  # type: ignore[arg-type]
+    remove(machine, "ANSWERS")
+    assert notes.traces(machine) is None  # type: ignore[arg-type]
+
+
 # -- the controller ---------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +248,8 @@ class Action(SettledAction):
 
     MODULE = "compose_service"
     KEY = "name"
+    REMOVES = True
+    NOT_REMOVED = ("remove_volumes",)
 
     def __init__(self, arguments: dict[str, Any], answer: dict[str, Any], **task: Any) -> None:
         given = {"args": arguments, "delegate_to": None, "check_mode": False, "async_val": 0, **task}
@@ -275,7 +289,7 @@ def test_without_notes_the_module_runs(perform) -> None:
 
 
 def test_the_module_does_not_run_for_what_is_noted(perform) -> None:
-    look.remember(HERE, noted(WEB))
+    look.remember(HERE, noted(WEB), None)
     assert perform(WEB) == ({"changed": False, "actions": [], "container_id": "c1"}, 0)
     assert perform(WEB, check_mode=True)[1] == 0
 
@@ -290,7 +304,7 @@ def test_the_module_does_not_run_for_what_is_noted(perform) -> None:
     ids=["another question", "another service", "another host"],
 )
 def test_the_module_runs_for_what_is_not_noted(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
-    look.remember(HERE, noted(WEB))
+    look.remember(HERE, noted(WEB), None)
     assert perform(arguments, **task)[1] == 1
 
 
@@ -306,19 +320,57 @@ def test_the_module_runs_for_what_is_not_noted(perform, arguments: dict[str, Any
 def test_after_a_change_notes_are_not_used_any_more(
     perform, answer: dict[str, Any], task: dict[str, Any], runs: int
 ) -> None:
-    look.remember(HERE, noted(WEB))
+    look.remember(HERE, noted(WEB), None)
     perform({**WEB, "name": "shop"}, answer, **task)
     assert perform(WEB)[1] == runs
 
 
 def test_a_host_does_not_use_notes_of_another(perform) -> None:
-    look.remember({**HERE, "inventory_hostname": "other"}, noted(WEB))
+    look.remember({**HERE, "inventory_hostname": "other"}, noted(WEB), None)
     assert perform(WEB)[1] == 1
 
 
 def test_another_play_does_not_use_the_notes(perform) -> None:
-    look.remember({**HERE, "ansible_play_name": "Another one"}, noted(WEB))
+    look.remember({**HERE, "ansible_play_name": "Another one"}, noted(WEB), None)
     assert perform(WEB)[1] == 1
+
+
+ABSENT = {"name": "web", "state": "absent"}
+
+
+def test_what_left_no_trace_needs_no_removal(perform) -> None:
+    look.remember(HERE, {}, ["shop"])
+    assert perform(ABSENT) == ({"changed": False, "actions": []}, 0)
+    # Nor after a change to something else
+    perform({**WEB, "name": "shop"}, {"changed": True})
+    assert perform(ABSENT)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("traces", "arguments", "task"),
+    [
+        (None, ABSENT, {}),
+        (["web"], ABSENT, {}),
+        ([], WEB, {}),
+        ([], {**ABSENT, "remove_volumes": True}, {}),
+        ([], ABSENT, {"delegate_to": "other"}),
+    ],
+    ids=["not known", "a trace", "present", "volumes", "another host"],
+)
+def test_otherwise_the_module_runs(perform, traces: Any, arguments: dict[str, Any], task: dict[str, Any]) -> None:
+    look.remember(HERE, {}, traces)
+    assert perform(arguments, **task)[1] == 1
+
+
+def test_what_was_deployed_in_this_play_is_removed(perform) -> None:
+    look.remember(HERE, {}, [])
+    perform(WEB, {"changed": True})
+    assert perform(ABSENT)[1] == 1
+
+
+def test_another_play_does_not_use_the_traces(perform) -> None:
+    look.remember({**HERE, "ansible_play_name": "Another one"}, {}, [])
+    assert perform(ABSENT)[1] == 1
 
 
 def test_the_digest_changes_with_code_and_variables(tmp_path: Path) -> None:

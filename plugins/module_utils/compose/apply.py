@@ -31,8 +31,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.3
-# A program that takes long to start is asked less and less often.
-HEALTH_CHECK_GROWTH = 1.25
+FIRST_POLL_SECONDS = 0.1
+# The engine's own first check comes after a second; until then, a program that starts quickly is asked by this module.
+ENGINE_CHECKS_SECONDS = 1.5
 # A container without a health check that does not listen counts as healthy if it has not exited after this time.
 STEADY_SECONDS = 5
 CONNECT_SECONDS = 1
@@ -91,7 +92,7 @@ class Applier:
         if plan.reload:
             self._reload()
         self._note_healthy(dataclasses.replace(applied, reload=plan.reload_hash))
-        if plan.recreate:
+        if plan.recreate and containers:
             build = self.params["build"]
             self.engine.prune(self.params["definition"]["image"], build["keep"] if build else 2, built=bool(build))
 
@@ -373,7 +374,7 @@ class Applier:
         code, dummy, err = self.engine.compose("up", *words, *force, check=False)
         if code:
             raise Failed(last_line(err))
-        begin, patience, next_check = time.monotonic(), self.params["wait_timeout"], 0.0
+        begin, patience = time.monotonic(), self.params["wait_timeout"]
         while True:
             containers = self.engine.containers()
             if not containers:
@@ -386,25 +387,18 @@ class Applier:
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
             waited = time.monotonic() - begin
-            check = waited >= next_check
-            if all(self._is_healthy(one, waited, check) for one in containers):
+            if all(self._is_healthy(one, waited) for one in containers):
                 return
-            if check:
-                next_check = waited * HEALTH_CHECK_GROWTH
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
-            time.sleep(POLL_SECONDS)
+            time.sleep(min(POLL_SECONDS, FIRST_POLL_SECONDS + waited / 10))
 
-    def _is_healthy(self, container: Container, seconds: float, check: bool) -> bool:
-        """Return whether a container that should become healthy is.
-
-        :param seconds: since when it is waited for.
-        :param check: run its health check if the engine has no result yet.
-        """
+    def _is_healthy(self, container: Container, seconds: float) -> bool:
+        """Return whether a container is healthy that has been waited for this long."""
         if container.settled:
             return bool(container.health) or self._seems_healthy(container, seconds)
         starting = container.state == "running" and container.health == "starting"
-        return check and starting and self.engine.passes_health_check(container)
+        return seconds < ENGINE_CHECKS_SECONDS and starting and self.engine.passes_health_check(container)
 
     def _seems_healthy(self, container: Container, seconds: float) -> bool:
         """Return whether a container without a health check accepts connections, or has not exited for long enough."""
