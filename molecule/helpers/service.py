@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.playbooks import Converge, folded
 from testinfra.host import Host
+
+from helpers.playbooks import Converge, folded
+from helpers.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Service:
     def inspected(self, host: Host) -> dict[str, Any]:
         """Everything the engine says of it."""
         return json.loads(host.check_output("docker inspect %s", self.container(host)))[0]
+
+    def becomes_healthy(self, host: Host) -> bool:
+        """Whether the engine reports it as healthy, up to a second after the module has seen it so, or has no check."""
+        return eventually(lambda: self.inspected(host)["State"].get("Health", {}).get("Status", "healthy") == "healthy")
 
     def contributions(self, host: Host) -> dict[str, str]:
         """What it leaves for others: contents by <reader>/<file>."""
@@ -76,7 +82,7 @@ class Service:
         assert f'The service "{self.name}" did not become healthy' in said
         assert reason in said
         assert "The previous version is running again" in said
+        assert self.becomes_healthy(host)
         after = self.inspected(host)
         assert after["State"]["Running"]
-        assert after["State"].get("Health", {}).get("Status", "healthy") == "healthy"
         assert (after["Image"], after["Config"]["Cmd"]) == (before["Image"], before["Config"]["Cmd"])

@@ -27,7 +27,7 @@ def changed(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def test_it_runs_and_is_healthy(host: Host) -> None:
-    assert EXAMPLE.inspected(host)["State"]["Health"]["Status"] == "healthy"
+    assert EXAMPLE.becomes_healthy(host)
     assert "miniweb-example" in host.check_output("docker compose ls --format json")
 
 
@@ -108,7 +108,7 @@ def test_check_mode_predicts_and_changes_nothing(host: Host, converge: Converge)
 def test_a_stopped_container_is_started(host: Host, converge: Converge) -> None:
     host.check_output("docker stop %s", EXAMPLE.container(host))
     assert changed(converge({}))
-    assert EXAMPLE.inspected(host)["State"]["Health"]["Status"] == "healthy"
+    assert EXAMPLE.becomes_healthy(host)
 
 
 def test_an_image_that_cannot_be_pulled_changes_nothing(host: Host, converge: Converge) -> None:
@@ -163,7 +163,7 @@ def test_a_failed_version_is_rolled_back(
     assert reason in said
     assert BACK in said
     assert serves(host)
-    assert EXAMPLE.inspected(host)["State"]["Health"]["Status"] == "healthy"
+    assert EXAMPLE.becomes_healthy(host)
     assert inside(host, "cat /run/secrets/secret") == "a secret $ of the scenario"
     assert not host.file(f"{DIRECTORY}/previous.json").exists
 
