@@ -15,7 +15,7 @@ import yaml
 from helpers.receiver import Receiver
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
-from helpers.web import curl
+from helpers.web import curl, json_from
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}:9090/api/v1"
@@ -30,7 +30,7 @@ ABSENT = {
 
 def ask(path: str, **parameters: str) -> Any:
     words = [word for name, value in parameters.items() for word in ("--data-urlencode", f"{name}={value}")]
-    answer = json.loads(curl("-G", *words, f"{URL}/{path}"))
+    answer = json_from("-G", *words, f"{URL}/{path}")
     assert answer["status"] == "success", (path, parameters, answer)
     return answer["data"]
 
@@ -42,7 +42,7 @@ def rules() -> list[dict[str, Any]]:
 def shown() -> set[str]:
     """The uids of the dashboards that Grafana shows: a service that is off contributes none."""
     password = (SECRETS / "grafana_admin_password").read_text().strip()
-    found = json.loads(curl("-u", f"admin:{password}", f"https://{ADDRESS}:3000/api/search?type=dash-db"))
+    found = json_from("-u", f"admin:{password}", f"https://{ADDRESS}:3000/api/search?type=dash-db")
     return {dashboard["uid"] for dashboard in found}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
-from helpers.web import curl, status
+from helpers.web import json_from, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -51,7 +50,7 @@ def contributed(host: Host) -> dict[str, str]:
 
 def rule(name: str) -> str:
     """The expression of an alert as Prometheus has loaded it."""
-    groups = json.loads(curl(f"{PROMETHEUS}/rules"))["data"]["groups"]
+    groups = json_from(f"{PROMETHEUS}/rules")["data"]["groups"]
     return next(one["query"] for group in groups for one in group["rules"] if one["name"] == name)
 
 
@@ -125,7 +124,7 @@ def test_monitoring_is_removed_and_comes_back_with_its_data(host: Host, site: Co
     def measured() -> int:
         """Samples from before the removal, which only kept data can show."""
         query = f"count_over_time(up{{job='mysql'}}[2h] @ {since})"
-        found = json.loads(curl("-G", "--data-urlencode", f"query={query}", f"{PROMETHEUS}/query"))["data"]["result"]
+        found = json_from("-G", "--data-urlencode", f"query={query}", f"{PROMETHEUS}/query")["data"]["result"]
         return int(found[0]["value"][1]) if found else 0
 
     since = host.check_output("date +%s")

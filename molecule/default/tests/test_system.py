@@ -14,7 +14,7 @@ import requests
 from cryptography import x509
 from helpers.server import ADDRESS, SERVER
 from helpers.waiting import eventually
-from helpers.web import curl, status
+from helpers.web import curl, json_from, status
 from testinfra.host import Host
 
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
@@ -51,8 +51,8 @@ def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> t
 
 def query(expression: str) -> list[dict[str, Any]]:
     """Prometheus's answer; series of a target that was restarted are missing until the next scrape."""
-    answer = curl("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query")
-    return json.loads(answer)["data"]["result"]
+    answer = json_from("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query")
+    return answer["data"]["result"]
 
 
 def containers(host: Host) -> list[str]:
@@ -175,7 +175,7 @@ def test_the_servers_real_disk_is_measured(host: Host) -> None:
 def test_grafana_shows_the_servers_dashboard() -> None:
     password = secret("grafana_admin_password")
     assert status(f"{URL}:3000/api/org") == "401"
-    found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
+    found = json_from("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db")
     assert "miniweb-host" in {dashboard["uid"] for dashboard in found}
 
 

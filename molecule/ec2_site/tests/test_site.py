@@ -21,7 +21,7 @@ from helpers.aws import ansible, client, instances, play, succeeds
 from helpers.playbooks import folded
 from helpers.server import ROOT, TEST_VARS
 from helpers.waiting import eventually
-from helpers.web import curl, status
+from helpers.web import curl, json_from, status
 from sandbox.engine import docker
 
 NAME = "miniweb-production"
@@ -87,7 +87,7 @@ def test_the_site_answers_over_https_and_it_is_this_server(address: str) -> None
 
 def test_the_administrators_sites_answer_too(address: str) -> None:
     def targets() -> dict[str, str]:
-        found = json.loads(curl(f"https://{address}:9090/api/v1/targets"))["data"]["activeTargets"]
+        found = json_from(f"https://{address}:9090/api/v1/targets")["data"]["activeTargets"]
         return {target["labels"]["job"]: target["health"] for target in found}
 
     assert eventually(lambda: set(targets().values()) == {"up"}), targets()

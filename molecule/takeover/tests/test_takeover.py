@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from helpers.playbooks import RunPlaybook, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
-from helpers.web import curl, status
+from helpers.web import curl, json_from, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -77,17 +76,17 @@ def test_one_run_takes_the_server_over(host: Host, run_playbook: RunPlaybook, be
 
 def test_everything_is_measured_and_shown_as_before(host: Host) -> None:
     def targets() -> dict[str, str]:
-        found = json.loads(curl(f"{URL}:9090/api/v1/targets"))["data"]["activeTargets"]
+        found = json_from(f"{URL}:9090/api/v1/targets")["data"]["activeTargets"]
         return {target["labels"]["job"]: target["health"] for target in found}
 
     jobs = ("alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
     assert eventually(lambda: targets() == dict.fromkeys(jobs, "up")), targets()
-    groups = json.loads(curl(f"{URL}:9090/api/v1/rules"))["data"]["groups"]
+    groups = json_from(f"{URL}:9090/api/v1/rules")["data"]["groups"]
     assert {"MysqlDown", "HighCpuUsage", "SiteDown", "ServerDown"} <= {
         rule["name"] for group in groups for rule in group["rules"]
     }
     password = (SECRETS / "grafana_admin_password").read_text().strip()
-    found = json.loads(curl("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db"))
+    found = json_from("-u", f"admin:{password}", f"{URL}:3000/api/search?type=dash-db")
     assert {"miniweb-overview", "miniweb-host", "miniweb-mysql"} <= {dashboard["uid"] for dashboard in found}
     assert status(f"{URL}/readyz") == "200"
 
