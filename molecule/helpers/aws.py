@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import yaml
+
 from helpers.server import ROOT
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from helpers.server import default_of
 from sandbox import registry
 from sandbox.engine import NETWORK, docker, remove_container
 from sandbox.paths import KEY
 from sandbox.scenario import REPOSITORY
 from sandbox.server import server_options
+
+from helpers.server import default_of
 
 NAME = "miniweb-instance"
 DATABASE = "miniweb-database"

@@ -87,8 +87,8 @@ settled:
   sample: {compose_service/nginx: {digest: 6f1c, result: {actions: [], container_id: 5cb1}}}
 traces:
   description:
-    - The names of the services and units of which anything is left: containers, directories, contributions or files.
-    - Empty (null) if the engine does not answer.
+    - The names of the services and units of which containers, directories, contributions or files are left.
+    - Null if the engine does not answer.
   returned: when O(notes=true)
   type: list
   elements: str

@@ -10,7 +10,7 @@ runpy.run_path("/etc/gunicorn/wait_for.py", run_name="__main__")
 for argument in sys.argv[1:]:
     command = [str(word) for word in json.loads(argument)]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except OSError as error:
         sys.exit(f"`{' '.join(command)}` cannot be run: {error.strerror}")
     output = done.stdout.decode(errors="replace")
