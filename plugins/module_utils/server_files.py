@@ -10,6 +10,8 @@ import os
 import stat
 import tempfile
 
+from ansible.module_utils.common.text.converters import to_text
+
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
@@ -47,6 +49,23 @@ def write_file(path: str, wanted: FileState) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def readable(content: bytes) -> str:
+    """Return a file's content as text for a diff, even if it is binary."""
+    return to_text(content, errors="surrogate_or_replace")
+
+
+def difference(path: str, before: FileState | None, after: FileState, hidden: bool) -> dict[str, str]:
+    """Return Ansible's diff of a file that is written; of a hidden one, only the name is shown."""
+    if hidden:
+        old, new = ("(a secret)\n" if before else ""), "(another secret)\n"
+    else:
+        old, new = (readable(before.content) if before else ""), readable(after.content)
+    if old == new and before:
+        old = f"mode {before.mode:04o}, owner {before.owner}, group {before.group}\n"
+        new = f"mode {after.mode:04o}, owner {after.owner}, group {after.group}\n"
+    return {"before_header": path, "after_header": path, "before": old, "after": new}
 
 
 def last_line(text: str) -> str:

@@ -106,6 +106,7 @@ class Notes:
     def __init__(self, module: AnsibleModule, directory: str = DIRECTORY) -> None:
         self.module = module
         self.directory = directory
+        self.server = Server(module, [])
 
     def _path(self, key: str) -> str:
         return os.path.join(self.directory, key.replace("/", "%") + ".json")
@@ -131,12 +132,29 @@ class Notes:
             if name.endswith(".json")
         }
         asked = [condition for note in notes.values() for condition in note.get("conditions", [])]
-        server = Server(self.module, asked)
+        self.server = server = Server(self.module, asked)
         return {
             key: {"digest": note["digest"], "result": note.get("result", {})}
             for key, note in notes.items()
             if note.get("digest") and all(server.holds(condition) for condition in note.get("conditions", []))
         }
+
+    def traces(self) -> list[str] | None:
+        """Return the names of the services and units of which anything is left on this server.
+
+        :return: None if the engine does not answer.
+        """
+        if self.server.listed is None:
+            return None
+        store = Store(os.path.join(BASE_DIRECTORY, "contributions"))
+        found = {one.project.partition(PROJECT_PREFIX)[2] for one in self.server.listed}
+        for reader in store.readers():
+            for owners in store.index(reader).owners.values():
+                found.update(owners)
+        for directory in (BASE_DIRECTORY, UNITS_DIRECTORY, STARTED_DIRECTORY):
+            names = os.listdir(directory) if os.path.isdir(directory) else []
+            found.update(os.path.splitext(name)[0] for name in names)
+        return sorted(found)
 
 
 class Server:
@@ -252,25 +270,6 @@ class Server:
     def units(self) -> dict[str, dict[str, str]]:
         """The state of the systemd units named in conditions."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
-
-
-def traces(module: AnsibleModule) -> list[str] | None:
-    """Return the names of the services and units of which anything is left on this server.
-
-    :return: None if the engine does not answer.
-    """
-    listed = listed_containers(module)
-    if listed is None:
-        return None
-    store = Store(os.path.join(BASE_DIRECTORY, "contributions"))
-    found = {one.project[len(PROJECT_PREFIX) :] for one in listed if one.project.startswith(PROJECT_PREFIX)}
-    for reader in store.readers():
-        for owners in store.index(reader).owners.values():
-            found.update(owners)
-    for directory in (BASE_DIRECTORY, UNITS_DIRECTORY, STARTED_DIRECTORY):
-        names = os.listdir(directory) if os.path.isdir(directory) else []
-        found.update(os.path.splitext(name)[0] for name in names)
-    return sorted(found)
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:

@@ -103,7 +103,7 @@ from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, traces
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 LISTEN = "0A"
 VOLUMES = "/var/lib/docker/volumes"
@@ -263,7 +263,8 @@ def main() -> None:
     problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
     result: dict[str, t.Any] = {}
     if module.params["notes"]:
-        result = {"settled": Notes(module).holding(), "traces": traces(module)}
+        notes = Notes(module)
+        result = {"settled": notes.holding(), "traces": notes.traces()}
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

@@ -13,7 +13,7 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Writes the files of a program and of its units, and enables and starts one unit, such as a timer or a socket.
+  - Writes the files of a program and of its units, and enables and starts the timer or the socket that starts its service.
   - What runs is restarted if it was started from other files. That is recorded once the new program answers, so that the
     next run completes an interrupted one.
 options:
@@ -27,14 +27,10 @@ options:
     choices: [present, absent]
     default: present
   start:
-    description: The suffix of the unit that is enabled and started.
+    description: What starts the service. Its unit is enabled and started.
     type: str
-    choices: [service, socket, timer]
-    default: service
-  on_demand:
-    description: Whether O(start) starts the service of the same name when it is needed, and not in intervals.
-    type: bool
-    default: false
+    choices: [socket, timer]
+    required: true
   directories:
     description: Directories that are created for everybody to read and for root to change.
     type: list
@@ -57,12 +53,14 @@ options:
         description: The content, which no output may show. Readable only by root.
         type: str
   leaves:
-    description: Patterns of further paths that are removed with it, directories with their contents.
+    description: Further paths that are removed with it, directories with their contents.
     type: list
-    elements: str
+    elements: path
     default: []
   probe_url:
-    description: An HTTP address that must answer with a status below 400 within 30 seconds.
+    description:
+      - An HTTP address at the socket that must answer with a status below 400 within 30 seconds. Requests wait in the socket
+        while the service starts, so it is asked once.
     type: str
 extends_documentation_fragment:
   - miniweb.stack.attributes
@@ -96,12 +94,10 @@ actions:
   sample: ["write /etc/systemd/system/miniweb-backup.timer", "start miniweb-backup.timer"]
 """
 
-import glob
 import hashlib
 import os
 import shutil
 import stat
-import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -111,6 +107,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
+    difference,
     last_line,
     read_file,
     write_file,
@@ -118,7 +115,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import STARTED_DIRECTORY, UNITS_DIRECTORY
 
 PROBE_SECONDS = 30
-RETRY_SECONDS = 0.2
+STOPPED = ("inactive", "failed")
 
 
 class UnitError(Exception):
@@ -132,22 +129,32 @@ class Unit:
         self.module = module
         self.params: dict[str, t.Any] = module.params
         self.started_unit = f"{self.params['name']}.{self.params['start']}"
-        self.units = [self.started_unit]
-        if self.params["on_demand"]:
-            self.units.append(f"{self.params['name']}.service")
+        # A timer's service comes and goes.
+        also = [f"{self.params['name']}.service"] if self.params["start"] == "socket" else []
+        self.units = [self.started_unit, *also]
         self.record = os.path.join(STARTED_DIRECTORY, self.params["name"])
         self.files = {item["dest"]: described(item) for item in self.params["files"]}
         self.actions: list[str] = []
         self.diff: list[dict[str, str]] = []
 
-    def _systemctl(self, *words: str, check: bool = True) -> None:
+    def _systemctl(self, *words: str) -> None:
         """Run ``systemctl``.
 
-        :raises UnitError: it failed and *check* is true.
+        :raises UnitError: it failed.
         """
         code, out, err = self.module.run_command(["systemctl", *words])
-        if code and check:
+        if code:
             raise UnitError(f"`systemctl {' '.join(words)}` failed: {last_line(err or out)}.")
+
+    def _stop(self) -> None:
+        """Stop what is running.
+
+        :raises UnitError: that is not possible.
+        """
+        states = settled.unit_states(self.module, self.units)
+        running = [name for name in self.units if states.get(name, {}).get("ActiveState", "inactive") not in STOPPED]
+        if running:
+            self._systemctl("stop", *running)
 
     # -- present ------------------------------------------------------------------------------------------------------
 
@@ -167,7 +174,7 @@ class Unit:
             return
         if outdated:
             # Not restarted: systemd refuses to start a socket whose service is still stopping.
-            self._systemctl("stop", *self.units, check=False)
+            self._stop()
         if self.actions:
             self._systemctl("daemon-reload")
             self._systemctl("enable", "--now", self.started_unit)
@@ -186,7 +193,7 @@ class Unit:
         self.actions += [f"create {path}" for path in directories]
         self.actions += [f"write {item['dest']}" for item in files]
         self.diff = [
-            shown(item["dest"], found[item["dest"]], self.files[item["dest"]], item["secret"] is not None)
+            difference(item["dest"], found[item["dest"]], self.files[item["dest"]], item["secret"] is not None)
             for item in files
         ]
         if self.actions and not self.module.check_mode:
@@ -206,34 +213,33 @@ class Unit:
         return all(state.get(name) == value for name, value in wanted.items())
 
     def _probe(self) -> None:
-        """Wait until the program answers.
+        """Check that the program answers.
 
         :raises UnitError: it does not.
         """
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + PROBE_SECONDS
-        while True:
-            try:
-                with opener.open(self.params["probe_url"], timeout=PROBE_SECONDS):
-                    return
-            except OSError as error:
-                answered = isinstance(error, urllib.error.HTTPError)
-                if answered or time.monotonic() > deadline or not self._runs():
-                    raise UnitError(f"{self.params['probe_url']} does not answer: {cause(error)}.") from None
-                time.sleep(RETRY_SECONDS)
+        try:
+            with opener.open(self.params["probe_url"], timeout=PROBE_SECONDS):
+                return
+        except OSError as error:
+            raise UnitError(f"{self.params['probe_url']} does not answer: {cause(error)}.") from None
 
     # -- absent -------------------------------------------------------------------------------------------------------
 
     def absent(self) -> None:
-        """Stop the program and remove everything that belongs to it."""
+        """Stop the program and remove everything that belongs to it.
+
+        :raises UnitError: it cannot be stopped.
+        """
         paths = self._traces()
         self.actions += [f"remove {path}" for path in paths]
         if self.module.check_mode:
             return
         if paths:
-            self._systemctl("disable", "--now", *self.units, check=False)
-            self._systemctl("stop", *self.units, check=False)
-            self._systemctl("reset-failed", f"{self.params['name']}.*", check=False)
+            self._stop()
+            if os.path.lexists(os.path.join(UNITS_DIRECTORY, self.started_unit)):
+                self._systemctl("disable", self.started_unit)
+            self._systemctl("reset-failed", f"{self.params['name']}.*")
             for path in paths:
                 remove(path)
             self._systemctl("daemon-reload")
@@ -247,8 +253,8 @@ class Unit:
         return [*self.files, self.record, *units]
 
     def _traces(self) -> list[str]:
-        left = [path for pattern in self.params["leaves"] for path in sorted(glob.glob(pattern))]
-        return list(dict.fromkeys(path for path in [*left, *self._own()] if os.path.lexists(path)))
+        paths = dict.fromkeys([*self.params["leaves"], *self._own()])
+        return [path for path in paths if os.path.lexists(path)]
 
     def _note(self, paths: list[str], units: list[str]) -> None:
         conditions = [*settled.files(*paths), *settled.unit_conditions(self.module, units)]
@@ -284,14 +290,6 @@ def started_from(files: dict[str, FileState]) -> bytes:
     return hashlib.sha256(dump(contents)).hexdigest().encode()
 
 
-def shown(path: str, found: FileState | None, wanted: FileState, secret: bool) -> dict[str, str]:
-    """Return Ansible's diff of one file."""
-    old, new = (found.content if found else b"").decode(errors="replace"), wanted.content.decode()
-    if secret:
-        old, new = ("(a secret)\n" if found else ""), "(another secret)\n"
-    return {"before_header": path, "after_header": path, "before": old, "after": new}
-
-
 def cause(error: OSError) -> str:
     """Return why an address does not answer, with what the program itself said."""
     if isinstance(error, urllib.error.HTTPError):
@@ -313,8 +311,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "start": {"type": "str", "choices": ["service", "socket", "timer"], "default": "service"},
-            "on_demand": {"type": "bool", "default": False},
+            "start": {"type": "str", "choices": ["socket", "timer"], "required": True},
             "directories": {"type": "list", "elements": "path", "default": []},
             "files": {
                 "type": "list",
@@ -328,7 +325,7 @@ def main() -> None:
                 "mutually_exclusive": [["content", "secret"]],
                 "required_one_of": [["content", "secret"]],
             },
-            "leaves": {"type": "list", "elements": "str", "default": []},
+            "leaves": {"type": "list", "elements": "path", "default": []},
             "probe_url": {"type": "str"},
             **settled.SETTLED_SPEC,
         },

@@ -232,12 +232,14 @@ def test_traces_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> 
     """A container's project, a directory, the owner of a contribution, and systemd's units."""
     for name, directory in (("BASE_DIRECTORY", "."), ("UNITS_DIRECTORY", "etc"), ("STARTED_DIRECTORY", "units")):
         monkeypatch.setattr(notes, name, str(machine.path / directory))
-    assert {"web", "directory", "mysql"} <= set(notes.traces(machine) or ())  # type: ignore[arg-type]
+    assert {"web", "directory", "mysql"} <= set(machine.notes.traces() or ())
     (machine.path / "etc").mkdir()
     machine.write("etc/backup.timer", "")
-    assert "backup" in (notes.traces(machine) or ())  # type: ignore[arg-type]
+    machine.notes.holding()
+    assert "backup" in (machine.notes.traces() or ())
     remove(machine, "ANSWERS")
-    assert notes.traces(machine) is None  # type: ignore[arg-type]
+    machine.notes.holding()
+    assert machine.notes.traces() is None
 
 
 # -- the controller ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ here=$(dirname "$0")
 echo "$*" >> "$here/told"
 case "$1" in
 show) cat "$here/state"; exit ;;
+stop) test ! -e "$here/runs" || { echo "Job for web.timer failed." >&2; exit 1; } ;;
 enable) test ! -e "$here/fails" || { echo "Job for web.socket failed." >&2; exit 1; } ;;
 esac
 """
@@ -56,7 +57,7 @@ class Machine:
                 {"dest": str(self.files / "web.timer"), "content": content},
                 {"dest": str(self.files / "program" / "password"), "secret": given.pop("secret", "hidden")},
             ],
-            "leaves": [str(self.files / "state*"), str(self.files / "program")],
+            "leaves": [str(self.files / "state.prom"), str(self.files / "program")],
             **given,
         }
         return self.run_module("systemd_unit", programs=self.bin, check_mode=check_mode, **arguments)
@@ -70,6 +71,7 @@ def machine(tmp_path: Path, run_module: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 START = ["stop web.timer", "daemon-reload", "enable --now web.timer"]
+STOPPED = RUNNING.replace("=active", "=inactive")
 
 
 def test_first_and_second_run(machine: Machine) -> None:
@@ -163,7 +165,7 @@ def test_absent_leaves_nothing(machine: Machine) -> None:
     machine.told()
     gone = machine.run(state="absent", files=[])
     assert gone["actions"][-1] == f"remove {machine.files}/web.timer"
-    assert machine.told() == ["disable --now web.timer", "stop web.timer", "reset-failed web.*", "daemon-reload"]
+    assert machine.told() == ["stop web.timer", "disable web.timer", "reset-failed web.*", "daemon-reload"]
     assert os.listdir(machine.files) == ["others.prom"]
     assert os.listdir(machine.path / "units") == []
     assert not machine.run(state="absent", files=[])["changed"]
@@ -197,12 +199,29 @@ def test_it_is_started_once_it_answers(machine: Machine, url: str, monkeypatch: 
     assert not machine.run(probe_url=f"{url}/200")["changed"]
 
 
-def test_a_program_that_ends_is_not_waited_for(machine: Machine) -> None:
-    machine.state(RUNNING.replace("ActiveState=active", "ActiveState=failed"))
+def test_an_address_that_refuses_connections_is_named(machine: Machine) -> None:
     message = "http://127.0.0.1:1/ does not answer: [Errno 111] Connection refused."
     assert machine.run(probe_url="http://127.0.0.1:1/")["msg"] == message
 
 
-def test_a_service_on_demand_is_stopped_with_its_socket(machine: Machine) -> None:
-    machine.run(start="socket", on_demand=True)
+def test_a_socket_is_stopped_with_its_service(machine: Machine) -> None:
+    machine.state("\n".join(RUNNING.replace("web.timer", name) for name in ("web.socket", "web.service")))
+    machine.run(start="socket")
     assert machine.told()[0] == "stop web.socket web.service"
+
+
+def test_what_does_not_run_is_not_stopped(machine: Machine) -> None:
+    machine.state(STOPPED)
+    machine.run()
+    assert machine.told() == START[1:]
+
+
+@pytest.mark.parametrize("given", [{"content": "two"}, {"state": "absent", "files": []}])
+def test_what_cannot_be_stopped_ends_the_run(machine: Machine, given: dict[str, Any]) -> None:
+    """Otherwise an old program would go on under new files, or without any."""
+    machine.run()
+    (machine.bin / "runs").touch()
+    assert machine.run(**given)["msg"] == "`systemctl stop web.timer` failed: Job for web.timer failed."
+    assert (machine.files / "web.timer").exists()
+    (machine.bin / "runs").unlink()
+    assert machine.run(**given)["changed"]

@@ -30,8 +30,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, seen_healthy, without_data
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
-POLL_SECONDS = 0.3
-FIRST_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 # The engine's own first check comes after a second; until then, a program that starts quickly is asked by this module.
 ENGINE_CHECKS_SECONDS = 1.5
 # A container without a health check that does not listen counts as healthy if it has not exited after this time.
@@ -248,7 +247,8 @@ class Applier:
             patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
             if fresh:
-                self._check_first(plan, self.engine.containers()[0].id)
+                for container in self.engine.containers():
+                    self._check_first(plan, container.id)
         except StillStarting as waiting:
             self._leave_starting(applied, waiting)
         except Failed as failed:
@@ -391,7 +391,7 @@ class Applier:
                 return
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
-            time.sleep(min(POLL_SECONDS, FIRST_POLL_SECONDS + waited / 10))
+            time.sleep(POLL_SECONDS)
 
     def _is_healthy(self, container: Container, seconds: float) -> bool:
         """Return whether a container is healthy that has been waited for this long."""

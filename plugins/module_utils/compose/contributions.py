@@ -20,11 +20,12 @@ import typing as t
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest, readable
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
     read_file,
+    readable,
     write_file,
 )
 

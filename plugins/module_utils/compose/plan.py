@@ -13,7 +13,6 @@ import re
 import secrets as random_source
 import typing as t
 
-from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     COMPOSE_FILE,
     CONFIGURATION_LABEL,
@@ -27,7 +26,11 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
     State,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    FileState,
+    difference,
+    readable,
+)
 
 SERVICE_DEFAULTS: dict[str, t.Any] = {
     "restart": "unless-stopped",
@@ -245,24 +248,13 @@ def _compare_containers(plan: Plan, state: State, containers: list[Container], h
         plan.force = True
 
 
-def readable(content: bytes) -> str:
-    """Return a file's content as text for a diff, even if it is binary."""
-    return to_text(content, errors="surrogate_or_replace")
-
-
 def text_diff(plan: Plan, found: dict[str, FileState], state: State, directory: str) -> list[dict[str, str]]:
     """Return Ansible's diff of the plan; of files that are or were hidden, only the names are shown."""
     result = []
     for file in plan.write:
-        path, before = os.path.join(directory, file.dest), found.get(file.dest)
-        if file.hidden or file.dest in state.hidden:
-            old, new = ("(a secret)\n" if before else ""), "(another secret)\n"
-        else:
-            old, new = (readable(before.content) if before else ""), readable(file.content or b"")
-        if old == new and before:
-            old = f"mode {before.mode:04o}, owner {before.owner}, group {before.group}\n"
-            new = f"mode {file.mode:04o}, owner {file.owner}, group {file.group}\n"
-        result.append({"before_header": path, "after_header": path, "before": old, "after": new})
+        after = FileState(file.content or b"", file.mode, file.owner, file.group)
+        hidden = file.hidden or file.dest in state.hidden
+        result.append(difference(os.path.join(directory, file.dest), found.get(file.dest), after, hidden))
     for dest in plan.remove:
         path = os.path.join(directory, dest)
         hidden = dest in state.hidden or dest.startswith(f"{SECRETS_DIRECTORY}/")
