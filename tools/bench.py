@@ -23,7 +23,7 @@ from sandbox.engine import docker, remove_container
 from sandbox.images import SOURCES
 from sandbox.paths import ROOT, STATE
 from sandbox.scenario import REPOSITORY, prepare
-from sandbox.server import server_options, wait_for_ssh
+from sandbox.server import start_new
 from sandbox.shell import Failure, install, say, told
 
 NAME = "miniweb-bench"
@@ -207,10 +207,8 @@ def plain_source(directory: Path) -> Path:
 def run(source: str, seconds: int) -> None:
     install({"wrk": "wrk", "curl": "curl"})
     prepare(source, "role")
-    remove_container(NAME)
-    docker("run", "--detach", *server_options(NAME, ADDRESS), f"{REPOSITORY}:role")
     try:
-        wait_for_ssh(ADDRESS)
+        start_new(NAME, ADDRESS, f"{REPOSITORY}:role")
         with tempfile.TemporaryDirectory() as directory:
             deploy(
                 flask_app_source_dir=str(plain_source(Path(directory))),

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import SettledAction, has_no_trace
 
 
 class ActionModule(SettledAction):
@@ -13,3 +16,14 @@ class ActionModule(SettledAction):
 
     MODULE = "mysql_account"
     KEY = "user"
+
+    def execute(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run the module, unless there is nothing of a service that may be missing."""
+        service = str(arguments.get("service", "mysql"))
+        if (
+            boolean(arguments.get("missing_ok", False))
+            and not self._task.delegate_to
+            and has_no_trace(variables, service)
+        ):
+            return {"changed": False, "actions": [], "answered": False}
+        return super().execute(arguments, variables)

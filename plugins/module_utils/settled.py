@@ -258,18 +258,23 @@ class Server:
     @cached_property
     def installed(self) -> set[str]:
         """The packages named in conditions that are installed."""
-        program = self.module.get_bin_path("dpkg-query")
-        if not program:
-            return set()
-        words = ["--show", "--showformat", "${Package} ${db:Status-Status}\n", *self._names("packages")]
-        # It fails if one of them is unknown, but still prints the others.
-        out = self.module.run_command([program, *words])[1]
-        return {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
+        return installed_packages(self.module, self._names("packages"))
 
     @cached_property
     def units(self) -> dict[str, dict[str, str]]:
         """The state of the systemd units named in conditions."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
+
+
+def installed_packages(module: AnsibleModule, names: list[str]) -> set[str]:
+    """Return which of these Debian packages are installed."""
+    program = module.get_bin_path("dpkg-query")
+    if not program or not names:
+        return set()
+    words = ["--show", "--showformat", "${Package} ${db:Status-Status}\n", *names]
+    # It fails if one of them is unknown, but still prints the others.
+    out = module.run_command([program, *words])[1]
+    return {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:

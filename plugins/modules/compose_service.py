@@ -179,7 +179,7 @@ options:
     type: dict
     suboptions:
       archive:
-        description: Tar archive on the server that is the build context.
+        description: Tar archive on the controller that is the build context. It is sent only if the image is missing.
         type: path
         required: true
       dockerfile:
@@ -268,7 +268,11 @@ logs:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError, file_error
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    ArchiveNeeded,
+    ServiceError,
+    file_error,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
@@ -340,6 +344,8 @@ def main() -> None:
                     "keep": {"type": "int", "default": 3},
                 },
             },
+            # Set by the action plugin, which knows that the server needs it only after it has asked.
+            "sent_archive": {"type": "path"},
             "wait_timeout": {"type": "int", "default": 120},
             "remove_volumes": {"type": "bool", "default": False},
             **SETTLED_SPEC,
@@ -353,6 +359,8 @@ def main() -> None:
     service = Service(module)
     try:
         result = service.present() if module.params["state"] == "present" else service.absent()
+    except ArchiveNeeded:
+        module.exit_json(changed=False, archive_needed=True)
     except ServiceError as error:
         module.fail_json(msg=str(error), project=service.engine.project, **error.details)
     except OSError as error:

@@ -38,6 +38,11 @@ options:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
+      packages:
+        description: Names of Debian packages that the service needs. Missing ones are no problem, as its role installs them.
+        type: list
+        elements: str
+        default: []
   volumes:
     description: Names of Docker volumes to look for.
     type: list
@@ -80,6 +85,12 @@ volumes:
   type: list
   elements: str
   sample: [miniweb-mysql_data]
+packages:
+  description: The packages of all O(checks) that are installed.
+  returned: success
+  type: list
+  elements: str
+  sample: [docker.io]
 settled:
   description: The digest and the result of each task that is known to be done, by module and name.
   returned: when O(notes=true)
@@ -103,7 +114,7 @@ from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, installed_packages
 
 LISTEN = "0A"
 VOLUMES = "/var/lib/docker/volumes"
@@ -252,6 +263,7 @@ def main() -> None:
                     "ports": {"type": "dict", "default": {}},
                     "disk_path": {"type": "path"},
                     "disk_free_mb": {"type": "dict", "default": {}},
+                    "packages": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "volumes": {"type": "list", "elements": "str", "default": []},
@@ -261,7 +273,8 @@ def main() -> None:
     )
     server = Server(module)
     problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
-    result: dict[str, t.Any] = {}
+    packages = [name for check in module.params["checks"] for name in check["packages"]]
+    result: dict[str, t.Any] = {"packages": sorted(installed_packages(module, packages))}
     if module.params["notes"]:
         notes = Notes(module)
         result = {"settled": notes.holding(), "traces": notes.traces()}

@@ -35,9 +35,14 @@ def _known(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     return known if known["play"] == variables.get("ansible_play_name") else {}
 
 
-def remember(variables: dict[str, t.Any], settled: dict[str, t.Any], traces: list[str] | None) -> None:
-    """Keep a host's valid notes for the rest of this play, and the names of what there are traces of."""
-    known = {"play": variables.get("ansible_play_name"), "settled": settled, "traces": traces}
+def remember(variables: dict[str, t.Any], **known: t.Any) -> None:
+    """Keep what is known of a host for the rest of this play; what is not named stays as it is.
+
+    :param settled: the valid notes.
+    :param traces: the names of the services and units of which there is something.
+    :param packages: the installed packages among those that roles need.
+    """
+    known = {**_known(variables), "play": variables.get("ansible_play_name"), **known}
     with open(_path(variables), "w", encoding="utf-8") as stream:
         json.dump(known, stream)
 
@@ -50,22 +55,26 @@ def forget(variables: dict[str, t.Any]) -> None:
 
 def forget_notes(variables: dict[str, t.Any]) -> None:
     """Discard a host's notes, because a task has changed it: each later task checks for itself."""
-    known = _known(variables)
-    if known.get("settled"):
-        remember(variables, {}, known["traces"])
+    if _known(variables).get("settled"):
+        remember(variables, settled={})
 
 
 def leave_trace(variables: dict[str, t.Any], name: str) -> None:
     """Record that there is something of a service or unit from now on."""
-    known = _known(variables)
-    if known.get("traces") is not None and name not in known["traces"]:
-        remember(variables, known["settled"], [*known["traces"], name])
+    traces = _known(variables).get("traces")
+    if traces is not None and name not in traces:
+        remember(variables, traces=[*traces, name])
 
 
 def has_no_trace(variables: dict[str, t.Any], name: str) -> bool:
     """Return whether the check at the start found nothing of a service or unit, and no task has deployed it since."""
     traces = _known(variables).get("traces")
     return traces is not None and name not in traces
+
+
+def are_installed(variables: dict[str, t.Any], packages: list[str]) -> bool:
+    """Return whether the check at the start found all these packages installed."""
+    return set(packages) <= set(_known(variables).get("packages") or [])
 
 
 def code_of(*directories: str) -> t.Iterator[str]:
@@ -132,11 +141,14 @@ class SettledAction(ActionBase):
             return {**result, **found, "changed": False}
         if self.REMOVES and not self._task.delegate_to and arguments.get("state", "present") != "absent":
             leave_trace(variables, str(arguments.get(self.KEY)))
-        name = f"miniweb.stack.{self.MODULE}"
-        result.update(self._execute_module(name, {**arguments, "settled": digest}, task_vars=variables))
+        result.update(self.execute({**arguments, "settled": digest}, variables))
         if not self._task.check_mode and self.changes(result):
             forget_notes(variables)
         return result
+
+    def execute(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run the module and return its result."""
+        return self._execute_module(f"miniweb.stack.{self.MODULE}", arguments, task_vars=variables)
 
     def _is_gone(self, variables: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
         """Return whether there is nothing to remove."""

@@ -429,7 +429,7 @@ def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
 
     monkeypatch.setattr(check_input.ActionModule, "_execute_module", execute)
     monkeypatch.setattr(check_input, "forget", lambda variables: done.append("forget"))
-    monkeypatch.setattr(check_input, "remember", lambda variables, settled, traces: done.append(settled))
+    monkeypatch.setattr(check_input, "remember", lambda variables, settled, **others: done.append(settled))
     assert check(["shop"], role=role) == []
     assert done == kept
 
@@ -526,7 +526,7 @@ def test_checks_are_complete(role: str) -> None:
         assert re.search(r"[.]('? *}})?$", entry["message"]), entry["message"]
     for entry in rules.get("server") or []:
         assert "service" in entry
-        assert set(entry) <= {"service", "ports", "disk_path", "disk_free_mb", "when"}, entry
+        assert set(entry) <= {"service", "ports", "disk_path", "disk_free_mb", "packages", "when"}, entry
     for entry in rules.get("kept_secrets") or []:
         assert set(entry) - {"when"} == {"variable", "volume"}, entry
         assert "lookup('miniweb.stack.secret'" in options(role)[entry["variable"]]["default"]

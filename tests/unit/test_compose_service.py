@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import fcntl
 import json
@@ -240,12 +241,15 @@ def test_compose_document() -> None:
          [{"type": "tmpfs", "target": "/tmp"}]),
     ],
 )  # fmt: skip
-def test_a_document_without_data(mounts: list[Any], left: list[Any]) -> None:
-    document = planning.compose_document("web", {"image": "web:1", "volumes": mounts}, [], ["data"], [])
-    found = json.loads(planning.without_data(json.dumps(document).encode()))
-    assert found["services"]["web"].pop("volumes") == left
-    document["services"]["web"].pop("volumes")
-    assert found == {name: value for name, value in document.items() if name != "volumes"}
+def test_a_document_for_a_one_off_container(mounts: list[Any], left: list[Any]) -> None:
+    definition = {"image": "web:1", "volumes": mounts, "healthcheck": {"test": ["CMD", "ask"]}}
+    document = planning.compose_document("web", definition, [], ["data"], [])
+    expected = copy.deepcopy(document)
+    expected["services"]["web"]["healthcheck"] = {"disable": True}
+    assert json.loads(planning.for_one_off(json.dumps(document).encode(), data=True)) == expected
+    expected["services"]["web"]["volumes"] = left
+    del expected["volumes"]
+    assert json.loads(planning.for_one_off(json.dumps(document).encode(), data=False)) == expected
 
 
 def file_item(**given: Any) -> dict[str, Any]:
@@ -617,8 +621,21 @@ def test_files_that_cannot_be_written_are_reported_in_a_sentence(machine: Machin
     )["msg"]  # fmt: skip
 
 
+def test_an_archive_is_asked_for_only_if_the_image_is_missing(machine: Machine, tmp_path: Path) -> None:
+    built = {"definition": {"image": "web:built"}, "build": {"archive": "/on/the/controller.tar"}}
+    result = machine.run(**built)
+    assert (result["archive_needed"], result["changed"]) == (True, False)
+    assert not machine.directory.exists()
+    archive = tmp_path / "sent.tar"
+    archive.touch()
+    assert machine.run(**built, sent_archive=str(archive))["changed"]
+    machine.directory.rename(machine.directory.with_name("gone"))
+    assert machine.run(**built)["changed"]
+
+
 def test_a_missing_archive_is_reported_in_a_sentence(machine: Machine) -> None:
-    result = machine.run(definition={"image": "web:built"}, build={"archive": "/nowhere/source.tar"})
+    built = {"definition": {"image": "web:built"}, "build": {"archive": "/on/the/controller.tar"}}
+    result = machine.run(**built, sent_archive="/nowhere/source.tar")
     assert (
         result["msg"] == 'The service "web": /nowhere/source.tar cannot be read or written: No such file or directory.'
     )
@@ -1044,7 +1061,7 @@ def test_only_a_build_clears_the_build_cache_and_may_fail_to(machine: Machine, t
     assert not any(line.startswith("builder") for line in machine.told())
     archive = tmp_path / "source.tar"
     archive.touch()
-    assert machine.run(definition={"image": "web:built"}, build={"archive": str(archive)})["changed"]
+    assert machine.run(definition={"image": "web:built"}, build={"archive": "x"}, sent_archive=str(archive))["changed"]
     assert "builder prune --force --filter until=168h" in machine.told()
 
 

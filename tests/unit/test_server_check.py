@@ -134,6 +134,15 @@ def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> N
     assert problems[0].startswith(f"docker_min_free_disk_mb: {10**12} MB must be free for {tmp_path} on this server")
 
 
+def test_packages_that_are_installed(run_module, docker, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "dpkg-query"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("#!/bin/sh\necho 'git installed'\necho 'curl config-files'\nexit 1\n")
+    program.chmod(0o755)
+    checks = [{"service": "web", "packages": ["git", "curl"]}, {"service": "shop", "packages": ["unknown"]}]
+    assert run_module("server_check", programs=program.parent, checks=checks)["packages"] == ["git"]
+
+
 def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["miniweb-mysql_data", "miniweb-grafana_data"]
     found = run_module("server_check", programs=docker("miniweb-mysql_data\nother"), checks=[], volumes=asked)

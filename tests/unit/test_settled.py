@@ -291,7 +291,7 @@ def test_without_notes_the_module_runs(perform) -> None:
 
 
 def test_the_module_does_not_run_for_what_is_noted(perform) -> None:
-    look.remember(HERE, noted(WEB), None)
+    look.remember(HERE, settled=noted(WEB))
     assert perform(WEB) == ({"changed": False, "actions": [], "container_id": "c1"}, 0)
     assert perform(WEB, check_mode=True)[1] == 0
 
@@ -306,7 +306,7 @@ def test_the_module_does_not_run_for_what_is_noted(perform) -> None:
     ids=["another question", "another service", "another host"],
 )
 def test_the_module_runs_for_what_is_not_noted(perform, arguments: dict[str, Any], task: dict[str, Any]) -> None:
-    look.remember(HERE, noted(WEB), None)
+    look.remember(HERE, settled=noted(WEB))
     assert perform(arguments, **task)[1] == 1
 
 
@@ -322,18 +322,18 @@ def test_the_module_runs_for_what_is_not_noted(perform, arguments: dict[str, Any
 def test_after_a_change_notes_are_not_used_any_more(
     perform, answer: dict[str, Any], task: dict[str, Any], runs: int
 ) -> None:
-    look.remember(HERE, noted(WEB), None)
+    look.remember(HERE, settled=noted(WEB))
     perform({**WEB, "name": "shop"}, answer, **task)
     assert perform(WEB)[1] == runs
 
 
 def test_a_host_does_not_use_notes_of_another(perform) -> None:
-    look.remember({**HERE, "inventory_hostname": "other"}, noted(WEB), None)
+    look.remember({**HERE, "inventory_hostname": "other"}, settled=noted(WEB))
     assert perform(WEB)[1] == 1
 
 
 def test_another_play_does_not_use_the_notes(perform) -> None:
-    look.remember({**HERE, "ansible_play_name": "Another one"}, noted(WEB), None)
+    look.remember({**HERE, "ansible_play_name": "Another one"}, settled=noted(WEB))
     assert perform(WEB)[1] == 1
 
 
@@ -341,7 +341,7 @@ ABSENT = {"name": "web", "state": "absent"}
 
 
 def test_what_left_no_trace_needs_no_removal(perform) -> None:
-    look.remember(HERE, {}, ["shop"])
+    look.remember(HERE, traces=["shop"])
     assert perform(ABSENT) == ({"changed": False, "actions": []}, 0)
     # Nor after a change to something else
     perform({**WEB, "name": "shop"}, {"changed": True})
@@ -360,18 +360,32 @@ def test_what_left_no_trace_needs_no_removal(perform) -> None:
     ids=["not known", "a trace", "present", "volumes", "another host"],
 )
 def test_otherwise_the_module_runs(perform, traces: Any, arguments: dict[str, Any], task: dict[str, Any]) -> None:
-    look.remember(HERE, {}, traces)
+    look.remember(HERE, traces=traces)
     assert perform(arguments, **task)[1] == 1
 
 
 def test_what_was_deployed_in_this_play_is_removed(perform) -> None:
-    look.remember(HERE, {}, [])
+    look.remember(HERE, traces=[])
     perform(WEB, {"changed": True})
     assert perform(ABSENT)[1] == 1
 
 
+@pytest.mark.parametrize(
+    ("found", "installed"),
+    [(["curl", "git"], True), (["git"], False), ([], False), (None, False)],
+    ids=["all", "one is missing", "none", "not known"],
+)
+def test_packages_that_are_installed_need_no_installation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Any, installed: bool
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    if found is not None:
+        look.remember(HERE, packages=found)
+    assert look.are_installed(HERE, ["git", "curl"]) is installed
+
+
 def test_another_play_does_not_use_the_traces(perform) -> None:
-    look.remember({**HERE, "ansible_play_name": "Another one"}, {}, [])
+    look.remember({**HERE, "ansible_play_name": "Another one"}, traces=[])
     assert perform(ABSENT)[1] == 1
 
 

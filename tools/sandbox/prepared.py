@@ -11,7 +11,7 @@ from sandbox.engine import docker, exists, remove_container
 from sandbox.images import BARE
 from sandbox.paths import HOST_VARS, ROLES, ROOT
 from sandbox.recipes import contents, digest
-from sandbox.server import server_options, wait_for_ssh
+from sandbox.server import start_new
 from sandbox.shell import Failure, say
 
 REPOSITORY = "miniweb/server-docker"
@@ -25,10 +25,8 @@ def ensure_prepared() -> str:
     tag = f"{REPOSITORY}:{digest(bare.encode(), *contents(made_of(ROLES / 'docker'), ROOT))}"
     if not exists("image", tag):
         say("Preparing a server with Docker for the scenarios…")
-        remove_container(NAME)
-        docker("run", "--detach", *server_options(NAME, ADDRESS), BARE)
         try:
-            wait_for_ssh(ADDRESS)
+            start_new(NAME, ADDRESS, BARE)
             variables = json.dumps({"ansible_host": ADDRESS, "scenario_role": "miniweb.stack.docker"})
             words = ("-i", "inventory/sandbox.yml", ".config/molecule/converge.yml", "-e", variables)
             if not playbook.succeeds(*words):

@@ -7,6 +7,7 @@ import time
 
 import yaml
 
+from sandbox.engine import docker, remove_container
 from sandbox.paths import DEFINITION, KEY, ROOT, STATE
 from sandbox.shell import Failure, install, run
 
@@ -28,6 +29,13 @@ def ensure_key() -> None:
     STATE.mkdir(mode=0o700, exist_ok=True)
     if not KEY.exists():
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAME, "-f", str(KEY)])
+
+
+def start_new(name: str, at: str, image: str) -> None:
+    """Start a new server in place of one that has this name, and wait until the administrator can log in."""
+    remove_container(name)
+    docker("run", "--detach", *server_options(name, at), image)
+    wait_for_ssh(at)
 
 
 def server_options(name: str, at: str) -> list[str]:

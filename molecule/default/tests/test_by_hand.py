@@ -13,7 +13,6 @@ from testinfra.host import Host
 NOTES = "/opt/miniweb/settled"
 NGINX = "/opt/miniweb/nginx/conf.d/default.conf"
 JOBS = "/opt/miniweb/contributions/prometheus/mysql_exporter.jobs.yml"
-SOURCE = "/opt/miniweb/app/source.tar.gz"
 TIMER = "miniweb-container-metrics.timer"
 ALERTMANAGER = "miniweb-alertmanager-alertmanager-1"
 PROMETHEUS = "miniweb-prometheus-prometheus-1"
@@ -57,7 +56,6 @@ CHANGES = {
     "a stopped timer": Change(
         ("systemctl stop %s", TIMER), lambda host: host.run("systemctl is-active %s", TIMER).rc, "node_exporter"
     ),
-    "a missing source": Change(("rm %s", SOURCE), file(SOURCE), "flask_app"),
 }
 
 

@@ -27,10 +27,12 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
     State,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import pinned, seen_healthy, without_data
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import for_one_off, pinned, seen_healthy
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.2
+# What takes longer to start also needs the processor that asking takes.
+SLOW_POLL_SECONDS = 0.5
 # The engine's own first check comes after a second; until then, a program that starts quickly is asked by this module.
 ENGINE_CHECKS_SECONDS = 1.5
 # A container without a health check that does not listen counts as healthy if it has not exited after this time.
@@ -126,7 +128,8 @@ class Applier:
         code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
         if code:
             raise ServiceError(f"definition: Compose rejects it: {last_line(err)}.")
-        self.engine.provide_image(self.params["definition"]["image"], self.params["build"])
+        image = self.params["definition"]["image"]
+        self.engine.provide_image(image, self.params["build"], self.params["sent_archive"])
         for network in self.params["networks"]:
             self.engine.make_network(network["name"], network["internal"])
 
@@ -185,7 +188,7 @@ class Applier:
         if plan.recreate or plan.reload or plan.start:
             self._check(plan)
         if plan.recreate and self.params["before_start"]:
-            self._before_start(previous)
+            self._before_start(plan, previous)
 
     def _check(self, plan: Plan, container: str = "") -> None:
         """Check the new files.
@@ -198,8 +201,7 @@ class Applier:
             self._require_success(command, meaning, *self.engine.execute(container, command))
         elif command:
             # A check needs no data, and a different image must not open it.
-            document = without_data(plan.compose.content or b"") if plan.compose and self.params["volumes"] else None
-            self._one_off(command, meaning, document)
+            self._one_off(plan, command, meaning, data=False)
 
     def _check_first(self, plan: Plan, container: str = "") -> None:
         """Check the files of a first deployment, which was started unchecked; remove it if they are refused."""
@@ -211,18 +213,19 @@ class Applier:
             self._restore(*self.originals)
             raise
 
-    def _before_start(self, previous: Previous | None) -> None:
+    def _before_start(self, plan: Plan, previous: Previous | None) -> None:
         """Run the commands. With another image, record whether they changed the data."""
         guarded = previous is not None and not previous.data and self._is_another_image(previous)
         seen = self.engine.data_seen() if guarded else ""
         if guarded:
             self.directory.keep_previous(dataclasses.replace(previous, data=DATA_OPENED))
         for command in self.params["before_start"]:
-            self._one_off([str(word) for word in command], "before_start: a command failed")
+            self._one_off(plan, [str(word) for word in command], "before_start: a command failed", data=True)
         if guarded and seen == self.engine.data_seen():
             self.directory.keep_previous(previous)
 
-    def _one_off(self, command: list[str], meaning: str, document: str | None = None) -> None:
+    def _one_off(self, plan: Plan, command: list[str], meaning: str, data: bool) -> None:
+        document = for_one_off(plan.compose.content or b"", data) if plan.compose else None
         self._require_success(command, meaning, *self.engine.one_off(command, document))
 
     def _require_success(self, command: list[str], meaning: str, code: int, output: str) -> None:
@@ -382,7 +385,7 @@ class Applier:
             for container in containers:
                 judge(container, counts.get(container.id, 0), patient)
                 if not container.health:
-                    patience = max(patience, STEADY_SECONDS + POLL_SECONDS)
+                    patience = max(patience, STEADY_SECONDS + SLOW_POLL_SECONDS)
                 # Without data there is nothing to recover: wait for the engine's health status.
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
@@ -391,7 +394,7 @@ class Applier:
                 return
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS if waited < ENGINE_CHECKS_SECONDS else SLOW_POLL_SECONDS)
 
     def _is_healthy(self, container: Container, seconds: float) -> bool:
         """Return whether a container is healthy that has been waited for this long."""

@@ -19,6 +19,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     CONFIGURATION_LABEL,
     LOG_LINES,
     PROJECT_PREFIX,
+    ArchiveNeeded,
     Container,
     ServiceError,
 )
@@ -177,17 +178,21 @@ class Engine:
         """Return the ID of an image on this server; empty if it does not exist."""
         return self.run("image", "inspect", "--format", "{{.Id}}", image, check=False)[1].strip()
 
-    def provide_image(self, image: str, build: dict[str, t.Any] | None) -> None:
+    def provide_image(self, image: str, build: dict[str, t.Any] | None, archive: str | None) -> None:
         """Make sure that the image is on the server, and record it if it had to be built or pulled.
 
+        :param archive: what it is built from, on this server.
+        :raises ArchiveNeeded: it has to be built, and the archive is not on this server yet.
         :raises ServiceError: the image cannot be pulled or built.
         """
         if self.image_id(image):
             return
+        if build and not archive:
+            raise ArchiveNeeded
         if build:
             # The host's network, because a build has no user-defined network and hence no working DNS resolver.
             words = [self.program, "build", "--network", "host", "--tag", image, "--file", build["dockerfile"], "-"]
-            with open(build["archive"], "rb") as stream:
+            with open(archive, "rb") as stream:
                 code, out, err = self.module.run_command(words, data=stream.read(), binary_data=True)
             if code:
                 raise ServiceError(

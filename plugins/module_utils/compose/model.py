@@ -18,6 +18,10 @@ SECRETS_DIRECTORY = "secrets"
 LOG_LINES = 30
 
 
+class ArchiveNeeded(Exception):
+    """An image has to be built, but the archive that it is built from is still on the controller."""
+
+
 class ServiceError(Exception):
     """The service cannot be brought to the desired state; the message says why in one sentence."""
 

@@ -151,10 +151,16 @@ def pinned(document: bytes, image: str) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def without_data(document: bytes) -> str:
-    """Return a Compose file without the service's named volumes."""
+def for_one_off(document: bytes, data: bool) -> str:
+    """Return a Compose file for a one-off container: without the health check of what does not run in it.
+
+    :param data: whether the service's named volumes are mounted.
+    """
     value = json.loads(document)
     (service,) = value["services"].values()
+    service["healthcheck"] = {"disable": True}
+    if data:
+        return json.dumps(value)
     names = value.pop("volumes", {})
     mounts = service.get("volumes", [])
     sources = [mount.get("source") if isinstance(mount, dict) else mount.split(":")[0] for mount in mounts]
