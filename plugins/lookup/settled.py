@@ -12,8 +12,8 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - True in a run of the whole system if the note that M(miniweb.stack.settled) left on the server is still valid, and the
-    variables and the code of the role are unchanged. Otherwise, and in every other run, it is false.
+  - True in a run of the whole system if the note that M(miniweb.stack.docker_daemon) left on the server is still valid, and
+    the variables and the code of the role are unchanged. Otherwise, and in every other run, it is false.
 options:
   _terms:
     description: The name of the note, and the variables on which the tasks depend; both as in the module.
@@ -21,12 +21,12 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Start the timer
-  ansible.builtin.include_tasks: timer.yml
-  when: not lookup('miniweb.stack.settled', 'backup_timer', choices)
+- name: Install and configure the engine
+  ansible.builtin.include_tasks: engine.yml
+  when: not lookup('miniweb.stack.settled', 'docker', choices)
   vars:
     choices:
-      interval: "{{ backup_interval }}"
+      packages: "{{ packages }}"
 """
 
 RETURN = r"""

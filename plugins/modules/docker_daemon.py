@@ -45,8 +45,39 @@ options:
     description: Seconds within which the engine must answer after a restart.
     type: int
     default: 120
+  note:
+    description:
+      - Records on the server that the tasks of a role up to this one are done. As long as what is named here stays
+        unchanged, and the variables and the code of the role stay the same, the lookup P(miniweb.stack.settled#lookup) is
+        true in a run of the whole system, and the tasks can be skipped.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the note, the same as in the lookup.
+        type: str
+        required: true
+      of:
+        description: The variables on which the tasks depend, the same as in the lookup. They are not sent to the server.
+        type: dict
+        default: {}
+      files:
+        description: Paths of files and directories that must stay as they are, or stay missing.
+        type: list
+        elements: path
+        default: []
+      packages:
+        description: Names of Debian packages that must stay installed.
+        type: list
+        elements: str
+        default: []
+      units:
+        description: Names of systemd units that must stay in their state, and of services that must not be restarted.
+        type: list
+        elements: str
+        default: []
 extends_documentation_fragment:
   - miniweb.stack.attributes
+  - miniweb.stack.settled
 attributes:
   check_mode:
     details: The configuration is validated.
@@ -99,6 +130,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     read_file,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import NOTE_SPEC, SETTLED_SPEC, Notes
 
 DEFAULT_PID_FILE = "/run/docker.pid"
 INIT_LOG = "/var/log/docker.log"
@@ -704,6 +736,8 @@ def main() -> None:
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "init"], "default": "auto"},
             "wait_timeout": {"type": "int", "default": 120},
+            "note": {"type": "dict", "options": NOTE_SPEC},
+            **SETTLED_SPEC,
         },
         supports_check_mode=True,
     )
@@ -726,6 +760,8 @@ def main() -> None:
             daemon.apply(plan, found)
             if disabled:
                 manager.enable()
+            if module.params["note"]:
+                Notes(module).write_role(module.params["note"], module.params["settled"])
     except DaemonError as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:

@@ -73,6 +73,37 @@ options:
       - File inside the container that C(mysql) reads root's login from, such as a secret of the service.
       - With it, a later run of the whole system can check with one query that nothing has changed in MySQL's accounts.
     type: str
+  also:
+    description: Further accounts of the same service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      user:
+        description: Like O(user).
+        type: str
+        required: true
+      host:
+        description: Like O(host).
+        type: str
+        default: "%"
+      password:
+        description: Like O(password).
+        type: str
+        required: true
+      database:
+        description: Like O(database).
+        type: str
+      privileges:
+        description: Like O(privileges).
+        type: list
+        elements: str
+        default: []
+      global_privileges:
+        description: Like O(global_privileges).
+        type: list
+        elements: str
+        default: []
   missing_ok:
     description:
       - Skips a service that is not running, or that cannot answer while it starts, initialises or restarts.
@@ -117,7 +148,7 @@ answered:
   returned: always
   type: bool
 old_password_valid:
-  description: Whether another password than O(password) is still valid.
+  description: Whether another password than the given one is still valid for one of the accounts.
   returned: when RV(answered) is true
   type: bool
 """
@@ -276,21 +307,21 @@ class Client:
 class Account:
     """A database and its account: the actual state, the desired state, and the steps between them."""
 
-    def __init__(self, module: AnsibleModule, client: Client) -> None:
+    def __init__(self, module: AnsibleModule, client: Client, params: dict[str, t.Any]) -> None:
         self.module = module
         self.client = client
-        self.params: dict[str, t.Any] = module.params
-        self.database: str = module.params["database"] or ""
-        self.name = f"{module.params['user']}@{module.params['host']}"
-        self.account = f"{text(module.params['user'])}@{text(module.params['host'])}"
-        self.set_password = f"ALTER USER {self.account} IDENTIFIED BY {text(module.params['password'])};"
+        self.params = params
+        self.database: str = params["database"] or ""
+        self.name = f"{params['user']}@{params['host']}"
+        self.account = f"{text(params['user'])}@{text(params['host'])}"
+        self.set_password = f"ALTER USER {self.account} IDENTIFIED BY {text(params['password'])};"
         self.actions: list[str] = []
         self.statements: list[str] = []
         self.old_password_valid = False
         self.password_tried = True
 
-    def ensure(self) -> dict[str, t.Any]:
-        """Bring the database and account to the desired state; return the module's result.
+    def ensure(self) -> None:
+        """Bring the database and account to the desired state.
 
         :raises Unavailable: MySQL cannot be queried now.
         """
@@ -307,25 +338,11 @@ class Account:
         self._correct_rights(rights)
         if self.statements and not self.module.check_mode:
             self.client.query("\n".join(self.statements))
-        result = {"answered": True, "old_password_valid": self.old_password_valid}
-        if self.password_tried and not self.old_password_valid and not self.module.check_mode:
-            self._note(result)
-        return {**result, "changed": bool(self.actions), "actions": self.actions}
 
-    def _note(self, result: dict[str, t.Any]) -> None:
-        """Record that the account is correct, for as long as MySQL's accounts do not change."""
-        login_file = self.params["login_file"]
-        if not login_file or self.params["discard_old_password"]:
-            return
-        words = [f"--defaults-file={login_file}", "--batch", f"--execute={EVERYTHING}"]
-        # An expired password changes nothing in these tables, but makes the service unhealthy.
-        project = f"{PROJECT_PREFIX}{self.params['service']}"
-        conditions = [
-            settled.answer(self.module, *self.client.plain, "mysql", *words),
-            settled.containers(project, settled.Server(self.module, []).of(project)),
-        ]
-        key = f"mysql_account/{self.params['user']}"
-        settled.Notes(self.module).write(key, self.params["settled"], conditions, {**result, "actions": []})
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do for the account until MySQL's accounts change."""
+        return self.password_tried and not self.old_password_valid
 
     def _step(self, action: str, *statements: str) -> None:
         self.actions.append(action)
@@ -409,35 +426,76 @@ class Account:
         self._step(f"grant {words} to {self.name}, and nothing else", *revoke, *grant)
 
 
+def accounts_in(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return the parameters of each account."""
+    return [params, *({**params, **one, "previous_password_file": None} for one in params["also"])]
+
+
+def ensure_all(module: AnsibleModule) -> dict[str, t.Any]:
+    """Bring all accounts to the desired state; return the module's result.
+
+    :raises Unavailable: MySQL cannot be queried now.
+    """
+    client = Client(module, module.get_bin_path("docker") or "")
+    accounts = [Account(module, client, params) for params in accounts_in(module.params)]
+    for account in accounts:
+        account.ensure()
+    actions = [action for account in accounts for action in account.actions]
+    result = {"answered": True, "old_password_valid": any(account.old_password_valid for account in accounts)}
+    if all(account.is_settled for account in accounts) and not module.check_mode:
+        note(module, client, result)
+    return {**result, "changed": bool(actions), "actions": actions}
+
+
+def note(module: AnsibleModule, client: Client, result: dict[str, t.Any]) -> None:
+    """Record that the accounts are correct, for as long as MySQL's accounts do not change."""
+    login_file = module.params["login_file"]
+    if not login_file or module.params["discard_old_password"]:
+        return
+    words = [f"--defaults-file={login_file}", "--batch", f"--execute={EVERYTHING}"]
+    # An expired password changes nothing in these tables, but makes the service unhealthy.
+    project = f"{PROJECT_PREFIX}{module.params['service']}"
+    conditions = [
+        settled.answer(module, *client.plain, "mysql", *words),
+        settled.containers(project, settled.Server(module, []).of(project)),
+    ]
+    key = f"mysql_account/{module.params['user']}"
+    settled.Notes(module).write(key, module.params["settled"], conditions, {**result, "actions": []})
+
+
 def main() -> None:
     """Entry point of the module."""
+    account: dict[str, t.Any] = {
+        "user": {"type": "str", "required": True},
+        "host": {"type": "str", "default": "%"},
+        "password": {"type": "str", "required": True, "no_log": True},
+        "database": {"type": "str"},
+        "privileges": {"type": "list", "elements": "str", "default": []},
+        "global_privileges": {"type": "list", "elements": "str", "default": []},
+    }
     module = AnsibleModule(
         argument_spec={
+            **account,
             "service": {"type": "str", "default": "mysql"},
             "root_password": {"type": "str", "required": True, "no_log": True},
-            "database": {"type": "str"},
-            "user": {"type": "str", "required": True},
-            "host": {"type": "str", "default": "%"},
-            "password": {"type": "str", "required": True, "no_log": True},
+            "also": {"type": "list", "elements": "dict", "default": [], "options": account},
             "previous_password_file": {"type": "path", "no_log": False},
             "discard_old_password": {"type": "bool", "default": False, "no_log": False},
-            "privileges": {"type": "list", "elements": "str", "default": []},
-            "global_privileges": {"type": "list", "elements": "str", "default": []},
             "login_file": {"type": "str"},
             "missing_ok": {"type": "bool", "default": False},
             **settled.SETTLED_SPEC,
         },
         supports_check_mode=True,
     )
-    params = module.params
-    if not params["privileges"] and not params["global_privileges"]:
-        module.fail_json(msg="privileges, global_privileges: both are empty; give at least one right.")
-    if params["privileges"] and not params["database"]:
-        module.fail_json(msg="database: it is missing; name the one that privileges are for.")
+    for params in accounts_in(module.params):
+        if not params["privileges"] and not params["global_privileges"]:
+            module.fail_json(msg="privileges, global_privileges: both are empty; give at least one right.")
+        if params["privileges"] and not params["database"]:
+            module.fail_json(msg="database: it is missing; name the one that privileges are for.")
     try:
-        result = Account(module, Client(module, module.get_bin_path("docker") or "")).ensure()
+        result = ensure_all(module)
     except Unavailable as error:
-        if not params["missing_ok"] and not module.check_mode:
+        if not module.params["missing_ok"] and not module.check_mode:
             module.fail_json(msg=str(error))
         result = {"changed": False, "actions": [], "answered": False}
     module.exit_json(**result)

@@ -277,7 +277,7 @@ def main() -> None:
     result: dict[str, t.Any] = {"packages": sorted(installed_packages(module, packages))}
     if module.params["notes"]:
         notes = Notes(module)
-        result = {"settled": notes.holding(), "traces": notes.traces()}
+        result.update(settled=notes.holding(), traces=notes.traces())
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

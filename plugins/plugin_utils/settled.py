@@ -106,6 +106,12 @@ def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
     return _digest(values, code_of(*own, *(os.path.join(PLUGINS, name) for name in ("modules", "module_utils"))))
 
 
+def with_digest(variables: dict[str, t.Any], note: dict[str, t.Any]) -> tuple[dict[str, t.Any], str]:
+    """Return a note of a role's tasks without the variables it depends on, and their hash."""
+    sent = dict(note)
+    return sent, digest_of_role(variables.get("role_path", ""), sent.pop("of", {}))
+
+
 def settled(variables: dict[str, t.Any], key: str, digest: str) -> dict[str, t.Any] | None:
     """Return a task's result if the check at the start of its play found it done; otherwise None."""
     note = _known(variables).get("settled", {}).get(key)

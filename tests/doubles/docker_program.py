@@ -48,9 +48,17 @@ def container(engine, document, name):
     }
 
 
+def refusal(document):
+    """What Compose says of an option that it does not know; empty without one."""
+    (service,) = document["services"].values()
+    return "additional properties 'imagee' not allowed" if "imagee" in service else ""
+
+
 def up(engine, words, path):
     document = json.loads(Path(path).read_text())
     (name,) = document["services"]
+    if refusal(document):
+        return 15, "", refusal(document)
     found = engine["containers"]
     label = document["services"][name]["labels"][LABEL]
     image = engine["images"].get(document["services"][name]["image"], document["services"][name]["image"])
@@ -133,8 +141,8 @@ def compose(engine, words):
             (Path(engine["volume"]) / "opened").write_text("by a command")
         return engine["run_code"], engine["run_output"], ""
     if "config" in words:
-        json.loads(engine["stdin"])
-        return 0, "", ""
+        refused = refusal(json.loads(engine["stdin"]))
+        return (15 if refused else 0), "", refused
     return unexpected(engine, words)
 
 

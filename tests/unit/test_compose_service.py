@@ -690,6 +690,19 @@ def test_refused_files_of_a_first_deployment_leave_nothing(
     assert machine.run()["changed"]
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first deployment", "later"])
+def test_a_definition_that_compose_rejects(machine: Machine, first: bool) -> None:
+    if not first:
+        machine.run()
+    before, containers = machine.contents(), machine.containers
+    refused = {"image": "web:1", "imagee": "web:2"}
+    sentence = "definition: Compose rejects it: additional properties 'imagee' not allowed."
+    assert machine.run(definition=refused)["msg"] == sentence
+    assert (machine.contents(), machine.containers) == (before, containers)
+    assert any(" up " in line for line in machine.told()) is first
+    assert machine.run()["changed"] is first
+
+
 def test_files_are_checked_before_kept_data_are_opened(machine: Machine) -> None:
     machine.answer(run_code=1, volume=str(machine.volume))
     assert machine.run(volumes=["data"])["msg"].startswith("check_command: the new files are refused")

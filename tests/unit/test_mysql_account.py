@@ -329,11 +329,48 @@ def test_rights_on_both(run_module, server: Path) -> None:
     assert result["actions"] == ["grant INSERT, SELECT on my_app and PROCESS on the server to app@%, and nothing else"]
 
 
+ANOTHER = {"user": "exporter", "password": "an exporter's password", "global_privileges": ["PROCESS"]}
+
+
+def test_several_accounts_in_one_call(run_module, server: Path) -> None:
+    (server / "facts").write_text("")
+    result = run_module("mysql_account", programs=server, **ARGUMENTS, also=[ANOTHER])
+    assert result["actions"] == [
+        "create the database my_app",
+        "create the account app@%",
+        "grant INSERT, SELECT on my_app to app@%, and nothing else",
+        "create the account exporter@%",
+        "grant PROCESS on the server to exporter@%, and nothing else",
+    ]
+    statements = (server / "statements").read_text()
+    assert "CREATE USER 'exporter'@'%' IDENTIFIED BY 'an exporter''s password';" in statements
+    assert "GRANT PROCESS ON *.* TO 'exporter'@'%';" in statements
+
+
+def test_an_old_password_of_any_account_is_reported_and_keeps_the_note_away(
+    run_module, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = []
+    monkeypatch.setattr(mysql_account.settled.Notes, "write", lambda self, key, *given: notes.append(key))
+    asked = {**ARGUMENTS, "settled": "asked", "login_file": "/run/secrets/root.cnf"}
+    # The exporter's password is not the one in use.
+    assert run_module("mysql_account", programs=server, **asked, also=[ANOTHER])["old_password_valid"]
+    assert notes == []
+    (server / "passwords").write_text(f"{WRITTEN}\n{ANOTHER['password']}\n")
+    assert not run_module("mysql_account", programs=server, **asked, also=[ANOTHER])["old_password_valid"]
+    assert notes == ["mysql_account/app"]
+
+
 def test_rights_on_nothing_are_refused(run_module, server: Path) -> None:
     without = {name: value for name, value in ARGUMENTS.items() if name != "privileges"}
     assert (
         "privileges, global_privileges: both are empty"
         in run_module("mysql_account", programs=server, **without)["msg"]
+    )
+    nothing = {"user": "exporter", "password": "an exporter's password"}
+    assert (
+        "privileges, global_privileges: both are empty"
+        in run_module("mysql_account", programs=server, **ARGUMENTS, also=[nothing])["msg"]
     )
     without = {name: value for name, value in ARGUMENTS.items() if name != "database"}
     assert "database: it is missing" in run_module("mysql_account", programs=server, **without)["msg"]

@@ -140,7 +140,9 @@ def test_packages_that_are_installed(run_module, docker, tmp_path: Path) -> None
     program.write_text("#!/bin/sh\necho 'git installed'\necho 'curl config-files'\nexit 1\n")
     program.chmod(0o755)
     checks = [{"service": "web", "packages": ["git", "curl"]}, {"service": "shop", "packages": ["unknown"]}]
-    assert run_module("server_check", programs=program.parent, checks=checks)["packages"] == ["git"]
+    for notes in (False, True):
+        found = run_module("server_check", programs=program.parent, checks=checks, notes=notes)
+        assert (found["packages"], "settled" in found) == (["git"], notes)
 
 
 def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

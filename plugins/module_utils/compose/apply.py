@@ -72,10 +72,12 @@ class Applier:
         :raises ServiceError: that is not possible; the message says why and what is running now.
         """
         self._require_files_of_others(files)
-        if plan.recreate:
-            self._provide(plan)
-        previous = self._way_back(plan, state, containers)
         fresh = self._is_fresh(containers)
+        if plan.recreate:
+            if not fresh:
+                self._validate(plan)
+            self._provide()
+        previous = self._way_back(plan, state, containers)
         self._write_proven(plan, state, previous, containers, fresh)
         applied = dataclasses.replace(
             state,
@@ -123,11 +125,13 @@ class Applier:
                     "create it before the service, or give its content."
                 )
 
-    def _provide(self, plan: Plan) -> None:
+    def _validate(self, plan: Plan) -> None:
         document = plan.compose.content if plan.compose else None
         code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
         if code:
             raise ServiceError(f"definition: Compose rejects it: {last_line(err)}.")
+
+    def _provide(self) -> None:
         image = self.params["definition"]["image"]
         self.engine.provide_image(image, self.params["build"], self.params["sent_archive"])
         for network in self.params["networks"]:
@@ -204,8 +208,13 @@ class Applier:
             self._one_off(plan, command, meaning, data=False)
 
     def _check_first(self, plan: Plan, container: str = "") -> None:
-        """Check the files of a first deployment, which was started unchecked; remove it if they are refused."""
+        """Check the files of a first deployment, which was started unchecked; remove it if they are refused.
+
+        :param container: where it runs; empty if it does not.
+        """
         try:
+            if not container:
+                self._validate(plan)
             self._check(plan, container)
         except ServiceError:
             for one in self.engine.containers():
