@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test test-quick test-role lint unit bench bench-tool bench-monitoring dashboards docs \
+.PHONY: help setup up down status test soak test-quick test-role lint unit bench bench-tool bench-monitoring dashboards docs \
 	screenshots clean-cache
 
 help:  ## List the targets
@@ -27,6 +27,11 @@ test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole s
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios $(filter-out tests/scenarios,$(wildcard tests/*))
+
+soak: .venv/ready  ## Run the long tests that `make test` leaves out, with the scenarios they belong to (about 50 minutes)
+	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
+	@MINIWEB_SOAK=1 $(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
+		tests/scenarios/test_scenarios.py
 
 test-quick: .venv/ready  ## Run the tests that need no container, in at most 3 minutes: linters, unit tests, alert rule tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py

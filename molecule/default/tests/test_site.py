@@ -54,7 +54,7 @@ def rule(name: str) -> str:
     return next(one["query"] for group in groups for one in group["rules"] if one["name"] == name)
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("tag", [TAGS[0], *(pytest.param(tag, marks=pytest.mark.soak) for tag in TAGS[1:])])
 def test_a_run_of_one_part_changes_nothing_where_nothing_changed(host: Host, site: Converge, tag: str) -> None:
     before = containers(host), contributed(host)
     assert not changed(site({}, "--tags", tag))
@@ -151,6 +151,7 @@ def test_monitoring_is_removed_and_comes_back_with_its_data(host: Host, site: Co
     assert eventually(lambda: measured() >= samples)
 
 
+@pytest.mark.soak
 def test_a_changed_password_leaves_the_previous_version_serving_when_the_new_one_fails(
     host: Host, site: Converge
 ) -> None:

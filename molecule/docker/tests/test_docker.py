@@ -114,13 +114,15 @@ def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Conver
             {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"},
             ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
         ),
-        (
+        pytest.param(
             {"max-concurrent-downloads": 2, "storage-driver": "no-such-driver"},
             ["with a changed storage-driver the engine does not run: ", "driver not supported: no-such-driver"],
+            marks=pytest.mark.soak,
         ),
-        (
+        pytest.param(
             {"max-concurrent-downloads": 2, "data-root": "/var/lib/docker-elsewhere"},
             ["with a changed data-root the engine no longer lists the container kept and volume kept"],
+            marks=pytest.mark.soak,
         ),
     ],
     ids=["conflict", "storage_driver", "data_root"],
@@ -141,6 +143,7 @@ def test_options_that_fail_are_rolled_back(
     assert runs(host, container) == before
 
 
+@pytest.mark.soak
 def test_without_live_restore_a_policy_brings_containers_back(host: Host, converge: Converge) -> None:
     # Its first process ignores SIGTERM, so that the engine takes long to stop.
     host.check_output("docker run --detach --restart always --name returns %s sleep 600", IMAGE)

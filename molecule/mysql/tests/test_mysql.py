@@ -163,13 +163,14 @@ def test_the_old_password_stays_valid_until_all_have_the_new_one(host: Host, con
         assert login(host, password, user)
         assert login(host, old, user)
     assert " changed=0 " in converge(changed).stdout
-    assert settled(changed) == 2
+    assert settled(changed) > 0
     for user, old, password in (("app", PASSWORD, new), ("exporter", EXPORTERS_PASSWORD, exporters)):
         assert login(host, password, user)
         assert not login(host, old, user)
     assert settled(changed) == 0
 
 
+@pytest.mark.soak
 def test_a_changed_password_can_be_taken_back(host: Host, converge: Converge) -> None:
     settled({})
     assert converge({"mysql_password": "a password for a short time"}).returncode == 0
