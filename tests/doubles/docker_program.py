@@ -136,6 +136,8 @@ def execute(engine, words):
 def compose(engine, words):
     if "up" in words:
         return up(engine, words, words[words.index("--file") + 1])
+    if "down" in words:
+        return rm(engine, words)
     if "run" in words:
         if engine["run_opens_data"]:
             (Path(engine["volume"]) / "opened").write_text("by a command")

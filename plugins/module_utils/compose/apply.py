@@ -217,9 +217,9 @@ class Applier:
                 self._validate(plan)
             self._check(plan, container)
         except ServiceError:
-            for one in self.engine.containers():
-                self.engine.run("rm", "--force", one.id)
+            self.engine.compose("down", "--timeout", "0", check=False)
             self._restore(*self.originals)
+            self.directory.remove_empty()
             raise
 
     def _before_start(self, plan: Plan, previous: Previous | None) -> None:

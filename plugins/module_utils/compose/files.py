@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import os
@@ -82,6 +83,12 @@ class Directory:
         """Remove a file, if it exists."""
         if self.read(dest) is not None:
             os.unlink(os.path.join(self.path, dest))
+
+    def remove_empty(self) -> None:
+        """Remove the directories without files, including the service's own."""
+        for directory, _directories, _files in os.walk(self.path, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
     def _make_parents(self, dest: str) -> None:
         os.makedirs(self.path, mode=0o700, exist_ok=True)
