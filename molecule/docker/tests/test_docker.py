@@ -214,10 +214,11 @@ def test_a_distribution_that_is_not_supported_is_named(host: Host, converge: Con
     host.check_output("cp --dereference /etc/os-release /root/os-release")
     host.check_output("sed -i 's/13/11/; s/trixie/bullseye/' /etc/os-release /etc/debian_version")
     try:
-        done = converge({})
+        done = converge({}, "--flush-cache")
     finally:
         host.check_output(
             "cp /root/os-release /usr/lib/os-release; sed -i 's/11/13/; s/bullseye/trixie/' /etc/debian_version"
         )
     assert done.returncode != 0
     assert "for Debian 11; it serves Debian 13, Ubuntu 22.04, Ubuntu 24.04" in folded(done.stdout)
+    assert converge({}, "--flush-cache").returncode == 0
