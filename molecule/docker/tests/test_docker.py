@@ -114,15 +114,13 @@ def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Conver
             {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"},
             ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
         ),
-        pytest.param(
+        (
             {"max-concurrent-downloads": 2, "storage-driver": "no-such-driver"},
             ["with a changed storage-driver the engine does not run: ", "driver not supported: no-such-driver"],
-            marks=pytest.mark.soak,
         ),
-        pytest.param(
+        (
             {"max-concurrent-downloads": 2, "data-root": "/var/lib/docker-elsewhere"},
             ["with a changed data-root the engine no longer lists the container kept and volume kept"],
-            marks=pytest.mark.soak,
         ),
     ],
     ids=["conflict", "storage_driver", "data_root"],
