@@ -190,6 +190,11 @@ options:
         description: Number of images of the same repository that are kept after a successful start.
         type: int
         default: 3
+  sent_archive:
+    description:
+      - Set by the action of the same name, not by playbooks. It is where the archive of O(build) is on the server, as long as
+        the module runs.
+    type: path
   wait_timeout:
     description:
       - Seconds within which the service must become healthy. Without O(volumes) the module waits for the result of the
@@ -344,7 +349,6 @@ def main() -> None:
                     "keep": {"type": "int", "default": 3},
                 },
             },
-            # Set by the action plugin, which knows that the server needs it only after it has asked.
             "sent_archive": {"type": "path"},
             "wait_timeout": {"type": "int", "default": 120},
             "remove_volumes": {"type": "bool", "default": False},
