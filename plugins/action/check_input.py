@@ -323,7 +323,7 @@ class ActionModule(ActionBase):
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
             # Kept out of the result: only the actions of this run use it.
             if whole:
-                found = {"settled": {}, "traces": None, "packages": []}
+                found = {"settled": {}, "traces": None, "services": None, "packages": []}
                 remember(variables, **{name: answer.pop(name, empty) for name, empty in found.items()})
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:

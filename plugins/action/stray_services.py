@@ -14,7 +14,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of, settled
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import services_at_start
 
 try:
     from ansible.template import trust_as_template
@@ -60,12 +60,14 @@ class ActionModule(ActionBase):
             {"roles": texts, "known": texts, "directory": {"type": "path", "default": BASE_DIRECTORY}}
         )
         known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
-        module_args = {"known": sorted(known), "directory": arguments["directory"]}
-        host, digest = variables["inventory_hostname"], digest_of("stray_services", module_args)
-        found = settled(variables, "stray_services", digest)
-        if found is not None:
-            return {**result, **found, "changed": False}
-        module_args["settled"] = digest
+        # What this play has added since is managed by its roles.
+        found = services_at_start(variables) if arguments["directory"] == BASE_DIRECTORY else None
+        if found is not None and known.issuperset(found):
+            return {**result, "changed": False, "strays": []}
+        module_args, host = (
+            {"known": sorted(known), "directory": arguments["directory"]},
+            variables["inventory_hostname"],
+        )
         result.update(self._execute_module(module_name=MODULE, module_args=module_args, task_vars=variables))
         for stray in result.get("strays", []):
             stray["remove"] = removal(host, stray)

@@ -23,8 +23,11 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine impor
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
+    CONFIGURATION_LABEL,
     PROJECT_PREFIX,
+    STATE_FILE,
     Container,
+    directories_with,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
 
@@ -174,6 +177,17 @@ class Notes:
             found.update(os.path.splitext(name)[0] for name in names)
         return sorted(found)
 
+    def services(self) -> list[str] | None:
+        """Return the names of the services that compose_service has deployed to this server.
+
+        :return: None if the engine does not answer.
+        """
+        if self.server.listed is None:
+            return None
+        projects = {one.project for one in self.server.listed if CONFIGURATION_LABEL in one.labels}
+        names = {project.partition(PROJECT_PREFIX)[2] for project in projects if project.startswith(PROJECT_PREFIX)}
+        return sorted(names.union(directories_with(BASE_DIRECTORY, STATE_FILE)))
+
 
 class Server:
     """The state that the conditions refer to; each part is queried only once, for all conditions together."""
@@ -234,12 +248,6 @@ class Server:
 
     def _no_containers(self, project: str) -> bool:
         return self.listed is not None and not any(one.project == project for one in self.listed)
-
-    def _services(self, label: str, wanted: list[str]) -> bool:
-        return self.listed is not None and sorted({one.project for one in self.listed if label in one.labels}) == wanted
-
-    def _directories(self, base: str, file: str, wanted: list[str]) -> bool:
-        return directories_with(base, file) == wanted
 
     def _contributions(self, directory: str, service: str, wanted: list[list[str]]) -> bool:
         """Return whether the service owns exactly these files and their readers have loaded all files they have."""
@@ -303,12 +311,6 @@ def answer_hash(module: AnsibleModule, command: list[str]) -> str:
     except OSError:
         return ""
     return "" if code else hashlib.sha256(out.encode(errors="surrogateescape")).hexdigest()
-
-
-def directories_with(base: str, file: str) -> list[str]:
-    """Return the names of the subdirectories that contain a certain file."""
-    names = os.listdir(base) if os.path.isdir(base) else []
-    return sorted(name for name in names if os.path.isfile(os.path.join(base, name, file)))
 
 
 def unit_states(module: AnsibleModule, names: list[str]) -> dict[str, dict[str, str]]:

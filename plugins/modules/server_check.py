@@ -104,6 +104,12 @@ traces:
   type: list
   elements: str
   sample: [mysql, miniweb-container-metrics]
+services:
+  description: The names of the services that M(miniweb.stack.compose_service) has deployed; null if the engine does not answer.
+  returned: when O(notes=true)
+  type: list
+  elements: str
+  sample: [mysql]
 """
 
 import glob
@@ -277,7 +283,7 @@ def main() -> None:
     result: dict[str, t.Any] = {"packages": sorted(installed_packages(module, packages))}
     if module.params["notes"]:
         notes = Notes(module)
-        result.update(settled=notes.holding(), traces=notes.traces())
+        result.update(settled=notes.holding(), traces=notes.traces(), services=notes.services())
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

@@ -39,7 +39,6 @@ options:
     default: /opt/miniweb
 extends_documentation_fragment:
   - miniweb.stack.attributes.read_only
-  - miniweb.stack.settled
 attributes:
   action:
     support: full
@@ -92,9 +91,9 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     CONFIGURATION_LABEL,
     PROJECT_PREFIX,
     STATE_FILE,
+    directories_with,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC, Notes, directories_with
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -126,7 +125,6 @@ def main() -> None:
             "roles": {"type": "list", "elements": "str", "default": []},
             "known": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "path", "default": BASE_DIRECTORY},
-            **SETTLED_SPEC,
         },
         supports_check_mode=True,
     )
@@ -139,14 +137,8 @@ def main() -> None:
             module.fail_json(
                 msg=f"The containers of this server cannot be listed ({last_line(err)}): look at systemctl status docker."
             )
-    directories = directories_with(base, STATE_FILE)
-    services = made(listing, directories, base)
+    services = made(listing, directories_with(base, STATE_FILE), base)
     strays = [services[name] for name in sorted(services.keys() - set(module.params["known"]))]
-    if not strays and not module.check_mode:
-        projects = sorted({line.split("\t")[1] for line in listing.splitlines()})
-        conditions = [["services", CONFIGURATION_LABEL, projects], ["directories", base, STATE_FILE, directories]]
-        notes = Notes(module, os.path.join(base, "settled"))
-        notes.write("stray_services", module.params["settled"], conditions, {"strays": []})
     module.exit_json(changed=False, strays=strays)
 
 

@@ -40,6 +40,7 @@ def remember(variables: dict[str, t.Any], **known: t.Any) -> None:
 
     :param settled: the valid notes.
     :param traces: the names of the services and units of which there is something.
+    :param services: the names of the services that compose_service has deployed.
     :param packages: the installed packages among those that roles need.
     """
     known = {**_known(variables), "play": variables.get("ansible_play_name"), **known}
@@ -70,6 +71,11 @@ def has_no_trace(variables: dict[str, t.Any], name: str) -> bool:
     """Return whether the check at the start found nothing of a service or unit, and no task has deployed it since."""
     traces = _known(variables).get("traces")
     return traces is not None and name not in traces
+
+
+def services_at_start(variables: dict[str, t.Any]) -> list[str] | None:
+    """Return the services that the check at the start found on the server; None if that is not known."""
+    return _known(variables).get("services")
 
 
 def are_installed(variables: dict[str, t.Any], packages: list[str]) -> bool:

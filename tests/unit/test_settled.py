@@ -121,8 +121,6 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
         "another's": lambda: [["owned", f"{path}/directory", os.getuid() + 1]],
         "reader": lambda: [["reader", f"{path}/contributions", "web"]],
         "contributions": lambda: [["contributions", f"{path}/contributions", "mysql", [["web", "mysql.yml"]]]],
-        "services": lambda: [["services", PROJECT, ["miniweb-web"]]],
-        "directories": lambda: [["directories", path, "page", []]],
         "unknown": lambda: [["of a later version", "x"]],
         "other arguments": lambda: [["file", f"{path}/page"]],
         "no condition": lambda: ["file"],
@@ -170,11 +168,6 @@ def conditions(machine: Machine, kind: str) -> list[notes.Condition]:
         ("reader", lambda m: m.write("contributions/web/shop.yml", "x"), False),
         ("contributions", lambda m: None, True),
         ("contributions", lambda m: m.write("contributions/web.json", "{}"), False),
-        ("services", lambda m: None, True),
-        ("services", lambda m: m.write("LISTED", ""), False),
-        ("services", lambda m: remove(m, "ANSWERS"), False),
-        ("directories", lambda m: None, True),
-        ("directories", lambda m: m.write("contributions/page", ""), False),
         ("other arguments", lambda m: None, False),
         ("no condition", lambda m: None, False),
         ("containers", lambda m: None, True),
@@ -240,6 +233,19 @@ def test_traces_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> 
     remove(machine, "ANSWERS")
     machine.notes.holding()
     assert machine.notes.traces() is None
+
+
+def test_services_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the label of their containers, and by what compose_service writes into their directories."""
+    monkeypatch.setattr(notes, "BASE_DIRECTORY", str(machine.path))
+    monkeypatch.setattr(notes, "CONFIGURATION_LABEL", PROJECT)
+    machine.write("directory/state.json", "{}")
+    assert machine.notes.services() == ["directory", "web"]
+    monkeypatch.setattr(notes, "CONFIGURATION_LABEL", "a label that it does not have")
+    assert machine.notes.services() == ["directory"]
+    remove(machine, "ANSWERS")
+    machine.notes.holding()
+    assert machine.notes.services() is None
 
 
 # -- the controller ---------------------------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.miniweb.stack.plugins.action.stray_services import removal, sentence
+from ansible import constants
+from ansible_collections.miniweb.stack.plugins.action.stray_services import ActionModule, removal, sentence
 from ansible_collections.miniweb.stack.plugins.modules.stray_services import made
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import remember
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = """\
@@ -165,6 +168,37 @@ def test_services_that_no_role_declares_are_named(project: Project) -> None:
         told = (project.bin / "told").read_text().splitlines()
         assert told[-1].startswith("ps --all --filter label=miniweb.stack.configuration --format {{.Names}}\t")
     assert project.strays(known="[app, forgotten]") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "asked"),
+    [
+        ([], {}, False),
+        (["shop"], {}, False),
+        (["shop", "forgotten"], {}, True),
+        (None, {}, True),
+        (["shop"], {"directory": "/srv"}, True),
+    ],
+    ids=["none", "all known", "a stray", "not known", "another directory"],
+)
+def test_a_server_without_strays_at_the_start_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: list[str] | None, given: dict[str, str], asked: bool
+) -> None:
+    here = {"inventory_hostname": "www", "ansible_play_name": "The whole system"}
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda self, tmp, task_vars: {})
+    calls: list[dict[str, Any]] = []
+
+    def execute(**call: Any) -> dict[str, Any]:
+        calls.append(call["module_args"])
+        return {"changed": False, "strays": []}
+
+    remember(here, services=found)
+    action = object.__new__(ActionModule)
+    action._task = SimpleNamespace(args={"known": ["shop"], **given})
+    action._execute_module = execute
+    assert action.run(task_vars=here) == {"changed": False, "strays": []}
+    assert bool(calls) is asked
 
 
 @pytest.mark.parametrize(
