@@ -41,4 +41,4 @@ def worked_out(role: Path, text: str, **given: Any) -> Any:
 
 def rendered(role: Path, template: str, **given: Any) -> str:
     """Render a template of the role."""
-    return str(worked_out(role, f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}", **given))
+    return str(worked_out(role, f"{{{{ lookup('miniweb.stack.template', '{template}') }}}}", **given))

@@ -48,8 +48,8 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleLookupError
-from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.miniweb.stack.plugins.plugin_utils.templates import rendered
 
 
 def with_runbooks(text: str, address: str) -> str:
@@ -79,6 +79,5 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(
                 "The lookup rules was called outside a role: call it in the vars of the rules' role."
             )
-        template = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        texts = template.run(terms, variables, variable_start_string="<<", variable_end_string=">>")
+        texts = rendered(self, terms, variables, variable_start_string="<<", variable_end_string=">>")
         return [with_runbooks(str(text), f"{base}{role}/runbooks/") for text in texts]

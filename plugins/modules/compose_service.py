@@ -232,7 +232,7 @@ EXAMPLES = r"""
         start_interval: 1s
     files:
       - dest: conf.d/site.conf
-        content: "{{ lookup('ansible.builtin.template', 'site.conf.j2') }}"
+        content: "{{ lookup('miniweb.stack.template', 'site.conf.j2') }}"
         reload: true
     check_command: [nginx, -t]
     reload_command: [nginx, -s, reload]

@@ -80,9 +80,9 @@ EXAMPLES = r"""
       - dest: /opt/miniweb/backup/backup.sh
         content: "{{ lookup('ansible.builtin.file', 'backup.sh') }}"
       - dest: /etc/systemd/system/miniweb-backup.service
-        content: "{{ lookup('ansible.builtin.template', 'miniweb-backup.service.j2') }}"
+        content: "{{ lookup('miniweb.stack.template', 'miniweb-backup.service.j2') }}"
       - dest: /etc/systemd/system/miniweb-backup.timer
-        content: "{{ lookup('ansible.builtin.template', 'miniweb-backup.timer.j2') }}"
+        content: "{{ lookup('miniweb.stack.template', 'miniweb-backup.timer.j2') }}"
 """
 
 RETURN = r"""
