@@ -30,7 +30,7 @@ test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole s
 
 soak: .venv/ready  ## Run the long tests that `make test` leaves out, with the scenarios they belong to (about 12 minutes)
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
-	@MINIWEB_SOAK=1 $(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
+	@MINIWEB_MARKS="soak or not soak" $(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios/test_scenarios.py
 
 test-quick: .venv/ready  ## Run the tests that need no container, in at most 3 minutes: linters, unit tests, alert rule tests

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,14 +13,6 @@ from helpers.receiver import Receiver
 from helpers.server import ADDRESS, ROOT, default_of
 from helpers.waiting import eventually
 from testinfra.host import Host
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long tests outside of `make soak`."""
-    if not os.environ.get("MINIWEB_SOAK"):
-        long = [item for item in items if item.get_closest_marker("soak")]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture(scope="module")

@@ -35,11 +35,14 @@ class ActionModule(SettledAction):
         directory = self._make_tmp_path()
         path = self._connection._shell.join_path(directory, "archive")
         try:
-            self._transfer_file(archive, path)
+            try:
+                self._transfer_file(archive, path)
+            except AnsibleFileNotFound as error:
+                raise AnsibleActionFail(
+                    f'build: the archive "{archive}" does not exist on the controller: create it before this task.'
+                ) from error
             self._fixup_perms2((directory, path))
             yield path
-        except AnsibleFileNotFound as error:
-            raise AnsibleActionFail(f'build: the archive "{archive}" does not exist on the controller.') from error
         finally:
             self._remove_tmp_path(directory)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import forget_notes, with_digest
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import digest_of_role, forget_notes
 
 
 class ActionModule(ActionBase):
@@ -22,7 +22,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, variables)
         arguments = dict(self._task.args)
         if arguments.get("note"):
-            note, digest = with_digest(variables, arguments["note"])
+            note = dict(arguments["note"])
+            digest = digest_of_role(variables.get("role_path", ""), note.pop("of", {}))
             arguments.update(note=note, settled=digest)
         if not self._task.check_mode:
             # The engine, or what was installed for it, may have changed.

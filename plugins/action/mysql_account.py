@@ -17,13 +17,12 @@ class ActionModule(SettledAction):
     MODULE = "mysql_account"
     KEY = "user"
 
-    def execute(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Run the module, unless there is nothing of a service that may be missing."""
-        service = str(arguments.get("service", "mysql"))
-        if (
-            boolean(arguments.get("missing_ok", False))
-            and not self._task.delegate_to
-            and has_no_trace(variables, service)
-        ):
-            return {"changed": False, "actions": [], "answered": False}
-        return super().execute(arguments, variables)
+    def is_gone(self, variables: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
+        """Return whether there is nothing of a service that may be missing."""
+        name = arguments.get("service")
+        may_be = bool(name) and boolean(arguments.get("missing_ok", False)) and not self._task.delegate_to
+        return may_be and has_no_trace(variables, str(name))
+
+    def gone(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the further results of asking what does not exist."""
+        return {"answered": False}

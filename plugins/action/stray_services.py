@@ -64,10 +64,8 @@ class ActionModule(ActionBase):
         found = services_at_start(variables) if arguments["directory"] == BASE_DIRECTORY else None
         if found is not None and known.issuperset(found):
             return {**result, "changed": False, "strays": []}
-        module_args, host = (
-            {"known": sorted(known), "directory": arguments["directory"]},
-            variables["inventory_hostname"],
-        )
+        host = variables["inventory_hostname"]
+        module_args = {"known": sorted(known), "directory": arguments["directory"]}
         result.update(self._execute_module(module_name=MODULE, module_args=module_args, task_vars=variables))
         for stray in result.get("strays", []):
             stray["remove"] = removal(host, stray)

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup: a template like ansible.builtin.template, in a tenth of its time."""
+"""Lookup: templates as ansible.builtin.template renders them, without its copy of all variables."""
 
 from __future__ import annotations
 

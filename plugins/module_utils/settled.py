@@ -20,28 +20,23 @@ from functools import cached_property
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Store
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Listed, listed_containers
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import (
+    directories_with,
+    dump,
+    load,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
     CONFIGURATION_LABEL,
     PROJECT_PREFIX,
     STATE_FILE,
     Container,
-    directories_with,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, read_file, write_file
 
 DIRECTORY = os.path.join(BASE_DIRECTORY, "settled")
 # The option in which the controller passes a module the hash of its task.
 SETTLED_SPEC: dict[str, t.Any] = {"settled": {"type": "str", "no_log": True}}
-# What the tasks of a role depend on
-NOTE_SPEC: dict[str, t.Any] = {
-    "name": {"type": "str", "required": True},
-    "of": {"type": "dict", "default": {}},
-    "files": {"type": "list", "elements": "path", "default": []},
-    "packages": {"type": "list", "elements": "str", "default": []},
-    "units": {"type": "list", "elements": "str", "default": []},
-}
 ANSWER_SECONDS = 10
 UNITS_DIRECTORY = "/etc/systemd/system"
 STARTED_DIRECTORY = os.path.join(BASE_DIRECTORY, "units")
@@ -133,16 +128,6 @@ class Notes:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         note = {"digest": digest, "conditions": conditions, "result": result}
         write_file(self._path(key), FileState(dump(note), 0o600))
-
-    def write_role(self, note: dict[str, t.Any], digest: str | None) -> None:
-        """Record that tasks of a role are done, for as long as what they depend on stays as it is now.
-
-        :param note: as described by NOTE_SPEC.
-        """
-        conditions = [*files(*note["files"]), *unit_conditions(self.module, note["units"])]
-        if note["packages"]:
-            conditions.append(packages(*note["packages"]))
-        self.write(f"settled/{note['name']}", digest, conditions, {})
 
     def holding(self) -> dict[str, dict[str, t.Any]]:
         """Return the digest and the result of each note whose conditions all hold, by key."""

@@ -130,7 +130,13 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     read_file,
     write_file,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import NOTE_SPEC, SETTLED_SPEC, Notes
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import (
+    SETTLED_SPEC,
+    Notes,
+    files,
+    packages,
+    unit_conditions,
+)
 
 DEFAULT_PID_FILE = "/run/docker.pid"
 INIT_LOG = "/var/log/docker.log"
@@ -728,6 +734,14 @@ def text_diff(plan: Plan, found: Found, configuration: dict[str, t.Any], path: s
     return {"before": before, "after": after, "before_header": path, "after_header": path}
 
 
+def record(module: AnsibleModule, note: dict[str, t.Any]) -> None:
+    """Record that the role's tasks are done, for as long as what they depend on stays as it is now."""
+    conditions = [*files(*note["files"]), *unit_conditions(module, note["units"])]
+    if note["packages"]:
+        conditions.append(packages(*note["packages"]))
+    Notes(module).write(f"settled/{note['name']}", module.params["settled"], conditions, {})
+
+
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(
@@ -736,7 +750,16 @@ def main() -> None:
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "init"], "default": "auto"},
             "wait_timeout": {"type": "int", "default": 120},
-            "note": {"type": "dict", "options": NOTE_SPEC},
+            "note": {
+                "type": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "of": {"type": "dict", "default": {}},
+                    "files": {"type": "list", "elements": "path", "default": []},
+                    "packages": {"type": "list", "elements": "str", "default": []},
+                    "units": {"type": "list", "elements": "str", "default": []},
+                },
+            },
             **SETTLED_SPEC,
         },
         supports_check_mode=True,
@@ -761,7 +784,7 @@ def main() -> None:
             if disabled:
                 manager.enable()
             if module.params["note"]:
-                Notes(module).write_role(module.params["note"], module.params["settled"])
+                record(module, module.params["note"])
     except DaemonError as error:
         module.fail_json(msg=str(error), **error.details)
     except OSError as error:

@@ -74,7 +74,7 @@ options:
       - With it, a later run of the whole system can check with one query that nothing has changed in MySQL's accounts.
     type: str
   also:
-    description: Further accounts of the same service.
+    description: Further accounts of the same service. O(previous_password_file) does not apply to them.
     type: list
     elements: dict
     default: []

@@ -86,12 +86,12 @@ import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import directories_with
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
     CONFIGURATION_LABEL,
     PROJECT_PREFIX,
     STATE_FILE,
-    directories_with,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
 

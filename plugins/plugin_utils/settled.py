@@ -112,12 +112,6 @@ def digest_of_role(path: str, values: dict[str, t.Any]) -> str:
     return _digest(values, code_of(*own, *(os.path.join(PLUGINS, name) for name in ("modules", "module_utils"))))
 
 
-def with_digest(variables: dict[str, t.Any], note: dict[str, t.Any]) -> tuple[dict[str, t.Any], str]:
-    """Return a note of a role's tasks without the variables it depends on, and their hash."""
-    sent = dict(note)
-    return sent, digest_of_role(variables.get("role_path", ""), sent.pop("of", {}))
-
-
 def settled(variables: dict[str, t.Any], key: str, digest: str) -> dict[str, t.Any] | None:
     """Return a task's result if the check at the start of its play found it done; otherwise None."""
     note = _known(variables).get("settled", {}).get(key)
@@ -147,7 +141,7 @@ class SettledAction(ActionBase):
         key = f"{self.MODULE}/{arguments.get(self.KEY)}" if self.KEY else self.MODULE
         digest = digest_of(self.MODULE, arguments)
         found = None if self._task.delegate_to else settled(variables, key, digest)
-        if found is None and self._is_gone(variables, arguments):
+        if found is None and self.is_gone(variables, arguments):
             found = {"actions": [], **self.gone(arguments)}
         if found is not None:
             return {**result, **found, "changed": False}
@@ -162,14 +156,14 @@ class SettledAction(ActionBase):
         """Run the module and return its result."""
         return self._execute_module(f"miniweb.stack.{self.MODULE}", arguments, task_vars=variables)
 
-    def _is_gone(self, variables: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
-        """Return whether there is nothing to remove."""
+    def is_gone(self, variables: dict[str, t.Any], arguments: dict[str, t.Any]) -> bool:
+        """Return whether the task has nothing to do because there is nothing of its service or unit."""
         absent = self.REMOVES and arguments.get("state") == "absent" and not self._task.delegate_to
         seen = not any(arguments.get(option) for option in self.NOT_REMOVED)
         return absent and seen and has_no_trace(variables, str(arguments.get(self.KEY)))
 
     def gone(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return the further results of removing what does not exist."""
+        """Return the further results of a task for what does not exist."""
         return {}
 
     def changes(self, result: dict[str, t.Any]) -> bool:

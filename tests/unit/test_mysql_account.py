@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible import constants
+from ansible_collections.miniweb.stack.plugins.action.mysql_account import ActionModule
 from ansible_collections.miniweb.stack.plugins.modules import mysql_account
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import remember
 
 
 @pytest.mark.parametrize(
@@ -407,3 +411,35 @@ def test_an_account_is_noted_once_it_is_known_to_be_right(
     asked = {"settled": "asked", "login_file": "/run/secrets/root.cnf", **given}
     run_module("mysql_account", programs=server, **ARGUMENTS, **asked)
     assert [(key, digest) for key, digest, *_rest in notes] == ([("mysql_account/app", "asked")] if noted else [])
+
+
+@pytest.mark.parametrize(
+    ("traces", "given", "asked"),
+    [
+        ([], {}, False),
+        (["mysql"], {}, True),
+        (None, {}, True),
+        ([], {"missing_ok": False}, True),
+        ([], {"service": "other"}, False),
+    ],
+    ids=["nothing of it", "something of it", "not known", "it must be there", "nothing of another"],
+)
+def test_a_service_of_which_there_is_nothing_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traces: list[str] | None, given: dict[str, Any], asked: bool
+) -> None:
+    here = {"inventory_hostname": "www", "ansible_play_name": "The whole system"}
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda self, tmp, task_vars: {})
+    calls: list[str] = []
+
+    def execute(name: str, *rest: Any, **call: Any) -> dict[str, Any]:
+        calls.append(name)
+        return {"changed": False, "actions": [], "answered": True}
+
+    remember(here, traces=traces)
+    action = object.__new__(ActionModule)
+    arguments = {**ARGUMENTS, "service": "mysql", "missing_ok": True, **given}
+    action._task = SimpleNamespace(args=arguments, delegate_to=None, check_mode=False)
+    action._execute_module = execute
+    assert action.run(task_vars=here) == {"changed": False, "actions": [], "answered": asked}
+    assert bool(calls) is asked

@@ -126,6 +126,10 @@ class Applier:
                 )
 
     def _validate(self, plan: Plan) -> None:
+        """Check the definition.
+
+        :raises ServiceError: Compose rejects it.
+        """
         document = plan.compose.content if plan.compose else None
         code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
         if code:

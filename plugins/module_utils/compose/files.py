@@ -151,3 +151,9 @@ def state_of(value: dict[str, t.Any]) -> State:
     known = {field.name for field in dataclasses.fields(State)}
     given = {name: item for name, item in value.items() if name in known}
     return State(**{name: tuple(item) if isinstance(item, list) else item for name, item in given.items()})
+
+
+def directories_with(base: str, file: str) -> list[str]:
+    """Return the names of the subdirectories that contain a certain file."""
+    names = os.listdir(base) if os.path.isdir(base) else []
+    return sorted(name for name in names if os.path.isfile(os.path.join(base, name, file)))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import typing as t
 
 PROJECT_PREFIX = "miniweb-"
@@ -150,9 +149,3 @@ class Plan:
         if self.resume and not self.recreate:
             words.append("resume")
         return words
-
-
-def directories_with(base: str, file: str) -> list[str]:
-    """Return the names of the subdirectories that contain a certain file."""
-    names = os.listdir(base) if os.path.isdir(base) else []
-    return sorted(name for name in names if os.path.isfile(os.path.join(base, name, file)))
