@@ -31,8 +31,6 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
 
 POLL_SECONDS = 0.2
-# What takes longer to start also needs the processor that asking takes.
-SLOW_POLL_SECONDS = 0.5
 # The engine's own first check comes after a second; until then, a program that starts quickly is asked by this module.
 ENGINE_CHECKS_SECONDS = 1.5
 # A container without a health check that does not listen counts as healthy if it has not exited after this time.
@@ -398,7 +396,7 @@ class Applier:
             for container in containers:
                 judge(container, counts.get(container.id, 0), patient)
                 if not container.health:
-                    patience = max(patience, STEADY_SECONDS + SLOW_POLL_SECONDS)
+                    patience = max(patience, STEADY_SECONDS + POLL_SECONDS)
                 # Without data there is nothing to recover: wait for the engine's health status.
                 elif not self.params["volumes"]:
                     patience = max(patience, container.verdict_seconds)
@@ -407,7 +405,7 @@ class Applier:
                 return
             if waited > patience:
                 raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
-            time.sleep(POLL_SECONDS if waited < ENGINE_CHECKS_SECONDS else SLOW_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _is_healthy(self, container: Container, seconds: float) -> bool:
         """Return whether a container is healthy that has been waited for this long."""
