@@ -37,10 +37,10 @@ class ActionModule(SettledAction):
         try:
             try:
                 self._transfer_file(archive, path)
-            except AnsibleFileNotFound as error:
+            except AnsibleFileNotFound:
                 raise AnsibleActionFail(
                     f'build: the archive "{archive}" does not exist on the controller: create it before this task.'
-                ) from error
+                ) from None
             self._fixup_perms2((directory, path))
             yield path
         finally:
