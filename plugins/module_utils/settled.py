@@ -98,6 +98,11 @@ def answer(module: AnsibleModule, *command: str) -> Condition:
     return ["answer", list(command), answer_hash(module, list(command))]
 
 
+def image(reference: str, identity: str) -> Condition:
+    """Return the condition that an image's name keeps belonging to the image with this ID."""
+    return ["image", reference, identity]
+
+
 def packages(*names: str) -> Condition:
     """Return the condition that Debian packages stay installed."""
     return ["packages", *names]
@@ -216,6 +221,9 @@ class Server:
             self.answers[key] = answer_hash(self.module, command)
         return self.answers[key] == wanted != ""
 
+    def _image(self, reference: str, identity: str) -> bool:
+        return self.images.get(reference) == identity != ""
+
     def _packages(self, *names: str) -> bool:
         return set(names) <= self.installed
 
@@ -267,6 +275,11 @@ class Server:
         return listed_containers(self.module)
 
     @cached_property
+    def images(self) -> dict[str, str]:
+        """The IDs of the images named in conditions, by name."""
+        return image_ids(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "image"}))
+
+    @cached_property
     def installed(self) -> set[str]:
         """The packages named in conditions that are installed."""
         return installed_packages(self.module, self._names("packages"))
@@ -275,6 +288,20 @@ class Server:
     def units(self) -> dict[str, dict[str, str]]:
         """The state of the systemd units named in conditions."""
         return unit_states(self.module, sorted({condition[1] for condition in self.asked if condition[0] == "unit"}))
+
+
+def image_ids(module: AnsibleModule, names: list[str]) -> dict[str, str]:
+    """Return the IDs of those of these images that exist, by name."""
+    program = module.get_bin_path("docker")
+    if not program or not names:
+        return {}
+    words = [program, "image", "inspect", "--format", "{{.Id}}"]
+    code, out, dummy = module.run_command([*words, *names])
+    if code == 0:
+        return dict(zip(names, out.split()))
+    # Without a line for each, only single queries tell which one is missing.
+    answers = [(name, module.run_command([*words, name])) for name in names] if len(names) > 1 else []
+    return {name: out.strip() for name, (code, out, dummy) in answers if code == 0}
 
 
 def installed_packages(module: AnsibleModule, names: list[str]) -> set[str]:

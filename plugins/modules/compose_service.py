@@ -182,6 +182,11 @@ options:
         description: Tar archive on the controller that is the build context. It is sent only if the image is missing.
         type: path
         required: true
+      base:
+        description:
+          - Image that the Dockerfile starts from. With O(pull=always), it is pulled again, and its ID becomes part of the tag
+            of the image of O(definition).
+        type: str
       dockerfile:
         description: Path of the Dockerfile in the archive.
         type: str
@@ -190,6 +195,15 @@ options:
         description: Number of images of the same repository that are kept after a successful start.
         type: int
         default: 3
+  pull:
+    description:
+      - Whether the image of O(definition), or O(build.base) of an image that is built, is pulled only if the server lacks it, or
+        on every run, because its tag may have moved. Then a registry that does not answer is only a warning if the server
+        has the image.
+      - The filter P(miniweb.stack.image_pull#filter) derives it from an image's tag.
+    type: str
+    choices: [missing, always]
+    default: missing
   sent_archive:
     description:
       - Set by the action of the same name, not by playbooks. It is where the archive of O(build) is on the server, as long as
@@ -345,10 +359,12 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "archive": {"type": "path", "required": True},
+                    "base": {"type": "str"},
                     "dockerfile": {"type": "str", "default": "Dockerfile"},
                     "keep": {"type": "int", "default": 3},
                 },
             },
+            "pull": {"type": "str", "choices": ["missing", "always"], "default": "missing"},
             "sent_archive": {"type": "path"},
             "wait_timeout": {"type": "int", "default": 120},
             "remove_volumes": {"type": "bool", "default": False},

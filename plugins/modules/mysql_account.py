@@ -18,6 +18,9 @@ description:
   - A changed password does not lock out clients that still use the old one, which stays valid alongside the new one until a
     call with O(discard_old_password=true). MySQL keeps at most two passwords; O(previous_password_file) decides which one
     stays when the password changes again in between, and a warning says so.
+  - An initialisation of the data directory that was cut short is completed. If MySQL does not even start with what it left, this
+    module removes the service's container and volume, so that its next start makes them anew, but only if the service has
+    never been healthy and there is no database in the volume; otherwise it warns.
   - It runs C(mysql) inside the container of a service made by M(miniweb.stack.compose_service), over standard input, so that
     no port is published and no password appears on a command line.
 requirements:
@@ -159,7 +162,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import ONE_OFF_LABEL, PROJECT_LABEL
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX, ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.mysql_data import remove_unfinished
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
 
 # Reads the login from the first three lines of its input and SQL from the rest, so that neither appears on a command
@@ -274,6 +278,8 @@ class Client:
             raise Unavailable(f'The service "{self.service}" does not run on this server; start it first.')
         container, dummy, status = found[0].partition(" ")
         self.starting = "(health: starting)" in status
+        self.root_password: str = module.params["root_password"]
+        self.actions: list[str] = []
         self.plain = [docker, "exec", container]
         self.command = [docker, "exec", "--interactive", container]
 
@@ -282,9 +288,10 @@ class Client:
 
         :raises Unavailable: MySQL does not answer, or does not accept root's login while it is starting.
         """
-        options = login_options("root", self.module.params["root_password"])
-        words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--batch", "--skip-column-names", "--raw"]
-        code, out, err = self.module.run_command(words, data=options + statements)
+        code, out, err = self._as_root(statements)
+        if code and "Access denied" in err and self._is_unfinished():
+            self._finish()
+            code, out, err = self._as_root(statements)
         if code:
             refused = "Access denied" in err
             if SILENT.search(err) or (refused and self.starting):
@@ -296,6 +303,28 @@ class Client:
                 )
             self.module.fail_json(msg=f'MySQL of the service "{self.service}" reports an error: {last_line(err)}.')
         return out.splitlines()
+
+    def _as_root(self, statements: str) -> tuple[int, str, str]:
+        words = [*self.command, "sh", "-c", WITH_LOGIN, "sh", "--batch", "--skip-column-names", "--raw"]
+        return self.module.run_command(words, data=login_options("root", self.root_password) + statements)
+
+    def _is_unfinished(self) -> bool:
+        """Return whether root has no password although MySQL is open to the network; its initialisation was cut short."""
+        given, self.root_password = self.root_password, ""
+        code, out, dummy = self._as_root("SELECT @@skip_networking;\n")
+        self.root_password = given
+        return code == 0 and out.strip() == "0"
+
+    def _finish(self) -> None:
+        """Set root's password and load the time zones, which the image does last but for the accounts."""
+        self.actions.append("finish an interrupted initialisation: set the password of root@localhost")
+        password, self.root_password = self.root_password, ""
+        if self.module.check_mode:
+            return
+        zones = self.module.run_command([*self.plain, "mysql_tzinfo_to_sql", "/usr/share/zoneinfo"])[1]
+        self._as_root(f"USE mysql;\n{zones}")
+        self._as_root(f"ALTER USER 'root'@'localhost' IDENTIFIED BY {text(password)};\n")
+        self.root_password = password
 
     def login_error(self, user: str, password: str) -> str:
         """Return the error when the account logs in over TCP with this password; empty on success."""
@@ -440,7 +469,7 @@ def ensure_all(module: AnsibleModule) -> dict[str, t.Any]:
     accounts = [Account(module, client, params) for params in accounts_in(module.params)]
     for account in accounts:
         account.ensure()
-    actions = [action for account in accounts for action in account.actions]
+    actions = [*client.actions, *(action for account in accounts for action in account.actions)]
     result = {"answered": True, "old_password_valid": any(account.old_password_valid for account in accounts)}
     if all(account.is_settled for account in accounts) and not module.check_mode:
         note(module, client, result)
@@ -497,7 +526,11 @@ def main() -> None:
     except Unavailable as error:
         if not module.params["missing_ok"] and not module.check_mode:
             module.fail_json(msg=str(error))
-        result = {"changed": False, "actions": [], "answered": False}
+        try:
+            actions = remove_unfinished(module, module.params["service"])
+        except ServiceError as failure:
+            module.fail_json(msg=str(failure))
+        result = {"changed": bool(actions), "actions": actions, "answered": False}
     module.exit_json(**result)
 
 

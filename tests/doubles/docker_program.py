@@ -83,8 +83,9 @@ def inspect(engine, words):
 def image(engine, words):
     known, reference = engine["images"], words[-1]
     if words[1] == "inspect":
-        found = reference in known or reference in known.values()
-        return (0, known.get(reference, reference), "") if found else (1, "", "No such image")
+        names = words[words.index("--format") + 2 :]
+        found = [known.get(name, name) for name in names if name in known or name in known.values()]
+        return (0 if len(found) == len(names) else 1), "\n".join(found), ""
     if words[1] == "ls":
         return 0, "\n".join(f"{known[tag]} {tag}" for tag in known if tag.startswith(f"{reference}:")), ""
     known.pop(reference, None)

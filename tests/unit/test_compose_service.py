@@ -34,6 +34,8 @@ PARAMS: dict[str, Any] = {
     "definition": {"image": "web:1"},
     "networks": [],
     "volumes": [],
+    "build": None,
+    "pull": "missing",
 }
 
 
@@ -58,22 +60,26 @@ class Server:
         self.found = {**as_found(files()), **as_found([plan.compose])}
         known = tuple(file.dest for file in files())
         noted = model.State(plan.reload_hash, plan.secrets_mark, known)
-        self.state = planning.seen_healthy(noted, [model.Container("4c01", "running")])
         labels = json.loads(plan.compose.content or b"")["services"]["web"]["labels"]
         self.configuration = labels[model.CONFIGURATION_LABEL]
+        seen = model.Container("4c01", "running", configuration=self.configuration)
+        self.state = planning.seen_healthy(noted, [seen])
 
     def plan(
         self,
         described: list[model.File] | None = None,
         health: str = "healthy",
         state: str = "running",
-        settings: str = "",
+        settings: dict[str, str] | None = None,
         restarts: int = 0,
+        image: str = "",
+        tagged: str = "",
         **changed: Any,
     ) -> model.Plan:
-        containers = [model.Container("4c01", state, health, self.configuration, settings=settings, restarts=restarts)]
+        given = {"settings": settings or {}, "restarts": restarts, "image": image}
+        containers = [model.Container("4c01", state, health, self.configuration, **given)]
         described = files() if described is None else described
-        return planning.make_plan({**PARAMS, **changed}, described, self.found, self.state, containers)
+        return planning.make_plan({**PARAMS, **changed}, described, self.found, self.state, containers, tagged)
 
 
 @pytest.fixture
@@ -140,34 +146,63 @@ def test_changed_permissions_are_repaired_without_a_reload(server: Server) -> No
 
 
 @pytest.mark.parametrize(
-    ("seen_healthy", "volumes", "recreated"),
+    ("seen_healthy", "restarted", "volumes", "recreated"),
     [
-        (True, [], True),
-        (True, ["data"], True),
-        (False, [], True),
+        (True, False, [], True),
+        (True, False, ["data"], True),
+        (True, True, [], True),
+        (False, False, [], True),
         # It may be recovering its data.
-        (False, ["data"], False),
+        (True, True, ["data"], False),
+        (False, False, ["data"], False),
     ],
 )
 def test_an_unhealthy_container_is_replaced_unless_it_may_be_recovering(
-    seen_healthy: bool, volumes: list[str], recreated: bool
+    seen_healthy: bool, restarted: bool, volumes: list[str], recreated: bool
 ) -> None:
     first = planning.make_plan({**PARAMS, "volumes": volumes}, files(), {}, model.State(), [])
     assert first.compose
     known = tuple(file.dest for file in files())
     healthy = ("4c01",) if seen_healthy else ()
-    state = model.State(first.reload_hash, first.secrets_mark, known, healthy=healthy)
+    state = model.State(first.reload_hash, first.secrets_mark, known, healthy=healthy, started=("10:00",))
     found = {**as_found(files()), **as_found([first.compose])}
-    containers = [model.Container("4c01", "running", "unhealthy", first.configuration)]
+    started = "11:00" if restarted else "10:00"
+    containers = [model.Container("4c01", "running", "unhealthy", first.configuration, started=started)]
     plan = planning.make_plan({**PARAMS, "volumes": volumes}, files(), found, state, containers)
     assert (plan.recreate, plan.wait) == (recreated, not recreated)
 
 
-def test_manual_changes_are_repaired(server: Server) -> None:
-    container = model.Container("4c01", "running", "healthy", server.configuration, settings="as it was made")
-    server.state = dataclasses.replace(server.state, settings=planning.settings_of([container]))
-    assert server.plan(settings="as it was made").actions == []
-    assert server.plan(settings="another limit").actions == ["recreate: it was changed by hand"]
+MADE = {"limits": "1", "networks": "2", "restart policy": "3"}
+
+
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [
+        ({"settings": MADE}, None),
+        # A group that an earlier version did not record is no difference.
+        ({"settings": {**MADE, "mounts": "4"}}, None),
+        ({"settings": {**MADE, "limits": "9"}}, "recreate: changed by hand: limits"),
+        (
+            {"settings": {**MADE, "limits": "9", "restart policy": "9"}},
+            "recreate: changed by hand: limits, restart policy",
+        ),
+        ({"settings": MADE, "image": "sha256:1", "tagged": "sha256:1"}, None),
+        ({"settings": MADE, "image": "sha256:1", "tagged": "sha256:2"}, "recreate: changed by hand: image"),
+        # The name belongs to no image any more; the container runs all the same.
+        ({"settings": MADE, "image": "sha256:1", "tagged": ""}, None),
+    ],
+    ids=str,
+)
+def test_manual_changes_are_named_and_repaired(server: Server, found: dict[str, Any], action: str | None) -> None:
+    container = model.Container("4c01", "running", "healthy", server.configuration, settings=MADE)
+    server.state = planning.seen_healthy(server.state, [container])
+    assert server.plan(**found).actions == ([action] if action else [])
+
+
+def test_a_container_of_another_configuration_is_not_compared(server: Server) -> None:
+    container = model.Container("4c01", "running", "healthy", "another", settings=MADE)
+    server.state = planning.seen_healthy(server.state, [container])
+    assert server.plan(settings={**MADE, "limits": "9"}).actions == []
 
 
 def test_file_made_by_something_else_reloads(server: Server) -> None:
@@ -450,7 +485,7 @@ def test_first_and_second_run(machine: Machine) -> None:
 
     second = machine.run()
     assert (second["changed"], second["actions"]) == (False, [])
-    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
+    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect", "image"]
     assert machine.contents() == contents
 
 
@@ -619,6 +654,151 @@ def test_files_that_cannot_be_written_are_reported_in_a_sentence(machine: Machin
         "contributions", programs=machine.bin, name="app", contributions=[JOB],
         contributions_directory=str(machine.contributions),
     )["msg"]  # fmt: skip
+
+
+# -- what others changed on the server --------------------------------------------------------------------------------
+
+
+def altered(part: str, value: Any) -> Callable[[Machine], None]:
+    """What somebody does to a container without this collection."""
+    return lambda machine: machine.answer(containers=[{**machine.containers[0], part: value}])
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        (altered("HostConfig", {"Memory": 7}), "recreate: changed by hand: limits"),
+        (altered("HostConfig", {"Memory": 0, "PidsLimit": 7}), "recreate: changed by hand: limits"),
+        (altered("HostConfig", {"Memory": 0, "RestartPolicy": {"Name": "no"}}), "recreate: changed by hand: restart policy"),
+        (altered("HostConfig", {"Memory": 0, "PortBindings": {"80/tcp": []}}), "recreate: changed by hand: ports"),
+        (altered("HostConfig", {"Memory": 0, "Binds": ["/etc:/etc"]}), "recreate: changed by hand: mounts"),
+        (altered("HostConfig", {"Memory": 0, "Privileged": True}), "recreate: changed by hand: rights"),
+        (altered("NetworkSettings", {"Networks": {}}), "recreate: changed by hand: networks"),
+        (
+            altered("NetworkSettings", {"Networks": {"edge": {"Aliases": ["web"]}}}),
+            "recreate: changed by hand: networks",
+        ),
+        (altered("Name", "/mine"), "recreate: changed by hand: name"),
+        (lambda m: m.answer(images={"web:1": "sha256:2"}), "recreate: changed by hand: image"),
+        (lambda m: m.become("paused"), "resume"),
+        (lambda m: m.become("exited"), "start"),
+        (lambda m: m.become(health="unhealthy"), "recreate"),
+        (lambda m: m.answer(containers=[]), "create"),
+    ],
+)
+def test_what_runs_is_compared_with_what_is_wanted_and_each_difference_is_named_and_mended(
+    machine: Machine, change: Callable[[Machine], None], action: str
+) -> None:
+    given = {"networks": [{"name": "edge"}], "settled": "asked"}
+    machine.run(**given)
+    wanted = machine.seen()
+    change(machine)
+    assert not machine.settled()
+    assert machine.run(check_mode=True, **given)["actions"] == [action]
+    assert machine.run(**given)["actions"] == [action]
+    assert machine.seen() == wanted
+    assert not machine.run(**given)["changed"]
+    assert machine.settled()
+
+
+def test_a_program_recreated_from_an_edited_compose_file_is_recreated_from_ours(machine: Machine) -> None:
+    machine.run()
+    machine.answer(containers=[{**machine.containers[0], "Id": "another", "Config": {
+        **machine.containers[0]["Config"], "Env": ["DEBUG=1"], "User": "0"}}])  # fmt: skip
+    assert machine.run()["actions"] == ["recreate: changed by hand: program, user"]
+
+
+def test_a_service_does_not_start_without_the_data_it_had(machine: Machine) -> None:
+    given = {"volumes": ["data"]}
+    machine.answer(volume=str(machine.volume))
+    machine.run(**given)
+    machine.answer(volume="")
+    # As long as its container exists, so does the volume: the engine refuses to remove it.
+    assert not machine.run(**given)["changed"]
+    machine.answer(containers=[])
+    for check in (True, False):
+        result = machine.run(check_mode=check, **given)
+        assert "would start without its data, because the volume miniweb-web_data is gone" in result["msg"]
+        assert machine.containers == []
+    machine.run(state="absent", remove_volumes=True)
+    assert machine.run(**given)["actions"][-1] == "create"
+
+
+def test_a_network_that_was_removed_is_made_again_before_a_service_is_started(machine: Machine) -> None:
+    given = {"networks": [{"name": "edge"}]}
+    machine.run(**given)
+    machine.become("exited")
+    assert machine.run(**given)["actions"] == ["start"]
+    assert any(line.startswith("network inspect") for line in machine.told())
+
+
+# -- images whose tag may move ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pull", "registry", "here", "outcome"),
+    [
+        ("always", {"web:1": "sha256:2"}, {"web:1": "sha256:1"}, "recreate"),
+        ("always", {"web:1": "sha256:1"}, {"web:1": "sha256:1"}, None),
+        ("always", {}, {"web:1": "sha256:1"}, "warning"),
+        ("always", {}, {}, "failed"),
+        ("missing", {"web:1": "sha256:2"}, {"web:1": "sha256:1"}, None),
+    ],
+)
+def test_an_image_whose_tag_has_moved(
+    machine: Machine, pull: str, registry: dict[str, str], here: dict[str, str], outcome: str | None
+) -> None:
+    machine.answer(pullable={"web:1": "sha256:1"})
+    machine.run(pull=pull, settled="asked")
+    assert machine.settled() == (pull == "missing")
+    machine.answer(pullable=registry, images=here)
+    result = machine.run(pull=pull)
+    assert (result.get("actions") or [None])[-1] == (outcome if outcome == "recreate" else None)
+    assert ("pull --quiet web:1" in machine.told()) == (pull == "always")
+    cannot = 'The image "web:1" of the service "web" cannot be pulled (manifest unknown)'
+    told = [str(item) for item in [result.get("msg"), *result.get("warnings", [])]]
+    assert any(cannot in text for text in told) == (outcome in ("warning", "failed"))
+    assert result.get("failed", False) == (outcome == "failed")
+    assert machine.runs() == ("sha256:2" if outcome == "recreate" else "sha256:1", "running")
+
+
+def test_a_moved_image_that_does_not_work_gives_way_to_the_one_before(machine: Machine) -> None:
+    machine.answer(pullable={"web:1": "sha256:1"})
+    machine.run(pull="always")
+    machine.answer(pullable={"web:1": "sha256:2"}, behaviour={"sha256:2": "restarts"})
+    assert machine.run(pull="always")["msg"].endswith("The previous version is running again.")
+    assert machine.runs() == ("sha256:1", "running")
+    machine.answer(pullable={"web:1": "sha256:3"})
+    assert machine.run(pull="always")["actions"] == ["write compose.yaml", "recreate"]
+    assert machine.runs() == ("sha256:3", "running")
+
+
+@pytest.mark.parametrize(("pull", "builds"), [("always", 2), ("missing", 1)])
+def test_a_built_image_is_built_again_when_its_base_has_moved(machine: Machine, pull: str, builds: int) -> None:
+    archive = machine.directory.parent / "archive"
+    archive.write_text("")
+    given = {
+        "definition": {"image": "web:built"},
+        "build": {"archive": "x", "base": "python:3"},
+        "pull": pull,
+        "sent_archive": str(archive),
+    }
+    built = []
+    for identity in ("sha256:aaaaaaaaaaaaaaaa", "sha256:bbbbbbbbbbbbbbbb", "sha256:bbbbbbbbbbbbbbbb"):
+        machine.answer(pullable={"python:3": identity})
+        machine.run(**given)
+        built += [line for line in machine.told() if line.startswith("build ")]
+    assert len(built) == builds
+    assert ("web:built-bbbbbbbbbbbb" in built[-1]) == (pull == "always")
+
+
+def test_pruning_a_moved_image_does_not_take_the_tag_from_the_newer_one(machine: Machine) -> None:
+    for identity in ("sha256:1", "sha256:2", "sha256:3", "sha256:4"):
+        machine.answer(pullable={"web:1": identity})
+        machine.run(pull="always")
+    removed = [line for line in machine.told() if line.startswith("image rm")]
+    assert removed == ["image rm sha256:2"]
+    assert machine.runs() == ("sha256:4", "running")
 
 
 def test_an_archive_is_asked_for_only_if_the_image_is_missing(machine: Machine, tmp_path: Path) -> None:
@@ -1021,7 +1201,7 @@ def test_a_container_that_was_restarted_since_it_was_seen_is_watched_once(machin
     assert not machine.run()["changed"]
     assert any(" up " in line for line in machine.told())
     machine.run()
-    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect"]
+    assert [line.split()[0] for line in machine.told()] == ["ps", "inspect", "image"]
 
 
 def test_a_container_without_a_health_check_is_healthy_when_it_has_run_for_a_while(machine: Machine) -> None:

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# As in the official image, an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d.
+# As in the official image, an empty data directory is initialised from MYSQL_* and /docker-entrypoint-initdb.d. The role must
+# get along with the official one, so this one shares its manners: passwords go into SQL as they are, and nothing records
+# that an initialisation was completed.
 set -euo pipefail
 shopt -s nullglob
 
@@ -23,15 +25,6 @@ file_env() {
     fi
 }
 
-sql_string() {
-    local value=${1//\\/\\\\}
-    printf "'%s'" "${value//\'/\'\'}"
-}
-
-sql_name() {
-    printf '`%s`' "${1//\`/\`\`}"
-}
-
 # The client's password is passed in an option file that exists only as a file descriptor.
 root_client() {
     local program=$1 password=${root_password//\\/\\\\}
@@ -47,28 +40,23 @@ docker_process_sql() {
 }
 
 account_sql() {
-    local password
-    password=$(sql_string "$MYSQL_ROOT_PASSWORD")
-    # Without this, the sql_mode NO_BACKSLASH_ESCAPES would change passwords that contain a backslash.
-    echo "SET SESSION sql_mode = '', SESSION sql_log_bin = 0;"
+    local password="'$MYSQL_ROOT_PASSWORD'"
+    echo "SET SESSION sql_log_bin = 0;"
     if [[ ${MYSQL_ROOT_HOST:=%} != localhost ]]; then
-        local root
-        root="'root'@$(sql_string "$MYSQL_ROOT_HOST")"
+        local root="'root'@'$MYSQL_ROOT_HOST'"
         echo "CREATE USER $root IDENTIFIED BY $password; GRANT ALL ON *.* TO $root WITH GRANT OPTION;"
     fi
     echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $password;"
     echo "SET SESSION sql_log_bin = 1;"
     if [[ -n ${MYSQL_DATABASE:-} ]]; then
-        echo "CREATE DATABASE IF NOT EXISTS $(sql_name "$MYSQL_DATABASE");"
+        echo "CREATE DATABASE IF NOT EXISTS \`$MYSQL_DATABASE\`;"
     fi
     if [[ -n ${MYSQL_USER:-} ]]; then
-        local user
-        user="$(sql_string "$MYSQL_USER")@'%'"
-        echo "CREATE USER $user IDENTIFIED BY $(sql_string "$MYSQL_PASSWORD");"
+        local user="'$MYSQL_USER'@'%'"
+        echo "CREATE USER $user IDENTIFIED BY '$MYSQL_PASSWORD';"
         if [[ -n ${MYSQL_DATABASE:-} ]]; then
-            # In GRANT, _ and % are wildcards; escaped, they match only this database.
-            local pattern=${MYSQL_DATABASE//_/\\_}
-            echo "GRANT ALL ON $(sql_name "${pattern//%/\\%}").* TO $user;"
+            # In GRANT, _ is a wildcard; escaped, it matches only this database.
+            echo "GRANT ALL ON \`${MYSQL_DATABASE//_/\\_}\`.* TO $user;"
         fi
     fi
 }
@@ -94,10 +82,7 @@ initialise() {
     [[ ${MYSQL_USER:-} != root ]] || die "MYSQL_USER is root, which always exists: choose another name."
     [[ -z ${MYSQL_USER:-} || -n ${MYSQL_PASSWORD:-} ]] ||
         die "MYSQL_USER is $MYSQL_USER without a password: set MYSQL_PASSWORD_FILE."
-    [[ $MYSQL_ROOT_PASSWORD${MYSQL_PASSWORD:-} != *$'\n'* ]] || die "A password contains a line break: take it out."
 
-    : > "$unfinished"
-    sync "$unfinished" "$datadir"
     log "Initialising $datadir"
     "$@" --initialize-insecure --default-time-zone=SYSTEM
     "$@" --daemonize --skip-networking --mysqlx=OFF --default-time-zone=SYSTEM --socket="$socket"
@@ -110,7 +95,6 @@ initialise() {
     root_client mysqladmin shutdown
     # mysqladmin returns as soon as the server no longer listens; the server removes its PID file last.
     while [[ -e $pid_file ]]; do sleep 0.1; done
-    rm "$unfinished"
     unset MYSQL_ROOT_PASSWORD MYSQL_PASSWORD root_password
     log "MySQL init process done. Ready for start up."
 }
@@ -145,12 +129,7 @@ if [[ $serves == true ]]; then
         exec setpriv --reuid=mysql --regid=mysql --init-groups "$0" "$@"
     fi
 
-    unfinished=$datadir/.initialisation-unfinished
-    if [[ -e $unfinished ]]; then
-        log "An earlier initialisation of $datadir was interrupted: starting again from nothing"
-        find "$datadir" -mindepth 1 ! -path "$unfinished" -delete
-    fi
-    [[ -d $datadir/mysql && ! -e $unfinished ]] || initialise "$@"
+    [[ -d $datadir/mysql ]] || initialise "$@"
 fi
 
 exec "$@"

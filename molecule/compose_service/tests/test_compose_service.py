@@ -243,23 +243,46 @@ def test_a_port_in_use_is_reported_and_the_previous_version_serves_again(host: H
 
 
 @pytest.mark.parametrize(
-    "by_hand",
+    ("by_hand", "said"),
     [
-        "docker update --memory 100m --memory-swap 200m %s",
-        "docker update --restart no %s",
-        "docker network disconnect miniweb-example %s",
-        "docker pause %s",
+        ("docker update --memory 100m --memory-swap 200m {}", "recreate: changed by hand: limits"),
+        ("docker update --pids-limit 50 {}", "recreate: changed by hand: limits"),
+        ("docker update --restart no {}", "recreate: changed by hand: restart policy"),
+        ("docker network disconnect miniweb-example {}", "recreate: changed by hand: networks"),
+        (
+            "docker network disconnect miniweb-example {} && docker network connect miniweb-example {}",
+            "recreate: changed by hand: networks",
+        ),
+        ("docker rename {} mine", "recreate: changed by hand: name"),
+        (
+            f"sed -i 's/\"read_only\": true/\"read_only\": false/' {DIRECTORY}/compose.yaml"
+            f" && docker compose --file {DIRECTORY}/compose.yaml up --detach",
+            "recreate: changed by hand: mounts",
+        ),
+        ("docker pause {}", "resume"),
+        ("docker stop {}", "start"),
+        ("docker stop {} && docker network rm miniweb-example", "start"),
+        ("docker rm --force {}", "create"),
+        ("docker rm --force {} && docker network rm miniweb-example", "create"),
     ],
 )
-def test_manual_changes_are_repaired(host: Host, converge: Converge, by_hand: str) -> None:
-    host.check_output(by_hand, EXAMPLE.container(host))
-    assert changed(converge({}))
+def test_what_somebody_else_changed_is_named_and_mended(
+    host: Host, converge: Converge, by_hand: str, said: str
+) -> None:
+    def wanted() -> tuple[Any, ...]:
+        found = EXAMPLE.inspected(host)
+        networks = {
+            name: sorted(set(one["Aliases"] or []) - {found["Id"][:12]})
+            for name, one in found["NetworkSettings"]["Networks"].items()
+        }
+        return found["Name"], found["HostConfig"], networks, found["State"]["Status"]
+
+    before = wanted()
+    host.check_output("sh -c %s", by_hand.replace("{}", EXAMPLE.container(host)))
+    assert said in folded(converge({}).stdout)
+    assert wanted() == before
+    assert serves(host)
     assert not changed(converge({}))
-    found = EXAMPLE.inspected(host)
-    assert found["HostConfig"]["Memory"] == 0
-    assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
-    assert "miniweb-example" in found["NetworkSettings"]["Networks"]
-    assert found["State"]["Status"] == "running"
 
 
 def test_images_of_others_are_left_alone(host: Host, converge: Converge) -> None:
@@ -276,3 +299,14 @@ def test_a_removed_service_leaves_its_data(host: Host, converge: Converge) -> No
     assert not host.file(DIRECTORY).exists
     assert "miniweb-example_data" in host.check_output("docker volume ls --quiet")
     assert not changed(converge({"state": "absent"}))
+
+
+def test_a_service_whose_data_are_gone_does_not_start_empty(host: Host, converge: Converge) -> None:
+    """As with an engine's disk that is not mounted."""
+    assert changed(converge({"volumes": ["data"]}))
+    host.check_output("docker rm --force %s", EXAMPLE.container(host))
+    host.check_output("docker volume rm miniweb-example_data")
+    sentence = "would start without its data, because the volume miniweb-example_data is gone"
+    assert sentence in folded(converge({"volumes": ["data"]}).stdout)
+    assert not EXAMPLE.container(host)
+    assert changed(converge({"state": "absent"}))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from helpers.playbooks import Converge, run_playbook
+from helpers.playbooks import Converge, folded, run_playbook
 from helpers.server import SERVER
 from helpers.service import Service
 from helpers.waiting import eventually
@@ -16,7 +17,8 @@ from testinfra.host import Host
 
 MYSQL = Service("mysql")
 VOLUME = "miniweb-mysql_data"
-PASSWORD = 'account "password" \\ of the scenario'
+DIRECTORY = "/opt/miniweb/mysql"
+PASSWORD = 'account "password" of the scenario'
 EXPORTERS_PASSWORD = 'exporter "password" \\ of the scenario'
 
 
@@ -247,6 +249,52 @@ def test_what_only_the_server_can_tell_is_refused_in_one_sentence(
     host: Host, converge: Converge, variables: dict[str, Any], sentence: str
 ) -> None:
     MYSQL.refuses(host, converge, variables, sentence)
+
+
+ROOT_PASSWORD = "root password of the scenario"
+DATA = f"/var/lib/docker/volumes/{VOLUME}/_data"
+
+
+def root_has_no_password(host: Host) -> None:
+    """As after a kill between the initialisation of the data directory and the SQL that sets the password."""
+    statements = "DROP USER app@'%'; DROP USER exporter@'%'; DROP DATABASE app; DELETE FROM mysql.time_zone_name;"
+    statements += " ALTER USER root@localhost IDENTIFIED BY '';"
+    assert "ERROR" not in sql(host, statements, "/run/secrets/root.cnf", "mysql")
+
+
+def nothing_is_complete(host: Host) -> None:
+    """As after a kill while mysqld itself initialises the data directory."""
+    host.check_output("docker stop %s", MYSQL.container(host))
+    host.check_output(f"cd {DATA} && rm -rf app sys performance_schema mysql.ibd && : > ibdata1")
+    host.check_output("docker start %s", MYSQL.container(host))
+
+
+@pytest.mark.parametrize("cut_short", [root_has_no_password, nothing_is_complete])
+def test_an_initialisation_that_was_cut_short_is_completed(
+    host: Host, converge: Converge, cut_short: Callable[[Host], None]
+) -> None:
+    sql(host, "DROP DATABASE app; CREATE DATABASE app", "/run/secrets/root.cnf", "mysql")
+    cut_short(host)
+    # It was never healthy.
+    host.check_output(f"rm {DIRECTORY}/state.json")
+    assert converge({}).returncode == 0
+    assert sql(host, "SELECT 1") == "1"
+    assert "ERROR 1045" in sql(host, "SELECT 1", "/dev/null")
+    assert not login(host, "", "root")
+    assert login(host, PASSWORD)
+    assert sql(host, "SELECT COUNT(*) > 100 FROM mysql.time_zone_name", "/run/secrets/root.cnf") == "1"
+
+
+def test_a_program_that_cannot_start_and_holds_a_database_is_left_alone(host: Host, converge: Converge) -> None:
+    sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20))")
+    host.check_output("docker stop %s", MYSQL.container(host))
+    host.check_output(f"mv {DATA}/mysql.ibd {DATA}/../mysql.ibd && rm {DIRECTORY}/state.json")
+    said = folded(converge({"mysql_start_timeout_seconds": 20}).stdout)
+    assert f"has never worked on this server, but its volume {VOLUME} holds the databases app" in said
+    host.check_output(f"mv {DATA}/../mysql.ibd {DATA}/mysql.ibd")
+    assert converge({}).returncode == 0
+    assert sql(host, "SELECT COUNT(*) FROM kept") == "0"
+    sql(host, "DROP TABLE kept")
 
 
 def test_absent_and_present_again(host: Host, converge: Converge) -> None:

@@ -74,6 +74,7 @@ class Applier:
         if plan.recreate:
             if not fresh:
                 self._validate(plan)
+        if plan.recreate or plan.start:
             self._provide()
         previous = self._way_back(plan, state, containers)
         self._write_proven(plan, state, previous, containers, fresh)
@@ -256,9 +257,10 @@ class Applier:
         """
         previous = self._stop_for_data(plan, containers)
         try:
-            # A container left starting may need longer to recover its data than its health check allows.
-            left = self.directory.load_state().starting
-            patient = plan.wait and bool(containers) and {container.id for container in containers} <= set(left)
+            # A program may need longer to recover its data than its health check allows.
+            left = set(self.directory.load_state().starting)
+            recovers = previous is None or (bool(containers) and {container.id for container in containers} <= left)
+            patient = plan.wait and recovers and bool(self.params["volumes"])
             self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
             if fresh:
                 for container in self.engine.containers():
@@ -370,7 +372,10 @@ class Applier:
 
     def _note_healthy(self, state: State) -> None:
         """Record that the running version is healthy; the rollback copy is no longer needed."""
-        self.directory.save_state(seen_healthy(state, self.engine.containers()))
+        volumes = tuple(self._volumes_of((self.directory.read(COMPOSE_FILE) or FileState(b"{}", 0)).content))
+        self.directory.save_state(
+            dataclasses.replace(seen_healthy(state, self.engine.containers()), volumes=volumes)
+        )
         self.directory.forget_previous()
 
     def _volumes_of(self, document: bytes) -> list[str]:

@@ -37,7 +37,18 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 EXECUTE_SECONDS = 60
 HEALTH_CHECK_SECONDS = 5
 TIMED_OUT = 124
-HAND_SETTINGS = ("Memory", "MemoryReservation", "NanoCpus", "PidsLimit", "RestartPolicy")
+# What can be changed on a container, or on its Compose file, without this collection
+HOST_SETTINGS = {
+    "limits": ("Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "CpuShares", "CpuQuota", "PidsLimit"),
+    "restart policy": ("RestartPolicy",),
+    "ports": ("PortBindings",),
+    "mounts": ("Binds", "Mounts", "Tmpfs", "ReadonlyRootfs"),
+    "rights": ("CapAdd", "CapDrop", "SecurityOpt", "Privileged", "NetworkMode", "PidMode"),
+}
+PROGRAM_SETTINGS = {
+    "user": ("User",),
+    "program": ("Entrypoint", "Cmd", "Env", "WorkingDir", "Healthcheck"),
+}
 
 
 @contextlib.contextmanager
@@ -62,11 +73,26 @@ def container_of(found: dict[str, t.Any]) -> Container:
         configuration=((found.get("Config") or {}).get("Labels") or {}).get(CONFIGURATION_LABEL, ""),
         image=found.get("Image", ""),
         restarts=found.get("RestartCount", 0),
-        settings=digest([[host.get(name) for name in HAND_SETTINGS], sorted(networks)]),
+        settings=settings_in(found),
         addresses=tuple(one["IPAddress"] for one in networks.values() if one.get("IPAddress")),
         verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
         check=health_check(check.get("Test") or []),
+        started=state.get("StartedAt", ""),
     )
+
+
+def settings_in(found: dict[str, t.Any]) -> dict[str, str]:
+    """Return the hash of each group of a container's settings."""
+    host, program = found.get("HostConfig") or {}, found.get("Config") or {}
+    # The engine adds the container's own ID to its names in a network.
+    networks = {
+        name: sorted(set(one.get("Aliases") or []) - {found["Id"][:12]})
+        for name, one in ((found.get("NetworkSettings") or {}).get("Networks") or {}).items()
+    }
+    groups = {"name": found.get("Name"), "networks": networks}
+    groups.update({group: [host.get(name) for name in names] for group, names in HOST_SETTINGS.items()})
+    groups.update({group: [program.get(name) for name in names] for group, names in PROGRAM_SETTINGS.items()})
+    return {group: digest(value) for group, value in groups.items()}
 
 
 def health_check(test: list[str]) -> tuple[str, ...]:
@@ -200,13 +226,35 @@ class Engine:
                     logs=(out + err).splitlines()[-LOG_LINES:],
                 )
         else:
-            code, out, err = self.run("pull", "--quiet", image, check=False)
-            if code:
-                raise ServiceError(
-                    f'The image "{image}" of the service "{self.name}" cannot be pulled ({last_line(err or out)}): '
-                    "check its name and tag, and that this server reaches its registry."
-                )
+            reason = self._pull(image)
+            if reason:
+                raise ServiceError(self._not_pulled(image, reason))
         self._note_image(image)
+
+    def renew_image(self, image: str) -> None:
+        """Pull an image whose tag may have moved. If that fails and the image is on the server, only warn.
+
+        :raises ServiceError: it cannot be pulled and is not on the server.
+        """
+        before = self.image_id(image)
+        reason = self._pull(image)
+        if reason and not before:
+            raise ServiceError(self._not_pulled(image, reason))
+        if reason:
+            self.module.warn(f"{self._not_pulled(image, reason)} Until then, the one on this server is used.")
+        elif self.image_id(image) != before:
+            self._note_image(image)
+
+    def _pull(self, image: str) -> str:
+        """Pull an image; return why that failed, empty on success."""
+        code, out, err = self.run("pull", "--quiet", image, check=False)
+        return (last_line(err or out) or f"exit code {code}") if code else ""
+
+    def _not_pulled(self, image: str, reason: str) -> str:
+        return (
+            f'The image "{image}" of the service "{self.name}" cannot be pulled ({reason}): '
+            "check its name and tag, and that this server reaches its registry."
+        )
 
     def _images(self) -> dict[str, dict[str, str]]:
         return load(read_file(self.images_file)).get("images", {})
@@ -243,8 +291,10 @@ class Engine:
                 images = {**older, **images}
             own = [identity for identity, item in images.items() if item["service"] == self.name]
             for identity in [one for one in own if one != current][: max(len(own) - keep, 0)]:
-                # The engine itself refuses to remove an image that a container uses.
-                code, dummy, err = self.run("image", "rm", images[identity]["reference"], check=False)
+                # A tag that has moved belongs to a newer image by now. The engine refuses to remove an image in use.
+                reference = images[identity]["reference"]
+                target = reference if self.image_id(reference) == identity else identity
+                code, dummy, err = self.run("image", "rm", target, check=False)
                 if code == 0 or "No such image" in err:
                     del images[identity]
             if images != self._images():

@@ -150,6 +150,9 @@ def state_of(value: dict[str, t.Any]) -> State:
     """Return the state from its JSON record, written by this version or an earlier one."""
     known = {field.name for field in dataclasses.fields(State)}
     given = {name: item for name, item in value.items() if name in known}
+    if not isinstance(given.get("settings", {}), dict):
+        # An earlier version recorded one hash, with which nothing can be compared.
+        del given["settings"]
     return State(**{name: tuple(item) if isinstance(item, list) else item for name, item in given.items()})
 
 

@@ -63,8 +63,9 @@ class Container:
     """A container of the service as the engine reports it.
 
     :param health: as the engine reports it: healthy, unhealthy or starting; empty without a health check.
-    :param settings: hash of what can be changed manually: limits, restart policy, networks.
+    :param settings: hash of each group of its settings, by the name under which a difference is reported.
     :param addresses: its IP addresses in its networks, reachable only from this server.
+    :param started: when it was last started.
     :param verdict_seconds: how long after its start the engine reports it as healthy or unhealthy at the latest.
     :param check: the command of its health check; empty without one.
     """
@@ -75,10 +76,11 @@ class Container:
     configuration: str = ""
     image: str = ""
     restarts: int = 0
-    settings: str = ""
+    settings: dict[str, str] = dataclasses.field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     verdict_seconds: float = 0
     check: tuple[str, ...] = ()
+    started: str = ""
 
     @property
     def mark(self) -> list[t.Any]:
@@ -99,8 +101,9 @@ class State:
     :param secrets: random mark that changes with any secret.
     :param files: the files that this module wrote, including secrets.
     :param hidden: those of them whose content is never shown.
-    :param healthy: IDs of the containers that were last seen healthy, their settings, and how often the engine had
-        restarted them.
+    :param healthy: IDs of the containers that were last seen healthy, when they had been started, their configuration
+        and settings, and how often the engine had restarted them.
+    :param volumes: the named volumes that then held the service's data.
     :param starting: IDs of the containers that were still starting when a run ended.
     :param failed: hash of the configuration that failed last.
     """
@@ -110,8 +113,11 @@ class State:
     files: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     healthy: tuple[str, ...] = ()
-    settings: str = ""
+    started: tuple[str, ...] = ()
+    configuration: str = ""
+    settings: dict[str, str] = dataclasses.field(default_factory=dict)
     restarts: int = 0
+    volumes: tuple[str, ...] = ()
     starting: tuple[str, ...] = ()
     failed: str = ""
 
@@ -128,7 +134,7 @@ class Plan:
     resume: bool = False
     wait: bool = False
     reload: bool = False
-    by_hand: bool = False
+    by_hand: list[str] = dataclasses.field(default_factory=list)
     secrets_mark: str = ""
     reload_hash: str = ""
     configuration: str = ""
@@ -141,7 +147,7 @@ class Plan:
         words += [f"remove {dest}" for dest in self.remove]
         if self.recreate:
             word = "recreate" if self.force else "create"
-            words.append(f"{word}: it was changed by hand" if self.by_hand else word)
+            words.append(f"{word}: changed by hand: {', '.join(self.by_hand)}" if self.by_hand else word)
         elif self.start:
             words.append("start")
         elif self.reload:

@@ -181,12 +181,14 @@ def make_plan(
     found: dict[str, FileState],
     state: State,
     containers: list[Container],
+    image: str = "",
 ) -> Plan:
     """Compare the desired state with the actual one.
 
     :param files: all files and secrets described in the module's parameters.
     :param found: the files that exist on the server, by their path in the service's directory.
     :param containers: the service's containers, one-off ones excluded.
+    :param image: ID that the service's image has on the server; empty if it is not there.
     """
     plan = Plan(secrets_mark=state.secrets)
     plan.write = [file for file in files if differs(file, found.get(file.dest))]
@@ -205,7 +207,8 @@ def make_plan(
     reloadable = {file.dest: hash_of(file) for file in files if file.reload and not file.secret}
     fixed = {file.dest: [hash_of(file), file.mode] for file in files if not file.reload and not file.secret}
     arguments = (params["name"], params["definition"], params["networks"], params["volumes"], secret_names)
-    plan.configuration = digest([compose_document(*arguments), fixed, plan.secrets_mark if secret_names else ""])
+    wanted = [compose_document(*arguments), fixed, plan.secrets_mark if secret_names else ""]
+    plan.configuration = digest([*wanted, image] if params["pull"] == "always" and not params["build"] else wanted)
     plan.reload_hash = digest(reloadable)
 
     document = json.dumps(compose_document(*arguments, plan.configuration), indent=2) + "\n"
@@ -213,13 +216,32 @@ def make_plan(
     if differs(plan.compose, found.get(COMPOSE_FILE)):
         plan.write.append(plan.compose)
 
-    _compare_containers(plan, state, containers, bool(params["volumes"]))
+    _compare_containers(plan, state, containers, bool(params["volumes"]), image)
     return plan
 
 
-def settings_of(containers: list[Container]) -> str:
-    """Return one hash of the settings of all containers of a service."""
-    return digest(sorted(container.settings for container in containers))
+def settings_of(containers: list[Container]) -> dict[str, str]:
+    """Return the hash of each group of settings of all containers of a service."""
+    groups = sorted({group for container in containers for group in container.settings})
+    return {group: digest(sorted(one.settings.get(group, "") for one in containers)) for group in groups}
+
+
+def configuration_of(containers: list[Container]) -> str:
+    """Return the configuration that all containers of a service have; empty if they differ or there are none."""
+    found = {container.configuration for container in containers}
+    return found.pop() if len(found) == 1 else ""
+
+
+def changed_by_hand(configuration: str, state: State, containers: list[Container], image: str) -> list[str]:
+    """Return which settings of the containers differ from those that a configuration had when it was seen healthy.
+
+    :param image: ID that the service's image has on the server; empty if it is not there.
+    """
+    if not configuration == state.configuration == configuration_of(containers):
+        return []
+    found = settings_of(containers)
+    changed = [group for group, value in state.settings.items() if found.get(group, value) != value]
+    return changed + (["image"] if image and any(one.image not in ("", image) for one in containers) else [])
 
 
 def seen_healthy(state: State, containers: list[Container]) -> State:
@@ -227,22 +249,25 @@ def seen_healthy(state: State, containers: list[Container]) -> State:
     return dataclasses.replace(
         state,
         healthy=tuple(sorted(container.id for container in containers)),
+        started=tuple(sorted(container.started for container in containers)),
+        configuration=configuration_of(containers),
         settings=settings_of(containers),
         restarts=sum(container.restarts for container in containers),
     )
 
 
-def _compare_containers(plan: Plan, state: State, containers: list[Container], has_data: bool) -> None:
+def _compare_containers(plan: Plan, state: State, containers: list[Container], has_data: bool, image: str) -> None:
     """Decide what happens to the containers.
 
-    A service with data that was never seen healthy may still be recovering: it is waited for, not replaced. A container
-    that is running right now counts as healthy only if it was seen to stay up.
+    A service with data that was not seen healthy since its start may still be recovering: it is waited for, not replaced.
+    A container that is running right now counts as healthy only if it was seen to stay up.
     """
     known = {container.id for container in containers} <= set(state.healthy)
+    known = known and {container.started for container in containers} <= set(state.started)
     unhealthy = any(container.health == "unhealthy" for container in containers)
     well = all(container.settled for container in containers) and state == seen_healthy(state, containers)
-    plan.by_hand = bool(containers) and known and state.settings not in ("", settings_of(containers))
-    plan.force = plan.by_hand or (unhealthy and (known or not has_data))
+    plan.by_hand = changed_by_hand(plan.configuration, state, containers, image)
+    plan.force = bool(plan.by_hand) or (unhealthy and (known or not has_data))
     plan.recreate = (
         plan.force or not containers or any(container.configuration != plan.configuration for container in containers)
     )

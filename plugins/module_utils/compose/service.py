@@ -24,6 +24,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     File,
     Plan,
     ServiceError,
+    State,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
     described_files,
@@ -78,6 +79,7 @@ class Service:
         """Deploy the service and its contributions; return the module's result."""
         if not self.params["definition"].get("image"):
             raise ServiceError(f'definition: the service "{self.name}" names no image.')
+        self._renew_images()
         files = described_files(self.params)
         # Invalid contributions are reported before anything is changed.
         self._wanted(files)
@@ -87,8 +89,40 @@ class Service:
         self._contribute(result, files)
         conditions = self._conditions(files, containers)
         project = self.engine.project
+        if self.params["pull"] == "always":
+            # Every run must ask the registry.
+            self.params["settled"] = None
         self._note("compose_service", files, conditions, container_id=result["container_id"], project=project)
         return result
+
+    def _renew_images(self) -> None:
+        """Pull the image, or what it is built from, if its tag may have moved; the tag of a built image names its base.
+
+        :raises ServiceError: it cannot be pulled and is not on the server.
+        """
+        build, image = self.params["build"], self.params["definition"]["image"]
+        if self.params["pull"] != "always" or (build and not build["base"]):
+            return
+        source = build["base"] if build else image
+        if not self.module.check_mode:
+            self.engine.renew_image(source)
+        if build:
+            base = self.engine.image_id(source).rpartition(":")[2]
+            self.params["definition"] = {**self.params["definition"], "image": f"{image}-{base[:12]}"}
+
+    def _require_volumes(self, state: State) -> None:
+        """Check that the volumes with the service's data still exist.
+
+        :raises ServiceError: one is gone, and the service would start without its data.
+        """
+        needed = {f"{self.engine.project}_{volume}" for volume in self.params["volumes"]} & set(state.volumes)
+        gone = sorted(needed - set(self.engine.volumes())) if needed and self.engine.program else []
+        if gone:
+            raise ServiceError(
+                f'The service "{self.name}" would start without its data, because the volume {", ".join(gone)} is gone: '
+                "bring it back (is the disk of the engine mounted?), or remove what is left of the service with its data "
+                f'("remove_volumes", in roles "{self.name}_remove_data") before it is deployed again.'
+            )
 
     def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
         """Deploy the service; return the module's result so far, and the containers that are then running."""
@@ -97,7 +131,10 @@ class Service:
         paths = {file.dest for file in files} | set(state.files) | {COMPOSE_FILE}
         found = {dest: status for dest in paths if (status := self.directory.read(dest)) is not None}
         containers = self.engine.containers()
-        plan = make_plan(self.params, files, found, state, containers)
+        if not containers:
+            self._require_volumes(state)
+        image = self.engine.image_id(self.params["definition"]["image"])
+        plan = make_plan(self.params, files, found, state, containers, image)
         reads = self._plan_reading(plan)
         actions = plan.actions or [f"change the owner of {self.name}/{name}" for name in received]
         result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
@@ -121,6 +158,8 @@ class Service:
         names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
         conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
         conditions.append(settled.containers(self.engine.project, containers))
+        image = self.params["definition"]["image"]
+        conditions += [settled.image(image, container.image) for container in containers]
         uid = self.params["contributions_uid"]
         if uid is not None:
             directory = self.store.directory(self.name)
