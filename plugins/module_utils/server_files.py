@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import stat
 import tempfile
 
@@ -66,6 +67,19 @@ def difference(path: str, before: FileState | None, after: FileState, hidden: bo
         old = f"mode {before.mode:04o}, owner {before.owner}, group {before.group}\n"
         new = f"mode {after.mode:04o}, owner {after.owner}, group {after.group}\n"
     return {"before_header": path, "after_header": path, "before": old, "after": new}
+
+
+# How programs mark the line that says what is wrong; their last one often says only that something is. Redis frames a title.
+ERROR_LINE = re.compile(r"\[(emerg|ERROR|error|crit|alert)\]|\b(level=(error|ERROR|fatal)|lvl=eror|ERROR|FATAL|FAILED|panic)\b")
+EXCEPTION = re.compile(r"^Traceback \(most recent call last\):\n(?:\s.*\n)+(\S.*)", re.MULTILINE)
+
+
+def cause(text: str) -> str:
+    """Return the line of a program's output that says what is wrong: the exception, the first error, or the last line."""
+    exceptions = EXCEPTION.findall(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("***")]
+    errors = [line for line in lines if ERROR_LINE.search(line)]
+    return (exceptions[-1:] or errors[:1] or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
 
 
 def last_line(text: str) -> str:

@@ -18,6 +18,7 @@ import typing as t
 from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils import sites
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Store
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Listed, listed_containers
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import (
@@ -223,6 +224,10 @@ class Server:
 
     def _image(self, reference: str, identity: str) -> bool:
         return self.images.get(reference) == identity != ""
+
+    def _sites(self, service: str, asked: list[sites.Site]) -> bool:
+        """Return whether all sites answer now."""
+        return not sites.failures(self.module, service, asked)
 
     def _packages(self, *names: str) -> bool:
         return set(names) <= self.installed

@@ -669,7 +669,10 @@ def altered(part: str, value: Any) -> Callable[[Machine], None]:
     [
         (altered("HostConfig", {"Memory": 7}), "recreate: changed by hand: limits"),
         (altered("HostConfig", {"Memory": 0, "PidsLimit": 7}), "recreate: changed by hand: limits"),
-        (altered("HostConfig", {"Memory": 0, "RestartPolicy": {"Name": "no"}}), "recreate: changed by hand: restart policy"),
+        (
+            altered("HostConfig", {"Memory": 0, "RestartPolicy": {"Name": "no"}}),
+            "recreate: changed by hand: restart policy",
+        ),
         (altered("HostConfig", {"Memory": 0, "PortBindings": {"80/tcp": []}}), "recreate: changed by hand: ports"),
         (altered("HostConfig", {"Memory": 0, "Binds": ["/etc:/etc"]}), "recreate: changed by hand: mounts"),
         (altered("HostConfig", {"Memory": 0, "Privileged": True}), "recreate: changed by hand: rights"),

@@ -255,7 +255,7 @@ def test_a_port_in_use_is_reported_and_the_previous_version_serves_again(host: H
         ),
         ("docker rename {} mine", "recreate: changed by hand: name"),
         (
-            f"sed -i 's/\"read_only\": true/\"read_only\": false/' {DIRECTORY}/compose.yaml"
+            f'sed -i \'s/"read_only": true/"read_only": false/\' {DIRECTORY}/compose.yaml'
             f" && docker compose --file {DIRECTORY}/compose.yaml up --detach",
             "recreate: changed by hand: mounts",
         ),
@@ -275,7 +275,8 @@ def test_what_somebody_else_changed_is_named_and_mended(
             name: sorted(set(one["Aliases"] or []) - {found["Id"][:12]})
             for name, one in found["NetworkSettings"]["Networks"].items()
         }
-        return found["Name"], found["HostConfig"], networks, found["State"]["Status"]
+        kept = ("Memory", "PidsLimit", "RestartPolicy", "ReadonlyRootfs")
+        return found["Name"], [found["HostConfig"][name] for name in kept], networks, found["State"]["Status"]
 
     before = wanted()
     host.check_output("sh -c %s", by_hand.replace("{}", EXAMPLE.container(host)))
@@ -303,10 +304,10 @@ def test_a_removed_service_leaves_its_data(host: Host, converge: Converge) -> No
 
 def test_a_service_whose_data_are_gone_does_not_start_empty(host: Host, converge: Converge) -> None:
     """As with an engine's disk that is not mounted."""
-    assert changed(converge({"volumes": ["data"]}))
+    assert converge({}).returncode == 0
     host.check_output("docker rm --force %s", EXAMPLE.container(host))
     host.check_output("docker volume rm miniweb-example_data")
     sentence = "would start without its data, because the volume miniweb-example_data is gone"
-    assert sentence in folded(converge({"volumes": ["data"]}).stdout)
+    assert sentence in folded(converge({}).stdout)
     assert not EXAMPLE.container(host)
     assert changed(converge({"state": "absent"}))

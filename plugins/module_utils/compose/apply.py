@@ -28,7 +28,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     State,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import for_one_off, pinned, seen_healthy
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, last_line
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, cause
 
 POLL_SECONDS = 0.2
 # The engine's own first check comes after a second; until then, a program that starts quickly is asked by this module.
@@ -46,7 +46,14 @@ class Failed(Exception):
 
 
 class StillStarting(Exception):
-    """The container is neither healthy nor failed at the timeout."""
+    """The container is neither healthy nor failed at the timeout.
+
+    :param seconds: how long it was waited for.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = round(seconds)
 
 
 class Applier:
@@ -71,9 +78,8 @@ class Applier:
         """
         self._require_files_of_others(files)
         fresh = self._is_fresh(containers)
-        if plan.recreate:
-            if not fresh:
-                self._validate(plan)
+        if plan.recreate and not fresh:
+            self._validate(plan)
         if plan.recreate or plan.start:
             self._provide()
         previous = self._way_back(plan, state, containers)
@@ -132,7 +138,7 @@ class Applier:
         document = plan.compose.content if plan.compose else None
         code, dummy, err = self.engine.compose("config", "--quiet", data=(document or b"").decode(), check=False)
         if code:
-            raise ServiceError(f"definition: Compose rejects it: {last_line(err)}.")
+            raise ServiceError(f"definition: Compose rejects it: {cause(err)}.")
 
     def _provide(self) -> None:
         image = self.params["definition"]["image"]
@@ -245,7 +251,7 @@ class Applier:
             owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
             raise ServiceError(
                 f'{meaning}: `{" ".join(command)}` of the service "{self.name}" exited with {code}: '
-                f"{last_line(output)}{f' (contributed: {owners})' if owners else ''}. The files are as they were before.",
+                f"{cause(output)}{f' (contributed: {owners})' if owners else ''}. The files are as they were before.",
                 logs=output.splitlines()[-LOG_LINES:],
             )
 
@@ -283,7 +289,7 @@ class Applier:
         starting = tuple(container.id for container in self.engine.containers())
         self.directory.save_state(dataclasses.replace(applied, starting=starting))
         raise ServiceError(
-            f'The service "{self.name}" is still starting after {self.params["wait_timeout"]} s and was left '
+            f'The service "{self.name}" is still starting after {waiting.seconds} s and was left '
             f"running ({waiting}): the next run waits for it.",
             logs=self.engine.diagnosis()["logs"],
         ) from None
@@ -373,9 +379,7 @@ class Applier:
     def _note_healthy(self, state: State) -> None:
         """Record that the running version is healthy; the rollback copy is no longer needed."""
         volumes = tuple(self._volumes_of((self.directory.read(COMPOSE_FILE) or FileState(b"{}", 0)).content))
-        self.directory.save_state(
-            dataclasses.replace(seen_healthy(state, self.engine.containers()), volumes=volumes)
-        )
+        self.directory.save_state(dataclasses.replace(seen_healthy(state, self.engine.containers()), volumes=volumes))
         self.directory.forget_previous()
 
     def _volumes_of(self, document: bytes) -> list[str]:
@@ -392,7 +396,7 @@ class Applier:
         words = ["--detach", "--no-build", "--remove-orphans"]
         code, dummy, err = self.engine.compose("up", *words, *force, check=False)
         if code:
-            raise Failed(last_line(err))
+            raise Failed(cause(err))
         begin, patience = time.monotonic(), self.params["wait_timeout"]
         while True:
             containers = self.engine.containers()
@@ -409,7 +413,8 @@ class Applier:
             if all(self._is_healthy(one, waited) for one in containers):
                 return
             if waited > patience:
-                raise StillStarting(", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers))
+                states = ", ".join(f"{one.state}, {one.health or 'no health check'}" for one in containers)
+                raise StillStarting(states, waited)
             time.sleep(POLL_SECONDS)
 
     def _is_healthy(self, container: Container, seconds: float) -> bool:

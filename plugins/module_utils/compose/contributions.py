@@ -23,7 +23,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
-    last_line,
+    cause,
     read_file,
     readable,
     write_file,
@@ -320,14 +320,14 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
             if code:
                 raise ServiceError(
                     f'reload_command: `{" ".join(command)}` of the service "{engine.name}" exited with {code}: '
-                    f"{last_line(output)}."
+                    f"{cause(output)}."
                 )
         if proof:
             taken, output = prove(engine, container.id, proof, before)
             if not taken:
                 raise ServiceError(
                     f'reload_proof: the service "{engine.name}" has not loaded its new files within '
-                    f"{proof['timeout']} s: {last_line(output)}."
+                    f"{proof['timeout']} s: {cause(output)}."
                 )
             if output.startswith(WARNING):
                 engine.module.warn(output[len(WARNING) :])
@@ -364,7 +364,7 @@ def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Calla
     if reader.check_command:
         code, output = engine.one_off(reader.check_command)
         if code:
-            raise ServiceError(f"{name} rejects the contributed files: {last_line(output)}", logs=output.splitlines())
+            raise ServiceError(f"{name} rejects the contributed files: {cause(output)}", logs=output.splitlines())
     if all(container.state != "running" for container in containers):
         return False
     # It may have loaded them, even if the verification fails or this run is interrupted.

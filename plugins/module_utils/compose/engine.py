@@ -26,7 +26,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import digest
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
-    last_line,
+    cause,
     read_file,
     write_file,
 )
@@ -36,6 +36,8 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
 HEALTH_CHECK_SECONDS = 5
+# How far back in a log the cause of a failure is looked for
+SEARCHED_LINES = 300
 TIMED_OUT = 124
 # What can be changed on a container, or on its Compose file, without this collection
 HOST_SETTINGS = {
@@ -43,7 +45,7 @@ HOST_SETTINGS = {
     "restart policy": ("RestartPolicy",),
     "ports": ("PortBindings",),
     "mounts": ("Binds", "Mounts", "Tmpfs", "ReadonlyRootfs"),
-    "rights": ("CapAdd", "CapDrop", "SecurityOpt", "Privileged", "NetworkMode", "PidMode"),
+    "rights": ("CapAdd", "CapDrop", "SecurityOpt", "Privileged", "PidMode"),
 }
 PROGRAM_SETTINGS = {
     "user": ("User",),
@@ -62,7 +64,7 @@ def locked(path: str) -> t.Iterator[None]:
 
 def container_of(found: dict[str, t.Any]) -> Container:
     """Return the relevant part of the engine's information on a container."""
-    state, host = found.get("State") or {}, found.get("HostConfig") or {}
+    state = found.get("State") or {}
     networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
     check = (found.get("Config") or {}).get("Healthcheck") or {}
     probes = check.get("Retries", 0) * (check.get("Interval", 0) + check.get("Timeout", 0))
@@ -90,9 +92,14 @@ def settings_in(found: dict[str, t.Any]) -> dict[str, str]:
         for name, one in ((found.get("NetworkSettings") or {}).get("Networks") or {}).items()
     }
     groups = {"name": found.get("Name"), "networks": networks}
-    groups.update({group: [host.get(name) for name in names] for group, names in HOST_SETTINGS.items()})
+    groups.update({group: [ordered(host.get(name)) for name in names] for group, names in HOST_SETTINGS.items()})
     groups.update({group: [program.get(name) for name in names] for group, names in PROGRAM_SETTINGS.items()})
     return {group: digest(value) for group, value in groups.items()}
+
+
+def ordered(value: t.Any) -> t.Any:
+    """Return a setting with its list, if it is one, in a fixed order: Compose hands mounts over in any order."""
+    return sorted(value, key=digest) if isinstance(value, list) else value
 
 
 def health_check(test: list[str]) -> tuple[str, ...]:
@@ -165,7 +172,7 @@ class Engine:
             )
         if code and check:
             raise ServiceError(
-                f"`docker {' '.join(words[:6])}` failed: {last_line(err or out)}", stdout=out, stderr=err
+                f"`docker {' '.join(words[:6])}` failed: {cause(err or out)}", stdout=out, stderr=err
             )
         return code, out, err
 
@@ -222,7 +229,7 @@ class Engine:
                 code, out, err = self.module.run_command(words, data=stream.read(), binary_data=True)
             if code:
                 raise ServiceError(
-                    f'The image "{image}" of the service "{self.name}" cannot be built: {last_line(err or out)}.',
+                    f'The image "{image}" of the service "{self.name}" cannot be built: {cause(err or out)}.',
                     logs=(out + err).splitlines()[-LOG_LINES:],
                 )
         else:
@@ -248,7 +255,7 @@ class Engine:
     def _pull(self, image: str) -> str:
         """Pull an image; return why that failed, empty on success."""
         code, out, err = self.run("pull", "--quiet", image, check=False)
-        return (last_line(err or out) or f"exit code {code}") if code else ""
+        return (cause(err or out) or f"exit code {code}") if code else ""
 
     def _not_pulled(self, image: str, reason: str) -> str:
         return (
@@ -391,10 +398,12 @@ class Engine:
                 reasons.append(state["Error"])
             probes = (state.get("Health") or {}).get("Log") or []
             if probes and probes[-1].get("ExitCode"):
-                reasons.append(f"its health check says: {probes[-1].get('Output', '').strip() or 'nothing'}")
+                said = probes[-1].get("Output", "")
+                reasons.append(f"its health check says: {cause(said) if said.strip() else 'nothing'}")
             # `docker compose logs` prints cursor control sequences.
-            dummy, out, err = self.run("logs", "--tail", str(LOG_LINES), found["Id"], check=False)
+            dummy, out, err = self.run("logs", "--tail", str(SEARCHED_LINES), found["Id"], check=False)
             logs += [line for line in (out + err).splitlines() if line.strip()]
         if reasons and logs:
-            reasons.append(f"its log ends with: {last_line(logs[-1])}")
+            said = cause("\n".join(logs))
+            reasons.append(f"its log says: {said}")
         return {"reason": "; ".join(reasons), "logs": logs[-LOG_LINES:]}

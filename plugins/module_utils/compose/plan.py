@@ -264,7 +264,8 @@ def _compare_containers(plan: Plan, state: State, containers: list[Container], h
     """
     known = {container.id for container in containers} <= set(state.healthy)
     known = known and {container.started for container in containers} <= set(state.started)
-    unhealthy = any(container.health == "unhealthy" for container in containers)
+    # The engine reports what has stopped as unhealthy, too.
+    unhealthy = any(one.state == "running" and one.health == "unhealthy" for one in containers)
     well = all(container.settled for container in containers) and state == seen_healthy(state, containers)
     plan.by_hand = changed_by_hand(plan.configuration, state, containers, image)
     plan.force = bool(plan.by_hand) or (unhealthy and (known or not has_data))

@@ -1,0 +1,84 @@
+# Copyright (c) miniweb.stack maintainers
+# MIT License (see LICENSE or https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+"""Asks the sites of this server as a visitor would, through nginx."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
+
+HERE = "127.0.0.1"
+ANSWER_SECONDS = 5
+SHOWN_CHARACTERS = 200
+# Prints the name of each site that does not answer with success, and what the program says about it.
+ASK_INSIDE = """
+while [ $# -gt 0 ]; do
+    said=$(wget -q -T "$0" --no-check-certificate --header "Host: $2" -O /dev/null "$3" 2>&1) || echo "$1 $said"
+    shift 3
+done
+"""
+
+Site = dict[str, t.Any]
+
+
+def address(site: Site, host: str = "") -> str:
+    """Return a site's URL, by its own name or by another one."""
+    return f"https://{host or site['server_names'][0]}:{site['port']}{site['health_path'] or '/'}"
+
+
+def failures(module: AnsibleModule, service: str, sites: list[Site]) -> dict[str, str]:
+    """Ask all sites once; return what is wrong with those that do not answer as they should, by their names.
+
+    A site with a health path must answer it with success, any other must answer without an error of the server.
+
+    :param service: the Compose service that serves the sites. Those for administrators are asked in its container, which
+        their access rule lets in.
+    """
+    inside = [site for site in sites if site["admin_only"] and site["health_path"]]
+    found = {site["name"]: failure(site) for site in sites if site not in inside}
+    if inside:
+        found.update(failures_inside(module, service, inside))
+    return {name: what for name, what in found.items() if what}
+
+
+def failure(site: Site) -> str:
+    """Ask a site at its published port; return what is wrong, empty if nothing is."""
+    context = ssl.create_default_context()
+    # The certificate is the probe's subject, and may be the server's own.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(site["server_names"][0], site["port"], timeout=ANSWER_SECONDS)
+    try:
+        with socket.create_connection((HERE, site["port"]), timeout=ANSWER_SECONDS) as plain:
+            connection.sock = context.wrap_socket(plain, server_hostname=site["server_names"][0])
+            connection.request("GET", site["health_path"] or "/")
+            answer = connection.getresponse()
+            body = answer.read(SHOWN_CHARACTERS).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer ({error})"
+    finally:
+        connection.close()
+    if answer.status < (400 if site["health_path"] else 500):
+        return ""
+    return f"{answer.status} {answer.reason}: {' '.join(body.split())}".rstrip(": ")
+
+
+def failures_inside(module: AnsibleModule, service: str, sites: list[Site]) -> dict[str, str]:
+    """Ask sites in the container that serves them; return what is wrong by their names."""
+    engine = Engine(module, service, "/", "")
+    containers = engine.containers() if engine.program else []
+    if not containers:
+        return {site["name"]: f'no container of the service "{service}"' for site in sites}
+    words = [word for site in sites for word in (site["name"], site["server_names"][0], address(site, HERE))]
+    command = ["sh", "-c", ASK_INSIDE, str(ANSWER_SECONDS), *words]
+    code, output = engine.execute(containers[0].id, command, ANSWER_SECONDS * (len(sites) + 1))
+    if code:
+        return {site["name"]: output for site in sites}
+    lines = [line.partition(" ") for line in output.splitlines()]
+    names = {site["name"] for site in sites}
+    return {name: said or "an error" for name, dummy, said in lines if name in names}
