@@ -70,7 +70,9 @@ def difference(path: str, before: FileState | None, after: FileState, hidden: bo
 
 
 # How programs mark the line that says what is wrong; their last one often says only that something is. Redis frames a title.
-ERROR_LINE = re.compile(r"\[(emerg|ERROR|error|crit|alert)\]|\b(level=(error|ERROR|fatal)|lvl=eror|ERROR|FATAL|FAILED|panic)\b")
+ERROR_LINE = re.compile(
+    r"\[(emerg|ERROR|error|crit|alert)\]|\b(level=(error|ERROR|fatal)|lvl=eror|ERROR|FATAL|FAILED|panic)\b"
+)
 EXCEPTION = re.compile(r"^Traceback \(most recent call last\):\n(?:\s.*\n)+(\S.*)", re.MULTILINE)
 
 

@@ -85,6 +85,22 @@ options:
         description: Whether a change is applied by O(reload_command) instead of a new container.
         type: bool
         default: false
+  directories:
+    description:
+      - Directories on the server's disk, below O(directory), for what must not be in memory and need not be kept, such as
+        temporary files. Mount them in O(definition).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      dest:
+        description: Name of the directory.
+        type: str
+        required: true
+      owner:
+        description: Numeric id of the user and group that alone can use it.
+        type: int
+        required: true
   secrets:
     description:
       - Secrets, readable as C(/run/secrets/<name>) in the container, mode 0400.
@@ -355,6 +371,12 @@ def main() -> None:
             "contributions_uid": {"type": "int"},
             "contributions_directory": {"type": "path", "default": "/opt/miniweb/contributions"},
             "before_start": {"type": "list", "elements": "list", "default": []},
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"dest": {"type": "str", "required": True}, "owner": {"type": "int", "required": True}},
+            },
             "build": {
                 "type": "dict",
                 "options": {

@@ -153,8 +153,12 @@ def builder(engine, words):
     return engine["prune_code"], "", ""
 
 
-def nothing(engine, words):
-    return 0, "", ""
+def network(engine, words):
+    if words[1] == "inspect" and words[-1] not in engine["networks"]:
+        return 1, "", "No such network"
+    if words[1] == "create":
+        engine["networks"].append(words[-1])
+    return 0, "false", ""
 
 
 def unexpected(engine, words):
@@ -169,7 +173,7 @@ COMMANDS = {
     "image": image,
     "inspect": inspect,
     "logs": logs,
-    "network": nothing,
+    "network": network,
     "ps": ps,
     "pull": pull,
     "rm": rm,

@@ -36,6 +36,7 @@ PARAMS: dict[str, Any] = {
     "volumes": [],
     "build": None,
     "pull": "missing",
+    "directories": [],
 }
 
 
@@ -245,6 +246,37 @@ def test_literal(value: Any, written: Any) -> None:
     assert planning.literal(value) == written
 
 
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("/tmp", "/tmp:size=64m"),
+        ("/tmp:size=8m", "/tmp:size=8m"),
+        ("/run:uid=101,mode=0755", "/run:uid=101,mode=0755,size=64m"),
+        ("/run:mode=0755,size=1m", "/run:mode=0755,size=1m"),
+    ],
+)
+def test_every_tmpfs_has_a_size(given: str, made: str) -> None:
+    for tmpfs in (given, [given]):
+        document = planning.compose_document("web", {"image": "web:1", "tmpfs": tmpfs}, [], [], [])
+        assert document["services"]["web"]["tmpfs"] == [made]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, {"HTTP_PROXY": "", "no_proxy": ""}),
+        ({"A": "1"}, {"A": "1", "https_proxy": ""}),
+        ({"https_proxy": "http://proxy:3128"}, {"https_proxy": "http://proxy:3128", "http_proxy": ""}),
+        (["A=1=2", "HTTP_PROXY=http://proxy:3128", "B"], {"A": "1=2", "HTTP_PROXY": "http://proxy:3128", "B": None}),
+    ],
+)
+def test_a_container_gets_no_proxy_but_one_that_it_is_given(given: Any, expected: dict[str, Any]) -> None:
+    document = planning.compose_document("web", {"image": "web:1", "environment": given}, [], [], [])
+    environment = document["services"]["web"]["environment"]
+    assert environment.items() >= expected.items()
+    assert len([name for name in environment if name.lower().endswith("_proxy")]) == 10
+
+
 def test_compose_document() -> None:
     document = planning.compose_document(
         "web",
@@ -314,7 +346,8 @@ def file_item(**given: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_described_files_refuses(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(model.ServiceError) as error:
-        planning.described_files({"files": [], "secrets": [], "reload_command": None, "reload_proof": None, **given})
+        given = {"files": [], "secrets": [], "directories": [], "reload_command": None, "reload_proof": None, **given}
+        planning.described_files(given)
     assert str(error.value).startswith(sentence)
 
 
@@ -366,6 +399,7 @@ class Machine:
             "opens_data_late": [],
             "volume": "",
             "containers": [],
+            "networks": [],
             "check": [],
             "count": 0,
             "prune_code": 0,
@@ -711,6 +745,24 @@ def test_a_program_recreated_from_an_edited_compose_file_is_recreated_from_ours(
     assert machine.run()["actions"] == ["recreate: changed by hand: program, user"]
 
 
+def test_a_directory_for_temporary_files_belongs_to_the_program(machine: Machine) -> None:
+    given = {"directories": [{"dest": "temporary", "owner": os.getuid()}], "settled": "asked"}
+    assert machine.run(check_mode=True, **given)["actions"][0] == "make temporary"
+    assert not machine.directory.exists()
+    assert machine.run(**given)["actions"][0] == "make temporary"
+    assert (machine.directory / "temporary").stat().st_mode & 0o777 == 0o700
+    assert not machine.run(**given)["changed"]
+    assert machine.settled()
+    (machine.directory / "temporary").rmdir()
+    assert not machine.settled()
+    assert machine.run(**given)["actions"] == ["make temporary"]
+
+
+@pytest.mark.parametrize("dest", ["../up", "/etc", "secrets", "a/b", ""])
+def test_a_directory_elsewhere_is_refused(machine: Machine, dest: str) -> None:
+    assert "give a plain name" in machine.run(directories=[{"dest": dest, "owner": 1}])["msg"]
+
+
 def test_a_service_does_not_start_without_the_data_it_had(machine: Machine) -> None:
     given = {"volumes": ["data"]}
     machine.answer(volume=str(machine.volume))
@@ -731,8 +783,13 @@ def test_a_network_that_was_removed_is_made_again_before_a_service_is_started(ma
     given = {"networks": [{"name": "edge"}]}
     machine.run(**given)
     machine.become("exited")
+    machine.answer(networks=[])
     assert machine.run(**given)["actions"] == ["start"]
-    assert any(line.startswith("network inspect") for line in machine.told())
+    assert "network create edge" in machine.told()
+    assert any(line.endswith("--force-recreate") for line in machine.told())
+    machine.become("exited")
+    machine.run(**given)
+    assert not any(line.endswith("--force-recreate") for line in machine.told())
 
 
 # -- images whose tag may move ----------------------------------------------------------------------------------------

@@ -124,12 +124,12 @@ def test_nginx_admin_site() -> None:
     text = render("nginx", "default.conf.j2", nginx_admin_addresses=["203.0.113.7", "2001:db8::/64"], **arguments)
     main, grafana = servers(text)[-2:]
     assert "listen 3000 ssl default_server;" in grafana
-    assert re.findall(r"(?:allow|deny) (\S+);", grafana) == ["203.0.113.7", "2001:db8::/64", "all"]
+    assert re.findall(r"(?:allow|deny) (\S+);", grafana) == ["203.0.113.7", "2001:db8::/64", "127.0.0.1", "all"]
     assert "proxy_set_header Upgrade $http_upgrade;" in grafana
     assert "Upgrade" not in main
     assert 'max-age=60"' in main
     nobody = servers(render("nginx", "default.conf.j2", **arguments))[-1]
-    assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["all"]
+    assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["127.0.0.1", "all"]
 
 
 def test_grafana_dashboards_have_a_file_each() -> None:

@@ -65,6 +65,7 @@ class Applier:
         self.engine = engine
         self.store = store
         self.originals: dict[str, FileState | None] = {}
+        self.on_new_network = False
 
     @property
     def name(self) -> str:
@@ -143,8 +144,9 @@ class Applier:
     def _provide(self) -> None:
         image = self.params["definition"]["image"]
         self.engine.provide_image(image, self.params["build"], self.params["sent_archive"])
-        for network in self.params["networks"]:
-            self.engine.make_network(network["name"], network["internal"])
+        made = [self.engine.make_network(network["name"], network["internal"]) for network in self.params["networks"]]
+        # A stopped container remembers a network's ID, and cannot be started on a new one of the same name.
+        self.on_new_network = any(made)
 
     def _is_fresh(self, containers: list[Container]) -> bool:
         """Return whether nothing exists yet that an unchecked version could replace or change."""
@@ -184,6 +186,8 @@ class Applier:
         hidden = tuple(sorted({*state.hidden, *(f.dest for f in plan.write if f.hidden)}))
         noted = dataclasses.replace(state, secrets=plan.secrets_mark, files=known, hidden=hidden, reload="")
         self.directory.save_state(noted)
+        for item in plan.make:
+            self.directory.make(item["dest"], item["owner"])
         for file in plan.write:
             self.directory.write(file.dest, FileState(file.content or b"", file.mode, file.owner, file.group))
         for dest in plan.remove:
@@ -267,7 +271,8 @@ class Applier:
             left = set(self.directory.load_state().starting)
             recovers = previous is None or (bool(containers) and {container.id for container in containers} <= left)
             patient = plan.wait and recovers and bool(self.params["volumes"])
-            self._up(["--force-recreate"] if plan.recreate and plan.force else [], patient)
+            force = (plan.recreate and plan.force) or (plan.start and self.on_new_network)
+            self._up(["--force-recreate"] if force else [], patient)
             if fresh:
                 for container in self.engine.containers():
                     self._check_first(plan, container.id)

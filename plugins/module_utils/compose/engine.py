@@ -171,9 +171,7 @@ class Engine:
                 "Docker's Compose v2 plugin is not installed on this server: apply the role miniweb.stack.docker."
             )
         if code and check:
-            raise ServiceError(
-                f"`docker {' '.join(words[:6])}` failed: {cause(err or out)}", stdout=out, stderr=err
-            )
+            raise ServiceError(f"`docker {' '.join(words[:6])}` failed: {cause(err or out)}", stdout=out, stderr=err)
         return code, out, err
 
     def compose(self, *words: str, data: str | None = None, check: bool = True) -> tuple[int, str, str]:

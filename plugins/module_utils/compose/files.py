@@ -79,6 +79,18 @@ class Directory:
         self._make_parents(dest)
         write_file(os.path.join(self.path, dest), wanted)
 
+    def owner(self, dest: str) -> int | None:
+        """Return the numeric user ID of the owner of a directory, or None when it does not exist."""
+        path = os.path.join(self.path, dest)
+        return os.lstat(path).st_uid if os.path.isdir(path) else None
+
+    def make(self, dest: str, owner: int) -> None:
+        """Make a directory that only its owner can use."""
+        self._make_parents(dest)
+        path = os.path.join(self.path, dest)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.chown(path, owner, owner)
+
     def remove(self, dest: str) -> None:
         """Remove a file, if it exists."""
         if self.read(dest) is not None:

@@ -126,6 +126,7 @@ class State:
 class Plan:
     """The difference between what is running and what should be."""
 
+    make: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
     write: list[File] = dataclasses.field(default_factory=list)
     remove: list[str] = dataclasses.field(default_factory=list)
     recreate: bool = False
@@ -143,7 +144,8 @@ class Plan:
     @property
     def actions(self) -> list[str]:
         """Descriptions of the plan."""
-        words = [f"write {file.dest}" for file in self.write]
+        words = [f"make {item['dest']}" for item in self.make]
+        words += [f"write {file.dest}" for file in self.write]
         words += [f"remove {dest}" for dest in self.remove]
         if self.recreate:
             word = "recreate" if self.force else "create"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets as random_source
+import types
 import typing as t
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
@@ -37,8 +38,14 @@ SERVICE_DEFAULTS: dict[str, t.Any] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
     "read_only": True,
+    "pids_limit": 512,
     "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
 }
+
+# A tmpfs without a size may fill the memory of its container.
+TMPFS_SIZE = "64m"
+# Docker hands a proxy that is configured for its client on to every container, where even health checks would use it.
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def literal(value: t.Any) -> t.Any:
@@ -81,6 +88,9 @@ def described_files(params: dict[str, t.Any]) -> list[File]:
         if file.dest in seen:
             raise ServiceError(f'files: "{file.dest}" is described twice; give every file and secret once.')
         seen.add(file.dest)
+    for item in params["directories"]:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", item["dest"]) or item["dest"] == SECRETS_DIRECTORY:
+            raise ServiceError(f'directories: "{item["dest"]}" cannot be used as dest; give a plain name.')
     for dest in sorted(seen):
         if any(other.startswith(f"{dest}/") for other in seen):
             raise ServiceError(f'files: "{dest}" is also a directory of other files; give it another dest.')
@@ -124,6 +134,9 @@ def compose_document(
     :param configuration: hash for the service's label; empty while the hash itself is computed.
     """
     service = {**SERVICE_DEFAULTS, **literal(definition)}
+    service["environment"] = without_proxies(service.get("environment") or {})
+    if service.get("tmpfs"):
+        service["tmpfs"] = [bounded(mount) for mount in as_list(service["tmpfs"])]
     if networks and "networks" not in service:
         service["networks"] = [network["name"] for network in networks]
     if secret_names:
@@ -141,6 +154,28 @@ def compose_document(
     if secret_names:
         document["secrets"] = {secret: {"file": f"./{SECRETS_DIRECTORY}/{secret}"} for secret in secret_names}
     return document
+
+
+def as_list(value: t.Any) -> list[t.Any]:
+    """Return a Compose value that may be a single item as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def bounded(mount: str) -> str:
+    """Return a tmpfs in Compose's notation with a size."""
+    path, dummy, options = mount.partition(":")
+    if "size=" in options:
+        return mount
+    return f"{path}:{','.join(filter(None, [options, f'size={TMPFS_SIZE}']))}"
+
+
+def without_proxies(environment: dict[str, t.Any] | list[str]) -> dict[str, t.Any]:
+    """Return an environment in which no proxy is set but one that the definition itself names."""
+    given = environment
+    if isinstance(environment, list):
+        # A name alone takes its value from the environment of Compose.
+        given = {name: value if sign else None for name, sign, value in (line.partition("=") for line in environment)}
+    return {**{name: "" for one in PROXY_VARIABLES for name in (one, one.lower())}, **given}
 
 
 def pinned(document: bytes, image: str) -> bytes:
@@ -182,6 +217,7 @@ def make_plan(
     state: State,
     containers: list[Container],
     image: str = "",
+    owners: t.Mapping[str, int] = types.MappingProxyType({}),
 ) -> Plan:
     """Compare the desired state with the actual one.
 
@@ -189,9 +225,11 @@ def make_plan(
     :param found: the files that exist on the server, by their path in the service's directory.
     :param containers: the service's containers, one-off ones excluded.
     :param image: ID that the service's image has on the server; empty if it is not there.
+    :param owners: numeric user IDs of the described directories that exist.
     """
     plan = Plan(secrets_mark=state.secrets)
     plan.write = [file for file in files if differs(file, found.get(file.dest))]
+    plan.make = [one for one in params["directories"] if owners.get(one["dest"]) != one["owner"]]
     described = {file.dest for file in files}
     plan.remove = sorted(dest for dest in state.files if dest not in described and dest in found)
     secret_names = sorted(os.path.basename(file.dest) for file in files if file.secret)

@@ -134,7 +134,9 @@ class Service:
         if not containers:
             self._require_volumes(state)
         image = self.engine.image_id(self.params["definition"]["image"])
-        plan = make_plan(self.params, files, found, state, containers, image)
+        names = [item["dest"] for item in self.params["directories"]]
+        owners = {name: owner for name in names if (owner := self.directory.owner(name)) is not None}
+        plan = make_plan(self.params, files, found, state, containers, image, owners)
         reads = self._plan_reading(plan)
         actions = plan.actions or [f"change the owner of {self.name}/{name}" for name in received]
         result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
@@ -156,6 +158,7 @@ class Service:
     def _conditions(self, files: list[File], containers: list[Container]) -> list[settled.Condition]:
         """Return the conditions under which there is nothing to do."""
         names = [COMPOSE_FILE, PREVIOUS_FILE, *(file.dest for file in files)]
+        names += [item["dest"] for item in self.params["directories"]]
         conditions = settled.files(*(os.path.join(self.directory.path, name) for name in names))
         conditions.append(settled.containers(self.engine.project, containers))
         image = self.params["definition"]["image"]
