@@ -69,6 +69,15 @@ def difference(path: str, before: FileState | None, after: FileState, hidden: bo
     return {"before_header": path, "after_header": path, "before": old, "after": new}
 
 
+def free_megabytes(path: str) -> int:
+    """Return how many megabytes are free on the file system that holds, or will hold, a path."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize // 1_000_000
+
+
 # How programs mark the line that says what is wrong; their last one often says only that something is. Redis frames a title.
 ERROR_LINE = re.compile(
     r"\[(emerg|ERROR|error|crit|alert)\]|\b(level=(error|ERROR|fatal)|lvl=eror|ERROR|FATAL|FAILED|panic)\b"

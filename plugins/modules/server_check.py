@@ -120,6 +120,7 @@ from functools import cached_property
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, installed_packages
 
 LISTEN = "0A"
@@ -160,15 +161,6 @@ def read(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
-
-
-def free_megabytes(path: str) -> int:
-    """Return how many megabytes are free on the file system that holds, or will hold, a path."""
-    path = os.path.abspath(path)
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize // 1_000_000
 
 
 class Server:

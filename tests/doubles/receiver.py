@@ -30,14 +30,17 @@ class Smtp(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.wfile.write(b"220 receiver\r\n")
         to: list[str] = []
+        hello = ""
         for line in self.rfile:
             word = line[:4].upper()
+            if word in (b"EHLO", b"HELO"):
+                hello = line[5:].decode().strip()
             if word == b"RCPT":
                 to.append(line.decode().strip())
             if word == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
                 body = b"".join(iter(self.rfile.readline, b".\r\n")).decode()
-                got.append({"to": " ".join(to), "login": None, "at": time.time(), "body": body})
+                got.append({"to": " ".join(to), "login": None, "hello": hello, "at": time.time(), "body": body})
             self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 receiver\r\n")
             if word == b"QUIT":
                 break

@@ -22,6 +22,7 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import apply as applying
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
+from ansible_collections.miniweb.stack.plugins.module_utils.compose import engine as engines
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import model
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import plan as planning
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
@@ -850,6 +851,29 @@ def test_a_built_image_is_built_again_when_its_base_has_moved(machine: Machine, 
         built += [line for line in machine.told() if line.startswith("build ")]
     assert len(built) == builds
     assert ("web:built-bbbbbbbbbbbb" in built[-1]) == (pull == "always")
+
+
+@pytest.mark.parametrize(
+    ("image", "pull", "sentence"),
+    [
+        ("web:3", "missing", 'The image "web:3" of the service "web" is missing, but only 70 MB are free in'),
+        ("web:3", "always", 'The image "web:3" of the service "web" is missing, but only 70 MB are free in'),
+        # What is on the server needs no room.
+        ("web:1", "missing", ""),
+        ("web:1", "always", ""),
+    ],
+)
+def test_room_is_needed_only_for_an_image_that_is_missing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, image: str, pull: str, sentence: str
+) -> None:
+    machine.run()
+    monkeypatch.setattr(engines, "free_megabytes", lambda path: 70)
+    result = machine.run(definition={"image": image, "command": ["new"]}, pull=pull)
+    assert result.get("failed", False) == bool(sentence)
+    assert sentence in result.get("msg", "")
+    assert ("only 70 MB are free" in json.dumps(result.get("warnings", []))) == (image == "web:1" and pull == "always")
+    assert not any(line.startswith("pull") for line in machine.told())
+    assert machine.runs() == ("sha256:1", "running")
 
 
 def test_pruning_a_moved_image_does_not_take_the_tag_from_the_newer_one(machine: Machine) -> None:

@@ -50,6 +50,7 @@ def test_an_alert_reaches_all_its_receivers(host: Host, receiver: Receiver, inst
         for text in ("It is broken", "Look at it.", "https://example.com/runbooks/ShopClosed.md"):
             assert text in message, (to, text)
     assert receiver.messages("/all", instance)[0]["login"] == "Bearer a token of the scenario"
+    assert receiver.messages("ops@example.com", instance)[0]["hello"] == "www.example.com"
     assert receiver.messages("/shelves", instance) == []
 
 

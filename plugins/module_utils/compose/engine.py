@@ -27,6 +27,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     cause,
+    free_megabytes,
     read_file,
     write_file,
 )
@@ -36,6 +37,9 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
 HEALTH_CHECK_SECONDS = 5
+DAEMON_FILE = "/etc/docker/daemon.json"
+# What the largest image of the roles' defaults needs; a full disk would stop the services that run.
+IMAGE_MEGABYTES = 1000
 # How far back in a log the cause of a failure is looked for
 SEARCHED_LINES = 300
 TIMED_OUT = 124
@@ -51,6 +55,15 @@ PROGRAM_SETTINGS = {
     "user": ("User",),
     "program": ("Entrypoint", "Cmd", "Env", "WorkingDir", "Healthcheck"),
 }
+
+
+def lack_of_room() -> str:
+    """Return why there is no room for another image on the engine's disk; empty if there is."""
+    root = load(read_file(DAEMON_FILE)).get("data-root", "/var/lib/docker")
+    free = free_megabytes(root)
+    if free >= IMAGE_MEGABYTES:
+        return ""
+    return f"only {free} MB are free in {root}, and an image may need {IMAGE_MEGABYTES} MB: make room there"
 
 
 @contextlib.contextmanager
@@ -220,6 +233,9 @@ class Engine:
             return
         if build and not archive:
             raise ArchiveNeeded
+        reason = lack_of_room()
+        if reason:
+            raise ServiceError(f'The image "{image}" of the service "{self.name}" is missing, but {reason}.')
         if build:
             # The host's network, because a build has no user-defined network and hence no working DNS resolver.
             words = [self.program, "build", "--network", "host", "--tag", image, "--file", build["dockerfile"], "-"]
@@ -242,9 +258,10 @@ class Engine:
         :raises ServiceError: it cannot be pulled and is not on the server.
         """
         before = self.image_id(image)
-        reason = self._pull(image)
-        if reason and not before:
-            raise ServiceError(self._not_pulled(image, reason))
+        if not before:
+            self.provide_image(image, None, None)
+            return
+        reason = lack_of_room() or self._pull(image)
         if reason:
             self.module.warn(f"{self._not_pulled(image, reason)} Until then, the one on this server is used.")
         elif self.image_id(image) != before:
