@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.playbooks import Converge
+from helpers.playbooks import Converge, folded, run_playbook
 from helpers.receiver import Receiver
-from helpers.server import SERVER
+from helpers.server import ROOT, SERVER
 from helpers.service import Service
 from helpers.waiting import eventually
 from testinfra.host import Host
@@ -52,6 +52,27 @@ def test_an_alert_reaches_all_its_receivers(host: Host, receiver: Receiver, inst
     assert receiver.messages("/all", instance)[0]["login"] == "Bearer a token of the scenario"
     assert receiver.messages("ops@example.com", instance)[0]["hello"] == "www.example.com"
     assert receiver.messages("/shelves", instance) == []
+
+
+def test_a_test_message_goes_through_every_receiver(host: Host, receiver: Receiver, converge: Converge) -> None:
+    def tested() -> str:
+        done = run_playbook(ROOT / "playbooks" / "test_alert.yml", {})
+        return f"{done.returncode} {folded(done.stdout)}"
+
+    before = ALERTMANAGER.started(host)
+    said = tested()
+    assert said.startswith("0 ")
+    for to in ("/all", "/slack", "/shelves", "ops@example.com", "boss@example.com"):
+        assert any("MiniwebTest" in str(message["body"]) for message in receiver.messages(to, SERVER)), to
+    assert "webhook_shelves/webhook[0]" in said
+    assert ALERTMANAGER.started(host) == before
+    # Nothing listens there.
+    assert converge({"alertmanager_smtp_smarthost": "receiver:2526"}).returncode == 0
+    said = tested()
+    assert said.startswith("2 ")
+    assert "The test message was not delivered everywhere: default/email[0] failed (" in said
+    assert "connection refused" in said
+    assert "; delivered by default/slack[0]" in said
 
 
 def test_the_resolution_of_an_alert_is_delivered(host: Host, receiver: Receiver, instance: str) -> None:
