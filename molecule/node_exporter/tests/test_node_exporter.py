@@ -123,7 +123,7 @@ def test_only_containers_of_this_server_reach_it(host: Host, converge: Converge)
 
     # For a Prometheus on another server
     assert converge({"node_exporter_listen_address": "0.0.0.0:9100"}).returncode == 0
-    assert listening(host) == {"0.0.0.0:9100"}
+    assert listening(host) == {"*:9100"}
     assert container_gets(host, "host.docker.internal") == "400"
     assert web.status(f"https://{ADDRESS}:9100/metrics") == "401"
     assert as_prometheus(host) == "200"
