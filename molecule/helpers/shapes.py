@@ -56,7 +56,8 @@ PLACES = {
     "the notes of earlier runs": "cat /opt/miniweb/settled/*.json",
     "what is known of the services": "cat /opt/miniweb/*/state.json /opt/miniweb/*/compose.yaml",
     "files that everybody reads": (
-        "find /opt/miniweb /etc /var/lib/node_exporter /var/log -xdev -type f -perm -o=r -newer /etc/hostname -exec cat {} +"
+        "cd / && setpriv --reuid 65534 --regid 65534 --clear-groups find /etc /home /opt /tmp /var -xdev -type f -readable "
+        "-newer /etc/hostname -exec cat {} + 2>/dev/null"
     ),
 }
 
