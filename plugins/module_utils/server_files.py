@@ -13,6 +13,8 @@ import tempfile
 
 from ansible.module_utils.common.text.converters import to_text
 
+URL_PASSWORD = re.compile(r"""(://[^\s/:@"']*:)[^\s/@"']+@""")
+
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
@@ -53,8 +55,8 @@ def write_file(path: str, wanted: FileState) -> None:
 
 
 def readable(content: bytes) -> str:
-    """Return a file's content as text for a diff, even if it is binary."""
-    return to_text(content, errors="surrogate_or_replace")
+    """Return a file's content as text for a diff, even if it is binary, without the passwords in its URLs."""
+    return URL_PASSWORD.sub(r"\1********@", to_text(content, errors="surrogate_or_replace"))
 
 
 def difference(path: str, before: FileState | None, after: FileState, hidden: bool) -> dict[str, str]:

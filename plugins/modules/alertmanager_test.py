@@ -83,10 +83,10 @@ import re
 import shutil
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, cause, write_file
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 # Ends when every integration has delivered the alert or has failed for good, or at the time limit.
 SEND = """
@@ -129,7 +129,7 @@ def results(log: str) -> dict[str, str]:
     return found
 
 
-def sent(module: AnsibleModule, engine: Engine) -> str:
+def sent(module: ServerModule, engine: Engine) -> str:
     """Send the alert; return Alertmanager's log.
 
     :raises ServiceError: Alertmanager did not start.
@@ -154,7 +154,7 @@ def sent(module: AnsibleModule, engine: Engine) -> str:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "configuration": {"type": "str", "no_log": True},
             "service": {"type": "str", "default": "alertmanager"},

@@ -302,19 +302,19 @@ logs:
 
 import re
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     ArchiveNeeded,
     ServiceError,
     file_error,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.service import CONTRIBUTION_SPEC, Service
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import SETTLED_SPEC
 
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -123,13 +123,14 @@ import tempfile
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
     read_file,
+    readable,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import (
     SETTLED_SPEC,
     Notes,
@@ -414,7 +415,7 @@ def journal_from(text: bytes) -> Journal:
 class Client:
     """The ``docker`` program."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: ServerModule) -> None:
         self.module = module
         # A hanging engine must not block the run.
         self.words = [module.get_bin_path("timeout", required=True), str(QUESTION_SECONDS)]
@@ -466,7 +467,7 @@ class Systemd:
     units: t.ClassVar[tuple[str, ...]] = ("docker.service", "docker.socket")
     look = "journalctl --unit docker"
 
-    def __init__(self, module: AnsibleModule, timeout: int) -> None:
+    def __init__(self, module: ServerModule, timeout: int) -> None:
         self.module = module
         self.program = module.get_bin_path("systemctl", required=True)
         # The unit has no start timeout. `timeout` ends only systemctl; the next job replaces the one it started.
@@ -508,7 +509,7 @@ class InitScript:
 
     look = INIT_LOG
 
-    def __init__(self, module: AnsibleModule, timeout: int) -> None:
+    def __init__(self, module: ServerModule, timeout: int) -> None:
         self.module = module
         self.program = module.get_bin_path("service", required=True)
         self.timeout = timeout
@@ -558,7 +559,7 @@ def until(condition: t.Callable[[], bool], seconds: float) -> bool:
 class Daemon:
     """The engine, its configuration and its journal."""
 
-    def __init__(self, module: AnsibleModule, client: Client, manager: Systemd | InitScript) -> None:
+    def __init__(self, module: ServerModule, client: Client, manager: Systemd | InitScript) -> None:
         self.module = module
         self.client = client
         self.manager = manager
@@ -729,12 +730,12 @@ class Daemon:
 
 def text_diff(plan: Plan, found: Found, configuration: dict[str, t.Any], path: str) -> dict[str, str]:
     """Return the file before and after."""
-    before = found.file.content.decode("utf-8", "replace") if found.file else ""
-    after = text_of(configuration) if plan.write else before
+    before = readable(found.file.content) if found.file else ""
+    after = readable(text_of(configuration).encode()) if plan.write else before
     return {"before": before, "after": after, "before_header": path, "after_header": path}
 
 
-def record(module: AnsibleModule, note: dict[str, t.Any]) -> None:
+def record(module: ServerModule, note: dict[str, t.Any]) -> None:
     """Record that the role's tasks are done, for as long as what they depend on stays as it is now."""
     conditions = [*files(*note["files"]), *unit_conditions(module, note["units"])]
     if note["packages"]:
@@ -744,7 +745,7 @@ def record(module: AnsibleModule, note: dict[str, t.Any]) -> None:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "configuration": {"type": "dict", "required": True},
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},

@@ -159,12 +159,12 @@ old_password_valid:
 import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import ONE_OFF_LABEL, PROJECT_LABEL
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX, ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.mysql_data import remove_unfinished
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 # Reads the login from the first three lines of its input and SQL from the rest, so that neither appears on a command
 # line. `read` consumes no byte beyond its line.
@@ -261,7 +261,7 @@ def password_statements(account: str, password: str, retained: str | None) -> li
 class Client:
     """The ``mysql`` program inside the service's container."""
 
-    def __init__(self, module: AnsibleModule, docker: str) -> None:
+    def __init__(self, module: ServerModule, docker: str) -> None:
         """Find the container.
 
         :raises Unavailable: none is running.
@@ -336,7 +336,7 @@ class Client:
 class Account:
     """A database and its account: the actual state, the desired state, and the steps between them."""
 
-    def __init__(self, module: AnsibleModule, client: Client, params: dict[str, t.Any]) -> None:
+    def __init__(self, module: ServerModule, client: Client, params: dict[str, t.Any]) -> None:
         self.module = module
         self.client = client
         self.params = params
@@ -460,7 +460,7 @@ def accounts_in(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     return [params, *({**params, **one, "previous_password_file": None} for one in params["also"])]
 
 
-def ensure_all(module: AnsibleModule) -> dict[str, t.Any]:
+def ensure_all(module: ServerModule) -> dict[str, t.Any]:
     """Bring all accounts to the desired state; return the module's result.
 
     :raises Unavailable: MySQL cannot be queried now.
@@ -476,7 +476,7 @@ def ensure_all(module: AnsibleModule) -> dict[str, t.Any]:
     return {**result, "changed": bool(actions), "actions": actions}
 
 
-def note(module: AnsibleModule, client: Client, result: dict[str, t.Any]) -> None:
+def note(module: ServerModule, client: Client, result: dict[str, t.Any]) -> None:
     """Record that the accounts are correct, for as long as MySQL's accounts do not change."""
     login_file = module.params["login_file"]
     if not login_file or module.params["discard_old_password"]:
@@ -502,7 +502,7 @@ def main() -> None:
         "privileges": {"type": "list", "elements": "str", "default": []},
         "global_privileges": {"type": "list", "elements": "str", "default": []},
     }
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             **account,
             "service": {"type": "str", "default": "mysql"},

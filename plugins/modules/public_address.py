@@ -52,8 +52,8 @@ addresses:
 
 import ipaddress
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 # Long enough for any address, short enough to quote.
 ANSWER_BYTES = 200
@@ -110,7 +110,7 @@ def ask(services: list[str], version: int, timeout: int) -> tuple[dict[str, str]
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "ipv4_services": {
                 "type": "list",

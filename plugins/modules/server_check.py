@@ -118,9 +118,9 @@ import re
 import typing as t
 from functools import cached_property
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, installed_packages
 
 LISTEN = "0A"
@@ -166,7 +166,7 @@ def read(path: str) -> str:
 class Server:
     """What is running on this server; each part is queried once, and only when it is needed."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: ServerModule) -> None:
         self.module = module
 
     @cached_property
@@ -250,7 +250,7 @@ class Server:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "checks": {
                 "type": "list",

@@ -83,16 +83,16 @@ asked:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled, sites
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 PAUSE_SECONDS = 1
 
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "sites": {
                 "type": "list",

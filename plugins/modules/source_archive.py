@@ -84,12 +84,12 @@ import os
 import tarfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     read_file,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 ALWAYS_EXCLUDED = (
     ".git",
@@ -186,7 +186,7 @@ def archived(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = ServerModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = archived(module.params, module.check_mode)
     except ValueError as error:

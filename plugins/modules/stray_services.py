@@ -85,7 +85,6 @@ import os
 import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import directories_with
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
@@ -94,6 +93,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     STATE_FILE,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -120,7 +120,7 @@ def made(listing: str, directories: list[str], base: str) -> dict[str, dict[str,
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "roles": {"type": "list", "elements": "str", "default": []},
             "known": {"type": "list", "elements": "str", "default": []},

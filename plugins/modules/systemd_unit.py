@@ -102,7 +102,6 @@ import typing as t
 import urllib.error
 import urllib.request
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
@@ -112,6 +111,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     read_file,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import STARTED_DIRECTORY, UNITS_DIRECTORY
 
 PROBE_SECONDS = 30
@@ -125,7 +125,7 @@ class UnitError(Exception):
 class Unit:
     """One program and its units."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: ServerModule) -> None:
         self.module = module
         self.params: dict[str, t.Any] = module.params
         self.started_unit = f"{self.params['name']}.{self.params['start']}"
@@ -307,7 +307,7 @@ def remove(path: str) -> None:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -84,7 +84,6 @@ import ssl
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
@@ -92,6 +91,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     read_file,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 CERTIFICATE = "certificate.pem"
 PRIVATE_KEY = "private_key.pem"
@@ -134,7 +134,7 @@ def names_in(extension: str) -> set[str]:
 class OpenSSL:
     """The ``openssl`` program."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: ServerModule) -> None:
         self.module = module
         self.program = module.get_bin_path("openssl", required=True)
 
@@ -187,7 +187,7 @@ class OpenSSL:
                 return first.read(), second.read()
 
 
-def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
+def given(module: ServerModule, found: Pair) -> tuple[dict[str, bytes], str]:
     """Return the desired contents if certificate and key are given, and why they change, if they do."""
     parameters = {CERTIFICATE: "certificate", PRIVATE_KEY: "private_key"}
     wanted = {name: module.params[parameter].strip().encode() + b"\n" for name, parameter in parameters.items()}
@@ -195,7 +195,7 @@ def given(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
     return wanted, "" if same else "a different one was given"
 
 
-def self_signed(module: AnsibleModule, found: Pair) -> tuple[dict[str, bytes], str]:
+def self_signed(module: ServerModule, found: Pair) -> tuple[dict[str, bytes], str]:
     """Return the desired contents if the certificate is generated here, and why it is replaced, if it is.
 
     In check mode, these are the current contents.
@@ -222,7 +222,7 @@ def write_files(directory: str, files: dict[str, FileState]) -> None:
         write_file(os.path.join(directory, name), file)
 
 
-def note(module: AnsibleModule, certificate: str) -> None:
+def note(module: ServerModule, certificate: str) -> None:
     """Record that the certificate is valid until it has to be renewed."""
     directory = module.params["directory"]
     conditions = settled.files(directory, *(os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)))
@@ -235,7 +235,7 @@ def note(module: AnsibleModule, certificate: str) -> None:
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = ServerModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
             "owner": {"type": "int", "default": 0},

@@ -20,12 +20,17 @@ SHIPPED = ("LICENSES", "files/webapp", "meta", "playbooks", "plugins", "roles")
 DIRECTORIES_OF_DEVELOPMENT = {"molecule", "tests", "tools"}
 
 
-@pytest.fixture(scope="module")
-def packed(tarball: Path) -> set[Path]:
-    """The names of the collection's files in the archive."""
+def names_in(tarball: Path) -> set[Path]:
+    """The names of the collection's files in an archive."""
     with tarfile.open(tarball) as archive:
         names = {Path(member.name) for member in archive if not member.isdir()}
     return names - {Path("MANIFEST.json"), Path("FILES.json")}
+
+
+@pytest.fixture(scope="module")
+def packed(tarball: Path) -> set[Path]:
+    """The names of the collection's files in the archive."""
+    return names_in(tarball)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,80 @@ def known() -> set[Path]:
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file()}
+
+
+PRIVATE = (
+    *(
+        "inventory/production.ini",
+        "inventory/hosts",
+        "inventory/production.yml",
+        "inventory/aws.yml",
+        "inventory/aws_ec2.yml.bak",
+    ),
+    *("inventory/staging.aws_ec2.yml", "inventory/local_servers.yml", "inventory/local.yml~", "inventory/azure.yml"),
+    *(
+        "inventory/host_vars/www.yml",
+        "inventory/group_vars/all/passwords.yml",
+        "inventory/lab/hosts.ini",
+        "inventory/location.py",
+    ),
+    *("hosts.ini", "hosts", "production.ini", "production.yml", "staging.yml", "autoscale.yml", "vars.yml"),
+    *(
+        "group_vars/all/passwords.yml",
+        "host_vars/www/secrets.yml",
+        "playbooks/group_vars/all.yml",
+        "playbooks/host_vars/www.yml",
+    ),
+    *(
+        ".env",
+        ".env.production",
+        ".vault_pass",
+        "vault.yml",
+        "group_vars/all/vault.yml",
+        "playbooks/vault_password.txt",
+    ),
+    *(
+        "files/webapp/.env",
+        "files/webapp/.env.local",
+        "files/webapp/production.env",
+        "files/webapp/.netrc",
+        "files/webapp/.my.cnf",
+    ),
+    *(
+        "files/webapp/.docker/config.json",
+        "files/webapp/.direnv/a",
+        "files/webapp/backup.sql",
+        "files/webapp/tls/site.key",
+    ),
+    *("files/certificate.pem", "roles/nginx/files/private_key.pem", "playbooks/id_rsa", "roles/ec2/files/id_ed25519"),
+    *("secrets/www/admin_password", "playbooks/secrets/www/admin_password", "playbooks/inventory.ini", "site.p12"),
+)
+
+
+@pytest.fixture(scope="module")
+def packed_in_use(known: set[Path], tmp_path_factory: pytest.TempPathFactory) -> set[Path]:
+    """The same of an archive that was built in a directory with which somebody deploys."""
+    tree, target = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("archive")
+    for path in known:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes((ROOT / path).read_bytes())
+    for name in PRIVATE:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("secret\n")
+    command = [Path(sys.executable).with_name("ansible-galaxy"), "collection", "build", "--output-path", target]
+    subprocess.run(command, cwd=tree, capture_output=True, check=True)
+    return names_in(next(target.iterdir()))
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_what_is_private_is_not_packed(packed_in_use: set[Path], name: str) -> None:
+    assert Path(name) not in packed_in_use
+
+
+def test_nothing_else_is_missing_for_that(packed: set[Path], packed_in_use: set[Path]) -> None:
+    assert packed_in_use == packed
+    assert {Path("inventory/aws_ec2.yml"), Path("inventory/local.yml")} <= packed
+    assert not any("group_vars" in path.parts for path in packed)
 
 
 def is_development(path: Path) -> bool:

@@ -132,6 +132,32 @@ def test_nginx_admin_site() -> None:
     assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["127.0.0.1", "all"]
 
 
+@pytest.mark.parametrize(
+    ("site", "guarded"),
+    [
+        ({}, False),
+        ({"admin_only": True}, True),
+        ({"admin_only": "yes"}, True),
+        ({"admin_only": True, "same_origin_only": False}, False),
+        ({"same_origin_only": True}, True),
+        ({"same_origin_only": "false", "admin_only": True}, False),
+    ],
+)
+def test_nginx_guards_a_site_against_pages_of_other_websites(site: dict[str, Any], guarded: bool) -> None:
+    given = {"name": "a", "port": 3000, "upstream": "http://a:1", **site}
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", nginx_sites=[given])
+    main, other = servers(text)[-2:]
+    for part, wanted in ((main, False), (other, guarded)):
+        assert ("if ($is_foreign)" in part) is wanted
+        assert ("proxy_hide_header Access-Control-Allow-Origin;" in part) is wanted
+
+
+def test_nginx_without_cookie_lists_passes_all_cookies() -> None:
+    site = {"name": "a", "port": 3000, "upstream": "http://a:1"}
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", nginx_sites=[site])
+    assert "ookie" not in text
+
+
 def test_grafana_dashboards_have_a_file_each() -> None:
     given = [{"name": "a", "content": '{"uid": "a"}'}, {"name": "b-2", "content": {"uid": "b"}}]
     files = value("grafana", "__grafana_extra_files", grafana_dashboards=given)
@@ -292,10 +318,39 @@ def test_the_server_is_scraped_with_password_and_certificate_whatever_their_name
     given = {"node_exporter_listen_address": "10.0.0.5:9200", "node_exporter_username": "somebody"}
     found = job("node_exporter", **given, node_exporter_certificate_names=["server.example", "localhost"])
     assert found["job_name"] == "node"
-    assert found["static_configs"][0]["targets"] == ["host.docker.internal:9200"]
+    assert found["static_configs"][0]["targets"] == ["10.0.0.5:9200"]
     assert found["basic_auth"]["username"] == "somebody"
     assert found["tls_config"]["server_name"] == "server.example"
     assert "monitoring" not in found["static_configs"][0]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("given", "listens", "scraped", "checked"),
+    [
+        ({}, "host.docker.internal:9100", "host.docker.internal:9100", "host.docker.internal:9100"),
+        (
+            {"node_exporter_listen_address": "host-gateway:9200"},
+            "host.docker.internal:9200",
+            "host.docker.internal:9200",
+            "host.docker.internal:9200",
+        ),
+        (
+            {"node_exporter_listen_address": "0.0.0.0:9100"},
+            "0.0.0.0:9100",
+            "host.docker.internal:9100",
+            "127.0.0.1:9100",
+        ),
+        ({"node_exporter_listen_address": "10.0.0.5:9100"}, "10.0.0.5:9100", "10.0.0.5:9100", "10.0.0.5:9100"),
+    ],
+)
+def test_node_exporter_is_scraped_and_checked_where_it_listens(
+    given: dict[str, Any], listens: str, scraped: str, checked: str
+) -> None:
+    service = value("node_exporter", "__node_exporter_service", **given)
+    assert f"--web.listen-address={listens}" in service["command"]
+    assert f"http://{checked}/ " in service["healthcheck"]["test"][1]
+    assert service["extra_hosts"] == ["host.docker.internal:host-gateway"]
+    assert job("node_exporter", **given)["static_configs"][0]["targets"] == [scraped]
 
 
 @pytest.mark.parametrize("role", ["alertmanager", "prometheus"])

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from role_templates import ROLES, worked_out
 from role_variables import defaults, files
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIBdzCCAR2gAwIBAgIU\nq+/=\n-----END CERTIFICATE-----\n"
 SYSTEM = sorted(path.parents[1].name for path in ROLES.glob("*/meta/service.yml"))
 CASES: dict[str, dict[str, Any]] = {
     "as it comes": {},
@@ -48,6 +50,34 @@ def together(alone: ValueOf) -> ValueOf:
         return alone(role, text, ansible_facts={"env": {}}, playbook_dir="/playbooks", **{**others, **inventory})
 
     return value
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "said"),
+    [
+        ("db.example.com", "", []),
+        ("db.example.com", PEM, []),
+        ("db.example.com", f"# A comment\n{PEM}\n{PEM}", []),
+        ("db.example.com", "/etc/ssl/ca.pem", ["holds no certificate"]),
+        ("db.example.com", PEM.replace("CERTIFICATE", "PUBLIC KEY"), ["holds no certificate"]),
+        ("db.example.com", PEM + PEM.replace("CERTIFICATE", "PRIVATE KEY"), ["holds a private key"]),
+        ("mysql", "", []),
+        ("mysql", PEM, ["which this collection deploys"]),
+    ],
+)
+def test_the_databases_ca_is_certificates_of_an_external_one(
+    together: ValueOf, host: str, given: str, said: list[str]
+) -> None:
+    rules = yaml.safe_load((ROLES / "miniweb" / "meta" / "checks.yml").read_text())["checks"]
+    found = []
+    for rule in (rule for rule in rules if rule["message"].startswith("miniweb_database_ca")):
+        conditions = rule["that"] if isinstance(rule["that"], list) else [rule["that"]]
+        fails = f"({rule['when']}) and not ({' and '.join(f'({one})' for one in conditions)})"
+        inventory = {"miniweb_database_host": host, "miniweb_database_ca": given}
+        if together("miniweb", f"{{{{ {fails} }}}}", **inventory):
+            found.append(together("miniweb", rule["message"], **inventory))
+    assert [one for one in said if not any(one in message for message in found)] == []
+    assert len(found) == len(said)
 
 
 def all_of(role: str) -> str:
@@ -102,6 +132,26 @@ def test_a_role_is_wired_in_the_whole_system_alone(
         ({"miniweb_monitoring": False}, "nginx", "nginx_sites", []),
         ({"miniweb_database_host": "db.example.com"}, "mysql", "mysql_state", "absent"),
         ({"miniweb_database_host": "db.example.com"}, "flask_app", "flask_app_wait_for", ["db.example.com:3306"]),
+        (
+            {},
+            "flask_app",
+            "flask_app_secrets | map(attribute='name')",
+            ["database_password", "secret_key", "admin_password"],
+        ),
+        (
+            {"miniweb_database_host": "db.example.com", "miniweb_database_ca": "a CA"},
+            "flask_app",
+            "__flask_app_secret_variables.DATABASE_CA_FILE",
+            "/run/secrets/database_ca",
+        ),
+        ({}, "nginx", "nginx_sites | map(attribute='closed_paths', default=[])", [["/debug/"], [], ["/debug/"]]),
+        ({}, "nginx", "nginx_sites | map(attribute='cookies') | map('length')", [0, 4, 0]),
+        (
+            {"grafana_extra_environment": {"GF_AUTH_LOGIN_COOKIE_NAME": "shop_grafana"}},
+            "nginx",
+            "nginx_sites[1].cookies[0]",
+            "shop_grafana",
+        ),
         (
             {"alert_responder_state": "present", "miniweb_webhooks": [{"name": "chat"}]},
             "alertmanager",

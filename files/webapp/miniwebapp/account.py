@@ -48,8 +48,7 @@ def leave() -> ResponseReturnValue:
 
 
 def _own() -> sa.Row[Any]:
-    account = auth.current()
-    return users.find(account.id if account else 0)
+    return users.find(auth.current_id())
 
 
 def _show(errors: dict[str, str], code: int = 200, token: str = "") -> ResponseReturnValue:
@@ -67,7 +66,8 @@ def change_password() -> ResponseReturnValue:
     user = _own()
     try:
         auth.check(user.username, request.form.get("current_password", ""))
-        users.update(user.id, users.validate({"password": request.form.get("password", "")}, required=(), user=user))
+        values = users.validate({"password": request.form.get("password", "")}, required=(), user=user)
+        users.update(user.id, values, by=user.id)
     except users.UserError as error:
         return _show(error.errors, error.code)
     except HTTPException as error:
@@ -113,6 +113,7 @@ def revoke_token(token_id: int) -> ResponseReturnValue:
 
 
 def revoke(user_id: int, token_id: int) -> bool:
+    """Revoke one of a user's tokens; return whether there was one."""
     deleted = db.session.execute(sa.delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id))
     db.session.commit()
     return deleted.rowcount > 0

@@ -10,7 +10,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
-from . import openapi, users
+from . import auth, openapi, users
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
@@ -99,7 +99,7 @@ def update(user_id: int) -> ResponseReturnValue:
     values = users.validate(_body(), required=(), user=users.find(user_id))
     if not values:
         raise BadRequest(f"Give at least one of {', '.join(users.FIELDS)}")
-    users.update(user_id, values)
+    users.update(user_id, values, by=auth.current_id())
     return {"message": "User updated successfully"}
 
 

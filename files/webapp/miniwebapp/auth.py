@@ -77,6 +77,12 @@ def current() -> Account | None:
     return g.get("account")
 
 
+def current_id() -> int:
+    """The id of whoever is logged in; 0 is nobody's."""
+    account = current()
+    return account.id if account else 0
+
+
 def _guard() -> ResponseReturnValue | None:
     if request.routing_exception or request.endpoint in OPEN_TO_ALL:
         if request.endpoint in OPEN_TO_ALL - {"static", "health.alive", "health.ready", "metrics.show"}:

@@ -65,7 +65,7 @@ def create_admin(username: str, email: str, name: str) -> None:
 @click.argument("username")
 @click.password_option()
 def set_password(username: str, password: str) -> None:
-    """Set a new password for a user who has forgotten theirs."""
+    """Set a new password for a user who has forgotten theirs; their sessions and tokens end."""
     try:
         user = _user(username)
         users.update(user.id, users.validate({"password": password}, required=(), user=user))

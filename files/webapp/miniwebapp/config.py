@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
 from typing import Any
 
 from sqlalchemy import URL, make_url
@@ -51,7 +52,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return {
         "SECRET_KEY": secret_key,
         "OPEN_ACCESS": _switch(environ, "OPEN_ACCESS"),
-        "SQLALCHEMY_DATABASE_URI": _database_url(environ),
+        "SQLALCHEMY_DATABASE_URI": _verified(environ, _database_url(environ)),
         **{
             name: _number(environ, name, DEFAULTS[name], lowest, highest)
             for name, lowest, highest in (
@@ -84,6 +85,22 @@ def _database_url(environ: Mapping[str, str]) -> URL:
         password=_value(environ, "DATABASE_PASSWORD"),
         query={"charset": "utf8mb4", "connect_timeout": "5", "read_timeout": "10", "write_timeout": "10"},
     )
+
+
+def _verified(environ: Mapping[str, str], url: URL) -> URL:
+    """The URL, with a CA: only a server whose certificate is from it and for its host name gets the password."""
+    file = environ.get("DATABASE_CA_FILE")
+    if not file:
+        return url
+    try:
+        SSLContext(PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except SSLError as error:
+        raise ConfigurationError(f"DATABASE_CA_FILE names {file}, which holds no certificate in PEM format") from error
+    except OSError as error:
+        raise ConfigurationError(f"DATABASE_CA_FILE names {file}, which cannot be read: {error.strerror}") from error
+    # PyMySQL insists on both by itself.
+    mode = {"ssl_mode": "VERIFY_IDENTITY"} if url.get_driver_name() == "mysqldb" else {}
+    return url.update_query_dict({"ssl_ca": file} | mode)
 
 
 def _driver(environ: Mapping[str, str]) -> str:

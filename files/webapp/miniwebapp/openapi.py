@@ -51,7 +51,7 @@ def document(limits: dict[str, Any]) -> dict[str, Any]:
                 "get": _operation("showUser", "Show a user", {200: _answer("The user", _ref("User"))}, (404,)),
                 "put": _operation(
                     "changeUser",
-                    "Change the fields given",
+                    "Change the fields given; a new password ends the user's sessions and, unless it is one's own, tokens",
                     {200: _answer("Changed", MESSAGE)},
                     (400, 403, 404, 409, 413, 415),
                     requestBody=_body("ChangedUser"),

@@ -13,7 +13,7 @@ from flask import Blueprint, current_app, flash, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 
-from . import auth, users
+from . import account, auth, users
 from .models import ADMIN, VIEWER
 
 blueprint = Blueprint("pages", __name__)
@@ -78,7 +78,8 @@ def create() -> ResponseReturnValue:
 
 
 def _edit(user: sa.Row[Any], values: Mapping[str, str], errors: Mapping[str, str]) -> str:
-    return render_template("edit.html", user=user, values=values, errors=errors)
+    tokens = account.tokens_of(user.id)
+    return render_template("edit.html", user=user, values=values, errors=errors, tokens=tokens)
 
 
 @blueprint.get("/edit/<user_id:user_id>")
@@ -95,13 +96,19 @@ def update(user_id: int) -> ResponseReturnValue:
         given.pop("password", None)  # left empty: unchanged
     try:
         values = users.validate(given, required=("name", "email", "username"), user=user) | _roled(given)
-        users.update(user_id, values)
+        users.update(user_id, values, by=auth.current_id())
     except users.UserError as error:
         return _edit(user, given, error.errors), error.code
-    account = auth.current()
-    if account and account.id == user_id:
+    if auth.current_id() == user_id:
         auth.log_in(users.find(user_id))  # changing one's own password does not end the session
     return _done(gettext("User %(username)s was changed.", username=values["username"]))
+
+
+@blueprint.post("/edit/<user_id:user_id>/tokens/<user_id:token_id>/revoke")
+def revoke_token(user_id: int, token_id: int) -> ResponseReturnValue:
+    account.revoke(users.find(user_id).id, token_id)
+    flash(gettext("The token was revoked."))
+    return redirect(url_for("pages.edit", user_id=user_id), 303)
 
 
 def _delete(user: sa.Row[Any], problem: str = "") -> str:

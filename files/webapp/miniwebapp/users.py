@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from . import passwords
-from .models import ADMIN, ROLES, User, db, read, read_one
+from .models import ADMIN, ROLES, ApiToken, User, db, read, read_one
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,16 @@ def create(values: Mapping[str, str]) -> int:
     return user_id
 
 
-def update(user_id: int, values: Mapping[str, str]) -> None:
+def update(user_id: int, values: Mapping[str, str], *, by: int = 0) -> None:
+    """Change a user. A password that someone else sets also ends the user's tokens.
+
+    :param by: id of the user who does it; 0 for an operator, and for everyone with OPEN_ACCESS.
+    """
     with _saving(values, user_id):
         if values.get("role", ADMIN) != ADMIN:
             _keep_an_admin(user_id, "role")
+        if "password" in values and by != user_id:
+            db.session.execute(sa.delete(ApiToken).where(ApiToken.user_id == user_id))
         _matched(sa.update(User).where(User.id == user_id).values(_columns(values)))
 
 

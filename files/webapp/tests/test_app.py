@@ -16,6 +16,18 @@ from flask.testing import FlaskClient
 from miniwebapp.config import ConfigurationError, from_environment
 
 ROOT = Path(__file__).parent.parent
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBcjCCARegAwIBAgIUESoUAcMusYBBZuzrDiN2c9avOIQwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI2MTY1NDAwWhgPMjEyNjExMDIxNjU0MDBa
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0YbernDZ
+dHMkKrvaHZLaiLdrnRwmKdGAhreqDHfQlyv9kWnKVMFpbqPgd++jH0v0ID30McBx
+S3I6Gz/ZD7mmNqNTMFEwHQYDVR0OBBYEFEXh4KxSjUz1Gqji83Slj3FQ5cvdMB8G
+A1UdIwQYMBaAFEXh4KxSjUz1Gqji83Slj3FQ5cvdMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDSQAwRgIhALjdX/PdVF//2/WSFNNH6xgzfHdNCb48x6kNlHuK
+WVGuAiEA7U8hjjD+uxkNg3Tr4vSr6C4mVhgdHl6G1MP/glPxEPI=
+-----END CERTIFICATE-----
+"""
 ENVIRONMENT = {
     "DATABASE_HOST": "mysql",
     "DATABASE_NAME": "app",
@@ -56,6 +68,21 @@ def test_the_faster_driver_is_taken_where_it_is_installed(monkeypatch: pytest.Mo
         from_environment(ENVIRONMENT | {"DATABASE_DRIVER": "mysqlclient"})
 
 
+@pytest.mark.parametrize(
+    ("driver", "query"),
+    [("pymysql", {}), ("mysqldb", {"ssl_mode": "VERIFY_IDENTITY"})],
+)
+def test_a_ca_is_asked_of_either_driver(
+    driver: str, query: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", ModuleType("MySQLdb"))
+    given = {"SECRET_KEY": "0123456789abcdef", "DATABASE_URL": f"mysql+{driver}://app@host/other?charset=utf8mb4"}
+    ca = str(tmp_path / "ca.pem")
+    Path(ca).write_text(CERTIFICATE)
+    url = from_environment(given | {"DATABASE_CA_FILE": ca})["SQLALCHEMY_DATABASE_URI"]
+    assert url.query == {"charset": "utf8mb4", "ssl_ca": ca} | query
+
+
 def test_database_url_overrides() -> None:
     settings = from_environment({"SECRET_KEY": "0123456789abcdef", "DATABASE_URL": "mysql+pymysql://app@host/other"})
     assert settings["SQLALCHEMY_DATABASE_URI"].database == "other"
@@ -77,6 +104,9 @@ def test_database_url_overrides() -> None:
         ({"SECRET_KEY": "", "SECRET_KEY_FILE": "/no/such"}, "SECRET_KEY_FILE names /no/such, which cannot be read"),
         ({"SECRET_KEY": "", "SECRET_KEY_FILE": os.devnull}, "which is empty"),
         ({"SECRET_KEY": "", "SECRET_KEY_FILE": sys.executable}, "which is not UTF-8 text"),
+        ({"DATABASE_CA_FILE": "/no/such"}, "DATABASE_CA_FILE names /no/such, which cannot be read"),
+        ({"DATABASE_CA_FILE": str(ROOT / "wsgi.py")}, "wsgi.py, which holds no certificate in PEM format"),
+        ({"DATABASE_CA_FILE": os.devnull}, f"DATABASE_CA_FILE names {os.devnull}, which holds no certificate"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL is not a URL"),
         ({"DATABASE_URL": "mysql+pymysql://u:p@host:port/db"}, "DATABASE_URL is not a URL"),
         ({"DATABASE_URL": "dbase://u:p@host/db"}, "DATABASE_URL is not a URL"),

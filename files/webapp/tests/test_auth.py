@@ -236,6 +236,120 @@ def test_a_token_is_shown_once_works_and_is_revoked(closed: Flask, viewer: Flask
     assert submit(viewer, "/account/tokens", {"token_name": " "}, page="/account").status_code == 400
 
 
+def token_of(app: Flask, username: str, name: str = "backup") -> str:
+    return app.test_cli_runner().invoke(args=["token", "create", username, "--name", name]).output.strip()
+
+
+def works(app: Flask, token: str) -> bool:
+    return https(app).get("/api/users", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def identifier(app: Flask, username: str) -> int:
+    with app.app_context():
+        return db.session.execute(db.select(User.id).where(User.username == username)).scalar_one()
+
+
+def as_edited(username: str, **changed: str) -> Person:
+    return person(username, password="") | changed
+
+
+OTHER = "another password"
+
+
+def by_page(app: Flask, admin: FlaskClient, username: str) -> int:
+    path = f"/edit/{identifier(app, username)}"
+    return submit(admin, path, as_edited(username, password=OTHER)).status_code
+
+
+def by_api(app: Flask, admin: FlaskClient, username: str) -> int:
+    return admin.put(f"/api/users/{identifier(app, username)}", json={"password": OTHER}).status_code
+
+
+def by_own_page(app: Flask, admin: FlaskClient, username: str) -> int:
+    client = https(app)
+    log_in(client, username)
+    values = {"current_password": PASSWORD, "password": OTHER}
+    return submit(client, "/account/password", values, page="/account").status_code
+
+
+def by_command(app: Flask, admin: FlaskClient, username: str) -> int:
+    return app.test_cli_runner().invoke(args=["set-password", username, "--password", OTHER]).exit_code
+
+
+def by_another_name(app: Flask, admin: FlaskClient, username: str) -> int:
+    return submit(admin, f"/edit/{identifier(app, username)}", as_edited(username, name="Other")).status_code
+
+
+def by_deleting(app: Flask, admin: FlaskClient, username: str) -> int:
+    return submit(admin, f"/delete/{identifier(app, username)}", {}).status_code
+
+
+@pytest.mark.parametrize(
+    ("way", "username", "answer", "left"),
+    [
+        (by_page, "guest", 303, False),
+        (by_api, "guest", 200, False),
+        (by_command, "guest", 0, False),
+        (by_command, "boss", 0, False),
+        (by_deleting, "guest", 303, False),
+        # Their own doing
+        (by_own_page, "guest", 303, True),
+        (by_page, "boss", 303, True),
+        (by_api, "boss", 200, True),
+        (by_another_name, "guest", 303, True),
+    ],
+)
+def test_tokens_end_when_someone_else_sets_the_password(
+    closed: Flask, admin: FlaskClient, way: Any, username: str, answer: int, left: bool
+) -> None:
+    add(closed, "guest", VIEWER)
+    add(closed, "bystander", VIEWER)
+    token, others = token_of(closed, username), token_of(closed, "bystander")
+    assert works(closed, token)
+    assert way(closed, admin, username) == answer
+    assert works(closed, token) is left
+    assert works(closed, others)
+
+
+def test_a_password_that_is_refused_ends_no_token(closed: Flask, admin: FlaskClient) -> None:
+    add(closed, "guest", VIEWER)
+    token, path = token_of(closed, "guest"), f"/edit/{identifier(closed, 'guest')}"
+    assert submit(admin, path, as_edited("guest", password="short")).status_code == 400
+    assert submit(admin, path, as_edited("guest", password=OTHER, email="boss@example.com")).status_code == 409
+    assert works(closed, token)
+
+
+def test_administrators_see_and_revoke_the_tokens_of_others(closed: Flask, admin: FlaskClient) -> None:
+    add(closed, "guest", VIEWER)
+    path = f"/edit/{identifier(closed, 'guest')}"
+    assert "Tokens for programs" not in admin.get(path).text
+    token, other = token_of(closed, "guest", "nightly <backup>"), token_of(closed, "guest", "reports")
+    page = admin.get(path).text
+    assert "nightly &lt;backup&gt;" in page
+    assert "A new password ends these tokens, too." in page
+    assert token not in page
+    first, second = re.findall(rf'action="({path}/tokens/[0-9]+/revoke)"', page)
+    assert submit(admin, first, {}, page=path).headers["Location"] == path
+    assert (works(closed, token), works(closed, other)) == (False, True)
+    # Not by way of another user's page
+    own = f"/edit/{identifier(closed, 'boss')}"
+    assert submit(admin, second.replace(path, own), {}, page=path).status_code == 303
+    assert works(closed, other)
+    assert submit(admin, second.replace(path, "/edit/999999"), {}, page=path).status_code == 404
+    assert "A new password ends" not in admin.get(own).text
+
+
+def test_viewers_neither_see_nor_revoke_the_tokens_of_others(closed: Flask, viewer: FlaskClient) -> None:
+    add(closed, "boss", ADMIN)
+    token, boss = token_of(closed, "boss"), identifier(closed, "boss")
+    with closed.app_context():
+        number = db.session.execute(db.select(ApiToken.id)).scalar_one()
+    assert viewer.get(f"/edit/{boss}").status_code == 403
+    for path in (f"/edit/{boss}/tokens/{number}/revoke", f"/account/tokens/{number}/revoke"):
+        submit(viewer, path, {}, page="/account")
+    assert works(closed, token)
+
+
 def test_guessing_is_slowed_down(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     add(closed, "boss", ADMIN)
     client = https(closed)

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from cryptography import x509
 from helpers.server import ADDRESS, SERVER
+from helpers.shapes import PLACES, found, told
 from helpers.waiting import eventually
 from helpers.web import curl, json_from, status
 from testinfra.host import Host
@@ -185,18 +187,19 @@ def test_administrators_sites_answer_to_administrators_only(host: Host) -> None:
         assert host.check_output(f"curl -sk -o /dev/null -w '%{{http_code}}' https://localhost:{port}/") == "403"
 
 
-def test_node_exporter_asks_for_a_password() -> None:
-    assert status(f"{URL}:9100/metrics") == "401"
+def test_node_exporter_does_not_answer_outside() -> None:
+    assert status(f"{URL}:9100/metrics") == "000"
 
 
 def test_nothing_listens_that_should_not(host: Host) -> None:
     lines = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
-    outside = {
-        int(address.rpartition(":")[2])
-        for address in (line.split()[3] for line in lines)
-        if not re.match(r"127\.|\[::1\]", address)
-    }
-    assert outside == {22, 80, 443, 3000, 9090, 9093, 9095, 9100}
+    bridge = host.check_output("ip -4 -oneline address show docker0 | awk '{split($4, found, \"/\"); print found[1]}'")
+    ports: dict[str, set[int]] = {}
+    for address, _, port in (line.split()[3].rpartition(":") for line in lines):
+        where = "itself" if re.match(r"127\.|\[::1\]", address) else "containers" if address == bridge else "all"
+        ports.setdefault(where, set()).add(int(port))
+    assert ports["all"] == {22, 80, 443, 3000, 9090, 9093}
+    assert ports["containers"] == {9095, 9100}
 
 
 def test_nginx_cannot_reach_mysql(host: Host) -> None:
@@ -215,8 +218,38 @@ def test_the_databases_network_is_internal(host: Host) -> None:
     assert host.check_output("docker network inspect --format '{{.Internal}}' miniweb-data") == "true"
 
 
-def test_no_password_is_visible_in_the_containers_descriptions(host: Host) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_no_password_is_told_by_the_server(host: Host, place: str) -> None:
     passwords = [path.read_text().strip() for path in SECRETS.iterdir()]
     assert secret("mysql_password") in passwords
-    seen = host.check_output(f"docker inspect {' '.join(containers(host))}")
-    assert not [password for password in passwords if password in seen]
+    text = told(host, place)
+    assert [path.name for path in SECRETS.iterdir() if found([path.read_text().strip()], text)] == []
+
+
+def test_no_private_key_is_told_by_the_server(host: Host) -> None:
+    keys = host.check_output("find /opt/miniweb -name private_key.pem -exec cat {} +")
+    assert keys.count("BEGIN") >= 2
+    for place in PLACES:
+        assert found([keys], told(host, place)) == set(), place
+
+
+def test_no_password_is_in_the_applications_image(host: Host) -> None:
+    image = host.check_output("docker inspect --format '{{.Image}}' miniweb-app-app-1")
+    patterns = "\n".join(path.read_text().strip() for path in SECRETS.iterdir())
+    search = "docker run --rm --network none --user 0 --entrypoint grep %s -rlF -e %s /app /venv /etc /root /home /tmp"
+    assert host.run(search, image, patterns).stdout == ""
+    assert "wsgi.py" in host.check_output(search, image, "create_app")
+
+
+@pytest.mark.parametrize("port", [9090, 9093])
+def test_monitoring_answers_no_page_of_another_website(port: int) -> None:
+    page = f"{URL}:{port}"
+    path = {9090: "/api/v1/query?query=up", 9093: "/api/v2/status"}[port]
+    headers = curl("-o", "/dev/null", "-D", "-", "-H", f"Origin: {page}", page + path).lower()
+    assert headers.startswith("http/2 200")
+    assert "access-control-" not in headers
+    for origin in ("https://evil.example", "null", URL):
+        assert status("-H", f"Origin: {origin}", page + path) == "403"
+    silence = ["-X", "POST", "-H", "Content-Type: text/plain", "-H", "Origin: https://evil.example", "-d", "{}"]
+    assert status(*silence, f"{page}/api/v2/silences") == "403"
+    assert status(f"{page}/debug/pprof/") == "404"

@@ -25,6 +25,8 @@ NAME = "miniweb-production"
 CONFIRMED = {"ec2_confirm": NAME}
 PASSWORD = "a password of the database"
 ADMIN_PASSWORD = "a password of the administrator"
+# Longer than a parameter may be
+PUBLIC = {"not_secret": "x" * 5000}
 SECRET_KEY = "a secret key that all instances share"
 ADDRESS = "127.0.80.6"
 IMAGES = ("docker_insecure_registries", "flask_app_base_image", "nginx_image")
@@ -51,6 +53,7 @@ def choices(database: str) -> dict[str, Any]:
         "mysql_password": PASSWORD,
         "miniweb_secret_key": SECRET_KEY,
         "miniweb_admin_password": ADMIN_PASSWORD,
+        "ec2_autoscale_public_variables": PUBLIC,
         "miniweb_instance_variables": {name: used[name] for name in IMAGES if name in used},
     }
 
@@ -98,7 +101,7 @@ def account() -> dict[str, list[str]]:
         ({"ec2_autoscale_certificate_arn": "mine"}, 'certificate_arn: "mine" is not the ARN of a certificate'),
         ({"ec2_autoscale_min_size": 5}, "ec2_autoscale_cpu_percent: 5, 4 and 50; give at least 1"),
         ({"ec2_environment": "a-rather-long-environment-name"}, "must have 32 at the most"),
-        ({"miniweb_instance_variables": {"much": "x" * 4000}}, "3800 fit into a parameter, so keep large values"),
+        ({"miniweb_instance_variables": {"much": "x" * 4000}}, "3800 fit into a parameter, so give long values"),
         ({"ec2_autoscale_subnet_ids": ["one"]}, "a load balancer needs subnets of one VPC in at least two"),
         ({"ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-central-1'),
     ],
@@ -204,6 +207,9 @@ def test_the_source_that_instances_get_holds_no_secrets_and_no_sandbox(tmp_path:
         "site.yml",
     }
     assert "host_vars" not in listed.stdout
+    public = "ansible_collections/miniweb/stack/inventory/group_vars/all/ec2_autoscale.json"
+    words = ["tar", "-xzOf", "source.tar.gz", public]
+    assert json.loads(subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout) == PUBLIC
 
 
 def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) -> None:

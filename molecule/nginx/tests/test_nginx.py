@@ -23,6 +23,7 @@ from testinfra.host import Host
 NGINX = Service("nginx")
 EXPORTER = Service("nginx_exporter")
 LEFT = {"prometheus/nginx_exporter.jobs.yml", "prometheus/nginx_exporter.rules.yml", "grafana/nginx_exporter.json"}
+SITE = {"name": "administration", "port": 3000, "upstream": "http://upstream:8000"}
 IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and sends the first line of a WebSocket upgrade.
@@ -42,6 +43,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
         self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
         if "cookie" in self.path: self.send_header("Set-Cookie", "a=b")
+        if "cors" in self.path:
+            for name in ("Allow-Origin", "Allow-Methods", "Allow-Headers", "Expose-Headers", "Allow-Credentials"):
+                self.send_header("Access-Control-" + name, "*")
         self.end_headers()
         self.wfile.write(body)
     do_POST = do_GET
@@ -214,6 +218,88 @@ def test_an_administrators_site_answers_to_administrators_only(host: Host) -> No
     assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost:3000/") == "403"
 
 
+OWN = f"https://{ADDRESS}:3000"
+
+
+@pytest.mark.parametrize(
+    ("port", "origin", "answer"),
+    [
+        (3000, "", "200"),
+        (3000, OWN, "200"),
+        (3000, "https://evil.example", "403"),
+        (3000, "null", "403"),
+        # The application's own pages: the same host, at another port
+        (3000, f"https://{ADDRESS}", "403"),
+        (3000, f"http://{ADDRESS}:3000", "403"),
+        (3000, f"{OWN}.evil.example", "403"),
+        (3000, f"https://evil.example|{OWN}", "403"),
+        (443, "https://evil.example", "200"),
+        (443, "null", "200"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_pages_of_other_websites_get_nothing_from_an_administrators_site(
+    port: int, origin: str, answer: str, method: str
+) -> None:
+    # The upstream knows no OPTIONS.
+    answer = "501" if (method, answer) == ("OPTIONS", "200") else answer
+    words = ["-X", method, "-H", f"Origin: {origin}"] if origin else ["-X", method]
+    assert status(*words, f"https://{ADDRESS}:{port}/") == answer
+
+
+def test_pages_of_other_websites_are_not_let_in_by_the_upstream() -> None:
+    headers = {
+        port: curl("-o", "/dev/null", "-D", "-", f"https://{ADDRESS}:{port}/cors").lower() for port in (443, 3000)
+    }
+    assert headers[443].count("access-control-") == 5
+    assert headers[3000].startswith("http/2 200")
+    assert "access-control-" not in headers[3000]
+
+
+@pytest.mark.parametrize(
+    ("sent", "application", "administration"),
+    [
+        ("session=s", "session=s", None),
+        ("grafana_session=g", None, "grafana_session=g"),
+        ("session=s; grafana_session=g", "session=s", "grafana_session=g"),
+        ("grafana_session=g; session=s", "session=s", "grafana_session=g"),
+        ("a=1; grafana_session=g; b=2; redirect_to=%2F; c=3", "a=1; b=2; c=3", "grafana_session=g; redirect_to=%2F"),
+        ("a=1;grafana_session=g;b=2", "a=1;b=2", "grafana_session=g"),
+        ("my_grafana_session=m; grafana_session_2=n", "my_grafana_session=m; grafana_session_2=n", None),
+        ("a=grafana_session; b=grafana_session=1", "a=grafana_session; b=grafana_session=1", None),
+        # Set by whoever has the application, so that one of two gets through
+        ("grafana_session=1; a=1; grafana_session=2; grafana_session=3", None, "grafana_session=1"),
+        ("", None, None),
+    ],
+)
+def test_a_site_gets_its_own_cookies_alone(sent: str, application: str | None, administration: str | None) -> None:
+    found = []
+    for port in (443, 3000):
+        headers = json.loads(curl("-H", f"Cookie: {sent}", f"https://{ADDRESS}:{port}/"))["headers"]
+        found.append(headers["Cookie"].rstrip("; ") if "Cookie" in headers else None)
+    assert found == [application, administration]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/debug/pprof/", "404"),
+        ("/debug/pprof/heap?debug=1", "404"),
+        ("//debug//pprof/", "404"),
+        ("/a/../debug/pprof/", "404"),
+        ("/./debug/pprof/", "404"),
+        ("/%64ebug/pprof/", "404"),
+        ("/debug%2Fpprof/", "404"),
+        ("/a/..%2fdebug/pprof/", "404"),
+        ("/debugger", "200"),
+        ("/a/debug/pprof/", "200"),
+    ],
+)
+def test_closed_paths_are_closed_however_they_are_written(path: str, answer: str) -> None:
+    assert status("--path-as-is", f"https://{ADDRESS}:3000{path}") == answer
+    assert status("--path-as-is", f"https://{ADDRESS}{path}") == "200"
+
+
 def test_the_upstream_is_found_again_at_another_address(host: Host) -> None:
     host.check_output("docker rm --force upstream")
     host.check_output("docker run --detach --rm --name taken --network miniweb-edge %s sleep 60", IMAGE)
@@ -321,6 +407,13 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
                 'nginx_server_names: "*.example.com" cannot be used',
                 "nginx_cached_paths, nginx_sites: static; give each as /path/.",
                 "nginx_certificate, nginx_private_key: only the second is set",
+            ],
+        ),
+        (
+            {"nginx_sites": [{**SITE, "closed_paths": ["debug"], "cookies": ["a-b"]}]},
+            [
+                "nginx_sites: the closed_paths are debug; give each as /path/.",
+                'nginx_sites: the cookies are a-b; give names of letters, digits and "_".',
             ],
         ),
         (

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import yaml
+from helpers import web
 from helpers.playbooks import Converge
-from helpers.server import SERVER
+from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
 from testinfra.host import Host
@@ -27,13 +28,19 @@ CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
 def status(host: Host, *options: str, url: str = "https://localhost:9100/metrics") -> str:
     """The HTTP status; 000 if there was no answer."""
     words = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", CERTIFICATE]
-    return host.run(shlex.join([*words, *options, url])).stdout
+    return host.run(shlex.join([*words, "--connect-to", f"::{gateway(host)}:", *options, url])).stdout
+
+
+def gateway(host: Host) -> str:
+    """The address of Docker's bridge."""
+    return host.check_output("ip -4 -oneline address show docker0 | awk '{split($4, found, \"/\"); print found[1]}'")
 
 
 def metrics(host: Host, password: str = PASSWORD) -> dict[str, float]:
     user = shlex.quote(f"prometheus:{password}")
     url = "https://localhost:9100/metrics"
-    text = host.check_output(f"curl --silent --fail --cacert {CERTIFICATE} --user {user} {url}")
+    words = f"curl --silent --fail --cacert {CERTIFICATE} --user {user} --connect-to ::{gateway(host)}: {url}"
+    text = host.check_output(words)
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, dummy, value in lines}
 
@@ -93,6 +100,43 @@ def test_tls_before_1_2_is_refused(host: Host) -> None:
     assert status(host, *login, "--tlsv1.3") == "200"
 
 
+def listening(host: Host) -> set[str]:
+    """The addresses on which node_exporter accepts connections."""
+    lines = host.check_output("ss --listening --tcp --numeric --no-header 'sport = :9100'").splitlines()
+    return {line.split()[3] for line in lines}
+
+
+def container_gets(host: Host, address: str) -> str:
+    """What a container on a network of its own gets there: a healthy exporter refuses plain HTTP with 400."""
+    program = "import http.client as h, sys; c = h.HTTPConnection(sys.argv[1], 9100, timeout=5); "
+    program += "c.request('GET', '/'); print(c.getresponse().status)"
+    host.run("docker network create elsewhere")
+    words = "docker run --rm --network elsewhere --add-host host.docker.internal:host-gateway %s python3 -c %s %s"
+    done = host.run(words, default_of("flask_app", "flask_app_base_image"), program, address)
+    return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def test_only_containers_of_this_server_reach_it(host: Host, converge: Converge) -> None:
+    assert listening(host) == {f"{gateway(host)}:9100"}
+    assert container_gets(host, "host.docker.internal") == "400"
+    assert web.status(f"https://{ADDRESS}:9100/metrics") == "000"
+
+    # For a Prometheus on another server
+    assert converge({"node_exporter_listen_address": "0.0.0.0:9100"}).returncode == 0
+    assert listening(host) == {"*:9100"}
+    assert container_gets(host, "host.docker.internal") == "400"
+    assert web.status(f"https://{ADDRESS}:9100/metrics") == "401"
+    assert as_prometheus(host) == "200"
+
+    # On one network alone, which the server's own Prometheus reaches, too
+    private = host.check_output("hostname -I").split()[0]
+    assert converge({"node_exporter_listen_address": f"{private}:9100"}).returncode == 0
+    assert listening(host) == {f"{private}:9100"}
+    assert container_gets(host, private) == "400"
+    (job,) = yaml.safe_load(host.check_output(f"cat {CONTRIBUTIONS}/node_exporter.jobs.yml"))["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == [f"{private}:9100"]
+
+
 def test_it_runs_without_rights(host: Host) -> None:
     NODE_EXPORTER.confined(host, "65534:65534")
 
@@ -109,7 +153,7 @@ def test_a_new_password_and_name_need_no_restart(host: Host, converge: Converge)
     assert result.returncode == 0, result.stdout
     assert status(host, "--user", f"prometheus:{PASSWORD}") == "401"
     assert metrics(host, other)
-    renamed = ["--user", f"prometheus:{other}", "--resolve", "renamed.example:9100:127.0.0.1"]
+    renamed = ["--user", f"prometheus:{other}"]
     assert status(host, *renamed, url="https://renamed.example:9100/metrics") == "200"
     assert converge({}).returncode == 0
     assert metrics(host)
@@ -125,9 +169,8 @@ def as_prometheus(host: Host) -> str:
     password = host.check_output(f"cat {job['basic_auth']['password_file'].replace(inside, CONTRIBUTIONS)}")
     certificate = job["tls_config"]["ca_file"].replace(inside, CONTRIBUTIONS)
     name, port = job["tls_config"]["server_name"], targets["targets"][0].removeprefix("host.docker.internal:")
-    gateway = host.check_output("ip -4 -oneline address show docker0 | awk '{split($4, found, \"/\"); print found[1]}'")
     words = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", certificate]
-    words += ["--user", f"{job['basic_auth']['username']}:{password}", "--resolve", f"{name}:{port}:{gateway}"]
+    words += ["--user", f"{job['basic_auth']['username']}:{password}", "--resolve", f"{name}:{port}:{gateway(host)}"]
     return host.run(shlex.join([*words, f"{job['scheme']}://{name}:{port}/metrics"])).stdout
 
 
@@ -309,7 +352,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         converge,
         wrong,
         "node_exporter_password has 5 characters: set it to 16 to 72",
-        'node_exporter_listen_address is ":9100": set it to an IPv4',
+        'node_exporter_listen_address is ":9100": set it to an IPv4 address of the server or host-gateway',
         "list at least one host name",
         'node_exporter_textfile_directory is "textfile": set it to',
         "node_exporter_containers_interval is 2: set it to 5 to 60 seconds",
