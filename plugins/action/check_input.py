@@ -205,6 +205,8 @@ class Role:
                 continue
             for key in ("ports", "disk_free_mb"):
                 question[key] = {name: n for name, n in (question.get(key) or {}).items() if not self._touched(name)}
+            if self._touched(entry.get("engine")):
+                del question["engine"]
             questions.append(question)
         return questions
 
@@ -321,9 +323,11 @@ class ActionModule(ActionBase):
         if questions or whole:
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
-            # Kept out of the result: only the actions of this run use it.
+            # Kept out of the result: only the tasks of this run use it.
+            if "engine" in answer:
+                remember(variables, engine=answer.pop("engine"))
             if whole:
-                found = {"settled": {}, "traces": None, "services": None, "packages": []}
+                found = {"settled": {}, "traces": None, "services": None}
                 remember(variables, **{name: answer.pop(name, empty) for name, empty in found.items()})
             if answer.get("failed") or answer.get("unreachable"):
                 if not problems:

@@ -287,7 +287,7 @@ class Server:
     @cached_property
     def installed(self) -> set[str]:
         """The packages named in conditions that are installed."""
-        return installed_packages(self.module, self._names("packages"))
+        return set(installed_versions(self.module, self._names("packages")))
 
     @cached_property
     def units(self) -> dict[str, dict[str, str]]:
@@ -309,15 +309,15 @@ def image_ids(module: AnsibleModule, names: list[str]) -> dict[str, str]:
     return {name: out.strip() for name, (code, out, dummy) in answers if code == 0}
 
 
-def installed_packages(module: AnsibleModule, names: list[str]) -> set[str]:
-    """Return which of these Debian packages are installed."""
+def installed_versions(module: AnsibleModule, names: list[str]) -> dict[str, str]:
+    """Return which of these Debian packages are installed, with their versions."""
     program = module.get_bin_path("dpkg-query")
     if not program or not names:
-        return set()
-    words = ["--show", "--showformat", "${Package} ${db:Status-Status}\n", *names]
+        return {}
+    words = ["--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\n", *names]
     # It fails if one of them is unknown, but still prints the others.
-    out = module.run_command([program, *words])[1]
-    return {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
+    lines = [line.split() for line in module.run_command([program, *words])[1].splitlines()]
+    return {line[0]: line[2] for line in lines if len(line) == 3 and line[1] == "installed"}
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:

@@ -13,9 +13,15 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Makes sure that C(daemon.json) has the given content, and that the engine is running with it.
+  - Makes sure that C(daemon.json) has the given options, and that the engine is running with them.
+  - Options in the file that this module did not write stay as they are. One that the file and O(configuration) set differently
+    is an error, unless the module wrote it. What it wrote is recorded in O(state_file); a file without a record counts as
+    written by it if it has only options of O(variables), in the form in which the module writes them.
   - The new file is validated with C(dockerd --validate) before anything changes. The engine is restarted by systemd,
     or by its init script where systemd does not run.
+  - Options that decide which containers, images and volumes the engine lists are not changed if it has any, see
+    O(hide_existing).
+  - If containers run, and O(configuration) turns C(live-restore) on, it is turned on before the restart, which they survive.
   - After the restart the engine must have the same containers and volumes, and the containers that were running must be
     running, except those that were removed or exited meanwhile. Otherwise the old file is restored, the engine is restarted
     with it, and the module fails and reports both.
@@ -28,10 +34,24 @@ requirements:
 options:
   configuration:
     description:
-      - The whole content of C(daemon.json), see
+      - The options that C(daemon.json) must have, see
         U(https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file).
     type: dict
     required: true
+  variables:
+    description: The variable that sets each option, by the option's name, for messages. They may include options that
+      O(configuration) does not have now.
+    type: dict
+    default: {}
+  hide_existing:
+    description: Whether the engine may end up without containers, volumes and images that it lists now, as with another
+      C(data-root).
+    type: bool
+    default: false
+  state_file:
+    description: Where the module records what it wrote. Its directory is created when it does not exist.
+    type: path
+    default: /opt/miniweb/docker.json
   path:
     description: The engine's configuration file. Its directory is created when it does not exist.
     type: path
@@ -119,10 +139,22 @@ logs:
 import dataclasses
 import json
 import os
+import signal
 import tempfile
 import time
 import typing as t
 
+from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import (
+    CONFIGURATION_FILE,
+    STATE_FILE,
+    Examined,
+    Options,
+    examine,
+    journal_of,
+    parsed,
+    same,
+    text_of,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     last_line,
@@ -146,6 +178,7 @@ WIDEST_MODE = 0o644
 LOG_LINES = 30
 QUESTION_SECONDS = 30
 SETTLE_SECONDS = 30
+RELOAD_SECONDS = 5
 PAUSE_SECONDS = 0.5
 
 INSPECTED = (
@@ -200,10 +233,14 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
-    """What is needed to roll back an unverified change: the previous file, and what the engine listed with it."""
+    """What is needed to roll back an unverified change: the previous file, and what the engine listed with it.
+
+    *written* are the options of the previous file that this module wrote.
+    """
 
     previous: FileState | None
     before: Snapshot | None
+    written: Options = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,31 +290,25 @@ class Outcome:
 # -- comparison -------------------------------------------------------------------------------------------------------
 
 
-def text_of(configuration: dict[str, t.Any]) -> str:
-    """Return a configuration as it is written to the file."""
-    return json.dumps(configuration, indent=2, sort_keys=True) + "\n"
-
-
-def parsed(file: FileState | None) -> dict[str, t.Any] | None:
-    """Return the configuration in a file; None if it contains no valid one."""
-    try:
-        value = json.loads(file.content) if file else {}
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def says(file: FileState | None, configuration: dict[str, t.Any]) -> bool:
+def says(file: FileState | None, configuration: Options) -> bool:
     """Return whether the file exists and contains this configuration, regardless of formatting."""
-    found = parsed(file)
-    return file is not None and found is not None and text_of(found) == text_of(configuration)
+    try:
+        return file is not None and same(parsed(file), configuration)
+    except ValueError:
+        return False
 
 
-def changed_options(file: FileState | None, configuration: dict[str, t.Any]) -> list[str]:
-    """Return the names of the options that a configuration adds to a file, changes or removes."""
-    old = {name: json.dumps(value, sort_keys=True) for name, value in (parsed(file) or {}).items()}
-    new = {name: json.dumps(value, sort_keys=True) for name, value in configuration.items()}
-    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+def options_of(file: FileState | None) -> Options:
+    """Return the options in a file; none if it contains no valid ones."""
+    try:
+        return parsed(file)
+    except ValueError:
+        return {}
+
+
+def changed_options(old: Options, new: Options) -> list[str]:
+    """Return the names of the options that are added, changed or removed."""
+    return sorted(name for name in {*old, *new} if name not in old or name not in new or not same(old[name], new[name]))
 
 
 def make_plan(found: Found, configuration: dict[str, t.Any], owner: int, group: int) -> Plan:
@@ -377,7 +408,7 @@ def failure(changed: list[str], fault: str, path: str, existed: bool, back: Outc
 
 def journal_text(journal: Journal) -> str:
     """Return a journal as it is written to its file."""
-    value: dict[str, t.Any] = {"previous": None, "before": None}
+    value: dict[str, t.Any] = {"previous": None, "before": None, "written": journal.written}
     if journal.previous:
         content = journal.previous.content.decode("utf-8", "surrogateescape")
         value["previous"] = {**dataclasses.asdict(journal.previous), "content": content}
@@ -406,7 +437,7 @@ def journal_from(text: bytes) -> Journal:
             )
     except (KeyError, TypeError) as error:
         raise ValueError(str(error)) from error
-    return Journal(previous, before)
+    return Journal(previous, before, value.get("written") or {})
 
 
 # -- the programs on the server ---------------------------------------------------------------------------------------
@@ -426,6 +457,13 @@ class Client:
         if code and not partial:
             raise NotAnswering(last_line(err or out))
         return out
+
+    def lines(self, *words: str) -> list[str] | None:
+        """Return the lines that the program prints; None if it fails."""
+        try:
+            return self._ask(*words).splitlines()
+        except NotAnswering:
+            return None
 
     def answers(self) -> bool:
         """Return whether the engine answers."""
@@ -494,6 +532,10 @@ class Systemd:
         self.module.run_command([self.program, "reset-failed", *self.units])
         return self.module.run_command([*self.limit, self.program, "restart", "docker.service"])[0] == 0
 
+    def reload(self) -> bool:
+        """Have the engine read the options that it can change while it runs; return whether it was told."""
+        return self.module.run_command([self.program, "reload", "docker.service"])[0] == 0
+
     def log(self) -> list[str]:
         """Return what the engine has logged since the restart."""
         program = self.module.get_bin_path("journalctl")
@@ -535,6 +577,19 @@ class InitScript:
             return False
         return self.module.run_command([self.program, "docker", "start"])[0] == 0
 
+    def reload(self) -> bool:
+        """Have the engine read the options that it can change while it runs; return whether it was told."""
+        try:
+            with open(DEFAULT_PID_FILE, encoding="ascii") as stream:
+                process = int(stream.read())
+            with open(f"/proc/{process}/comm", encoding="utf-8") as stream:
+                if stream.read().strip() != "dockerd":
+                    return False
+            os.kill(process, signal.SIGHUP)
+        except (OSError, ValueError):
+            return False
+        return True
+
     def log(self) -> list[str]:
         """Return what the engine has logged since the restart."""
         try:
@@ -563,17 +618,20 @@ class Daemon:
         self.module = module
         self.client = client
         self.manager = manager
-        self.configuration: dict[str, t.Any] = module.params["configuration"]
+        self.configuration: Options = module.params["configuration"]
         self.path: str = module.params["path"]
         self.timeout: int = module.params["wait_timeout"]
-        self.journal_path = os.path.join(os.path.dirname(self.path), f".{os.path.basename(self.path)}.previous")
+        self.journal_path = journal_of(self.path)
+        self.state_file: str = module.params["state_file"]
+        self.last: Options = {}
+        self.written: Options = {}
         self.owner, self.group = os.geteuid(), os.getegid()
         self.backup = ""
 
     def find(self) -> Found:
-        """Determine the state of the server.
+        """Determine the state of the server, and complete the configuration by what others set in its file.
 
-        :raises DaemonError: the journal of an interrupted run cannot be read.
+        :raises DaemonError: the journal of an interrupted run cannot be read, or the configuration cannot be used here.
         """
         file = read_file(self.path)
         written = read_file(self.journal_path)
@@ -585,10 +643,33 @@ class Daemon:
                 "lists its containers and volumes, then remove the file."
             ) from error
         active = self.manager.active()
-        return Found(file, active, active and file is not None and self._outdated(), journal)
+        outdated = active and file is not None and self._outdated(file)
+        examined = self._examine(active, outdated)
+        if examined.problems:
+            raise DaemonError(" ".join(examined.problems))
+        self.configuration, self.written, self.last = examined.merged.options, examined.merged.written, examined.last
+        return Found(file, active, outdated, journal)
 
-    def _outdated(self) -> bool:
-        pid_file = self.configuration.get("pidfile") or DEFAULT_PID_FILE
+    def _examine(self, active: bool, outdated: bool) -> Examined:
+        # Through socket activation, a request would make systemd start a stopped engine.
+        return examine(
+            self.path,
+            self.configuration,
+            self.module.params["variables"],
+            self.client.lines if active else lambda *words: None,
+            self.module.params["hide_existing"],
+            outdated,
+            self.state_file,
+        )
+
+    def record(self, written: Options) -> None:
+        """Record what this module wrote into the file."""
+        if not says(read_file(self.state_file), written):
+            os.makedirs(os.path.dirname(self.state_file), mode=0o755, exist_ok=True)
+            self._write(self.state_file, FileState(text_of(written).encode(), 0o600))
+
+    def _outdated(self, file: FileState | None) -> bool:
+        pid_file = options_of(file).get("pidfile") or DEFAULT_PID_FILE
         try:
             return os.stat(self.path).st_mtime > os.stat(pid_file).st_mtime
         except OSError:
@@ -621,14 +702,17 @@ class Daemon:
         if plan.write:
             os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
             if journal is None:
-                journal = Journal(found.file, self._before(start=True))
+                journal = Journal(found.file, self._before(start=True), self.last)
                 self._write(self.journal_path, FileState(journal_text(journal).encode(), 0o600))
+            self.record(self.written)
             if found.file:
                 self.backup = self.module.backup_local(self.path)
             self._write(self.path, FileState(text_of(self.configuration).encode(), mode))
         if not (plan.restart or plan.start or plan.prove):
             return
         before = journal.before if journal else self._before(start=False)
+        if plan.restart:
+            before = self._keep_running(before)
         outcome = self._run(before, self.configuration, restart=not plan.prove or not self.client.answers())
         if outcome.fault:
             self._give_way(journal, outcome)
@@ -658,19 +742,20 @@ class Daemon:
             write_file(self.path, journal.previous)
         else:
             os.unlink(self.path)
-        old = parsed(journal.previous) or {}
-        back = self._run(journal.before, old, restart=True)
+        self.record(journal.written)
+        old = options_of(journal.previous)
+        back = self._run(journal.before, old, restart=True, kept=True)
         if back.after is None:
-            back = self._run(journal.before, old, restart=True)
+            back = self._run(journal.before, old, restart=True, kept=True)
         if back.ended:
             # A restart policy may not restart containers that the new options ended.
             self.client.start(container.id for container in back.ended)
-            back = self._run(journal.before, old, restart=False)
+            back = self._run(journal.before, old, restart=False, kept=True)
         if back.after:
             os.unlink(self.journal_path)
         if self.backup:
             os.unlink(self.backup)
-        changed = changed_options(journal.previous, self.configuration)
+        changed = changed_options(old, self.configuration)
         existed = journal.previous is not None
         raise DaemonError(failure(changed, outcome.fault, self.path, existed, back, self.manager.look), logs)
 
@@ -686,6 +771,17 @@ class Daemon:
             return self.client.snapshot() if self.manager.active() else None
         except NotAnswering:
             return None
+
+    def _keep_running(self, before: Snapshot | None) -> Snapshot | None:
+        """Turn live-restore on while the engine still runs, so that its containers survive the restart."""
+        if before is None or before.live_restore or not before.running or not self.configuration.get("live-restore"):
+            return before
+
+        def on() -> bool:
+            return self.client.lines("info", "--format", "{{.LiveRestoreEnabled}}") == ["true"]
+
+        kept = self.manager.reload() and until(on, RELOAD_SECONDS)
+        return dataclasses.replace(before, live_restore=True) if kept else before
 
     def _restart(self) -> bool:
         """Restart the engine; return whether it answers."""
@@ -707,12 +803,15 @@ class Daemon:
         verb = "does not answer" if self.manager.active() else "does not run"
         return Outcome(f"{verb}: {reason_in(self.manager.log())}")
 
-    def _run(self, before: Snapshot | None, configuration: dict[str, t.Any], restart: bool) -> Outcome:
-        """Restart the engine with this configuration if requested, and compare what it lists with the state before."""
+    def _run(self, before: Snapshot | None, configuration: Options, restart: bool, kept: bool = False) -> Outcome:
+        """Restart the engine with this configuration if requested, and compare what it lists with the state before.
+
+        :param kept: whether all containers that were running have to run, even if nothing has kept or restarted them.
+        """
         if restart and not self._restart():
             return self._silent()
         deadline = time.monotonic() + min(SETTLE_SECONDS, self.timeout)
-        kept = before is not None and before.live_restore and bool(configuration.get("live-restore"))
+        kept = kept or (before is not None and before.live_restore and bool(configuration.get("live-restore")))
         while True:
             try:
                 after = self.client.snapshot()
@@ -720,7 +819,7 @@ class Daemon:
                 return self._silent()
             if before is None:
                 return Outcome("", after)
-            gone = hidden(before, after)
+            gone = [] if self.module.params["hide_existing"] else hidden(before, after)
             ended = stopped(before, after, kept)
             # Containers with a restart policy may need a moment; hidden ones remain hidden.
             if gone or not ended or time.monotonic() > deadline:
@@ -748,7 +847,10 @@ def main() -> None:
     module = ServerModule(
         argument_spec={
             "configuration": {"type": "dict", "required": True},
-            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "variables": {"type": "dict", "default": {}},
+            "hide_existing": {"type": "bool", "default": False},
+            "path": {"type": "path", "default": CONFIGURATION_FILE},
+            "state_file": {"type": "path", "default": STATE_FILE},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "init"], "default": "auto"},
             "wait_timeout": {"type": "int", "default": 120},
             "note": {
@@ -782,6 +884,7 @@ def main() -> None:
             daemon.validate()
         if not module.check_mode:
             daemon.apply(plan, found)
+            daemon.record(daemon.written)
             if disabled:
                 manager.enable()
             if module.params["note"]:

@@ -13,8 +13,9 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Reports TCP ports in use by something other than the service itself, and file systems with too little free space. It
-    never changes anything and fails for none of this; M(miniweb.stack.check_input) reports what it found.
+  - Reports TCP ports in use by something other than the service itself, file systems with too little free space, and what a
+    server already has of Docker that would be replaced, hidden or in the way. It never changes anything and fails for none of
+    this; M(miniweb.stack.check_input) reports what it found.
 options:
   checks:
     description: Requirements of each service.
@@ -28,21 +29,62 @@ options:
         type: str
         required: true
       ports:
-        description: TCP ports the service needs, by the name of the variable that sets them.
+        description:
+          - TCP ports the service needs, by the name of the variable that sets them; C(address:port) for one that it needs at
+            one IPv4 address only.
         type: dict
         default: {}
+      unit:
+        description: Name of the systemd socket that holds the ports for the service. It does not count as using them.
+        type: str
       disk_path:
-        description: Directory whose file system must have free space. It need not exist yet.
+        description:
+          - Directory whose file system must have free space. It need not exist yet. By default that of the engine's data.
         type: path
       disk_free_mb:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
-      packages:
-        description: Names of Debian packages that the service needs. Missing ones are no problem, as its role installs them.
-        type: list
-        elements: str
-        default: []
+      engine:
+        description: The Docker engine that the service is to have. What the server already has is kept or refused.
+        type: dict
+        suboptions:
+          source:
+            description: Where it is to come from, a key of O(checks[].engine.packages); V(auto) for that of the one there is.
+            type: str
+            required: true
+          packages:
+            description: The packages of each source that has some for this server, V(distribution) or V(docker).
+            type: dict
+            default: {}
+          unavailable:
+            description: The problem if no engine is there and the source has none for this server; empty if it has.
+            type: str
+            default: ''
+          replace:
+            description: Whether an engine from another source may be replaced.
+            type: bool
+            default: false
+          repository:
+            description: The apt source that the role would add, by C(address), C(suite), C(file) and C(key).
+            type: dict
+            default: {}
+          path:
+            description: The engine's configuration file.
+            type: path
+            default: /etc/docker/daemon.json
+          configuration:
+            description: The options that it is to have, as for M(miniweb.stack.docker_daemon).
+            type: dict
+            default: {}
+          variables:
+            description: The variable that sets each option, as for M(miniweb.stack.docker_daemon).
+            type: dict
+            default: {}
+          hide_existing:
+            description: Whether the engine may end up without what it lists now, as for M(miniweb.stack.docker_daemon).
+            type: bool
+            default: false
   volumes:
     description: Names of Docker volumes to look for.
     type: list
@@ -85,12 +127,14 @@ volumes:
   type: list
   elements: str
   sample: [miniweb-mysql_data]
-packages:
-  description: The packages of all O(checks) that are installed.
-  returned: success
-  type: list
-  elements: str
-  sample: [docker.io]
+engine:
+  description:
+    - The engine that the server has. C(source) is V(distribution), V(docker), V(other) for one that none of their packages
+      brought, or empty without one. C(missing) are the packages to install, C(repository) the file of an apt source for
+      Docker's packages that the role did not add, and C(obsolete) is whether it added one that is not used.
+  returned: when one of O(checks) has O(checks[].engine)
+  type: dict
+  sample: {source: docker, missing: [docker-buildx-plugin], repository: /etc/apt/sources.list.d/docker.list, obsolete: false}
 settled:
   description: The digest and the result of each task that is known to be done, by module and name.
   returned: when O(notes=true)
@@ -115,43 +159,66 @@ services:
 import glob
 import os
 import re
+import socket
+import struct
 import typing as t
 from functools import cached_property
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
+from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import (
+    CONFIGURATION_FILE,
+    data_root,
+    examine,
+    in_swarm,
+    root_in,
+)
+from ansible_collections.miniweb.stack.plugins.module_utils.docker_found import Finder, Found, Refused
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes, installed_packages
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 LISTEN = "0A"
-VOLUMES = "/var/lib/docker/volumes"
+EVERYWHERE = ("0.0.0.0", "::", "*")
 
 
 class Container(t.NamedTuple):
-    """A running container."""
+    """A running container; *ports* are the addresses and ports of the server that it publishes."""
 
     identifier: str
     name: str
     project: str
-    ports: set[int]
+    ports: set[tuple[str, int]]
 
 
-def listening(table: str) -> dict[int, str]:
-    """Return the listening sockets in a table like ``/proc/net/tcp``: inode by port."""
+def address_of(words: str) -> str:
+    """Return an address in a table like ``/proc/net/tcp``, which prints it as numbers of 32 bits."""
+    packed = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
+    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return text[len("::ffff:") :] if text.startswith("::ffff:") and "." in text else text
+
+
+def listening(table: str) -> dict[tuple[str, int], str]:
+    """Return the listening sockets in a table like ``/proc/net/tcp``: inode by address and port."""
     found = {}
     for line in table.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == LISTEN:
-            found[int(fields[1].rsplit(":", 1)[1], 16)] = fields[9]
+            address, dummy, port = fields[1].rpartition(":")
+            found[address_of(address), int(port, 16)] = fields[9]
     return found
 
 
-def published(ports: str) -> set[int]:
-    """Return the server's TCP ports in a list as printed by ``docker ps``, in which adjacent ports are a range."""
-    found: set[int] = set()
-    for first, last in re.findall(r":(\d+)(?:-(\d+))?->[\d-]+/tcp", ports):
-        found.update(range(int(first), int(last or first) + 1))
+def published(ports: str) -> set[tuple[str, int]]:
+    """Return the server's addresses and TCP ports in a list as printed by ``docker ps``; adjacent ports are a range."""
+    found: set[tuple[str, int]] = set()
+    for address, first, last in re.findall(r"([^\s,]+):(\d+)(?:-(\d+))?->[\d-]+/tcp", ports):
+        found.update((address.strip("[]"), port) for port in range(int(first), int(last or first) + 1))
     return found
+
+
+def meet(wanted: tuple[str, int], used: tuple[str, int]) -> bool:
+    """Return whether a port cannot be had at an address because it is used at another, or at all of them."""
+    return wanted[1] == used[1] and (wanted[0] == used[0] or wanted[0] in EVERYWHERE or used[0] in EVERYWHERE)
 
 
 def read(path: str) -> str:
@@ -170,67 +237,101 @@ class Server:
         self.module = module
 
     @cached_property
-    def sockets(self) -> dict[int, str]:
-        """The listening sockets: inode by port."""
+    def sockets(self) -> dict[tuple[str, int], str]:
+        """The listening sockets: inode by address and port."""
         return {**listening(read("/proc/net/tcp6")), **listening(read("/proc/net/tcp"))}
 
     @cached_property
     def processes(self) -> dict[str, int]:
-        """The processes that hold a socket, by its inode."""
-        found = {}
+        """The first process that holds a socket, by its inode; systemd shares those of its units with their services."""
+        found: dict[str, int] = {}
         for link in glob.glob("/proc/[0-9]*/fd/*"):
             try:
                 target = os.readlink(link)
             except OSError:
                 continue
             if target.startswith("socket:["):
-                found[target[8:-1]] = int(link.split("/")[2])
+                inode, process = target[8:-1], int(link.split("/")[2])
+                found[inode] = min(process, found.get(inode, process))
         return found
 
     @cached_property
     def containers(self) -> list[Container]:
         """The running containers; none without an engine."""
         columns = r'{{.ID}}\t{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}'
-        lines = [line.split("\t") for line in self._docker("ps", "--no-trunc", "--format", columns) or []]
+        lines = [line.split("\t") for line in self.docker("ps", "--no-trunc", "--format", columns) or []]
         return [Container(line[0], line[1], line[2], published(line[3])) for line in lines if len(line) == 4]
 
     @cached_property
     def volumes(self) -> list[str]:
-        """The names of the engine's volumes; those in its default directory if it does not answer."""
-        named = self._docker("volume", "ls", "--quiet")
+        """The names of the engine's volumes; those in its directory if it does not answer."""
+        named = self.docker("volume", "ls", "--quiet")
         if named is not None:
             return named
-        return os.listdir(VOLUMES) if os.path.isdir(VOLUMES) else []
+        directory = os.path.join(data_root(CONFIGURATION_FILE), "volumes")
+        return os.listdir(directory) if os.path.isdir(directory) else []
 
-    def _docker(self, *words: str) -> list[str] | None:
+    @cached_property
+    def swarm_services(self) -> list[tuple[str, set[tuple[str, int]]]]:
+        """The services of a swarm that this server manages, with the ports that they publish on every server."""
+        if not in_swarm(data_root(CONFIGURATION_FILE)):
+            return []
+        lines = self.docker("service", "ls", "--format", r"{{.Name}}\t{{.Ports}}") or []
+        return [(name, published(ports)) for name, dummy, ports in (line.partition("\t") for line in lines)]
+
+    @cached_property
+    def socket_units(self) -> list[list[str]]:
+        """The sockets that systemd listens on for a unit: address and unit."""
+        program = self.module.get_bin_path("systemctl")
+        words = ["list-sockets", "--no-legend", "--plain"]
+        out = self.module.run_command([program, *words])[1] if program else ""
+        return [line.split()[:2] for line in out.splitlines() if len(line.split()) > 1]
+
+    def docker(self, *words: str) -> list[str] | None:
         """Return the lines that docker prints; None without an engine that answers."""
         program = self.module.get_bin_path("docker")
         code, out, dummy = self.module.run_command([program, *words]) if program else (1, "", "")
         return out.splitlines() if code == 0 else None
 
-    def holder(self, service: str, port: int) -> str:
-        """Return who uses a port; empty if nobody or only the service itself does."""
-        project = f"{PROJECT_PREFIX}{service}"
-        publishers = [container for container in self.containers if port in container.ports]
-        if any(container.project == project for container in publishers):
-            return ""
+    def holder(self, check: dict[str, t.Any], wanted: tuple[str, int]) -> str:
+        """Return who uses a port at an address; empty if nobody or only the service itself does."""
+        project = f"{PROJECT_PREFIX}{check['service']}"
+        publishers = [one for one in self.containers if any(meet(wanted, used) for used in one.ports)]
+        others = [one for one in publishers if one.project != project]
         if publishers:
-            return f'the container "{publishers[0].name}"'
-        if port not in self.sockets:
-            return ""
-        process = self.processes.get(self.sockets[port])
+            return f'the container "{others[0].name}"' if others else ""
+        for name, ports in self.swarm_services:
+            if any(meet(wanted, used) for used in ports):
+                return f'the service "{name}" of the swarm'
+        for used, inode in self.sockets.items():
+            who = self._user(check, project, used, inode) if meet(wanted, used) else ""
+            if who:
+                return who
+        return ""
+
+    def _user(self, check: dict[str, t.Any], project: str, used: tuple[str, int], inode: str) -> str:
+        """Return who has a socket; empty if it is the service itself."""
+        process = self.processes.get(inode)
         if not process:
             return "another program"
+        if process == 1:
+            units = [unit for address, unit in self.socket_units if address.endswith(f":{used[1]}")]
+            if units:
+                return "" if units == [check.get("unit")] else f'the unit "{units[0]}"'
         groups = read(f"/proc/{process}/cgroup")
-        if any(container.project == project and container.identifier in groups for container in self.containers):
-            return ""
-        return f'"{read(f"/proc/{process}/comm").strip()}" (process {process})'
+        inside = [container for container in self.containers if container.identifier in groups]
+        if inside:
+            return "" if inside[0].project == project else f'the container "{inside[0].name}"'
+        name = read(f"/proc/{process}/comm").strip()
+        # What containers publish is known; on a server that does not manage the swarm, its services are not.
+        return "the swarm of this server" if name == "dockerd" else f'"{name}" (process {process})'
 
     def problems(self, check: dict[str, t.Any]) -> list[str]:
         """Return what a service needs and this server lacks, one sentence per problem."""
         found = []
-        for variable, port in check["ports"].items():
-            who = self.holder(check["service"], int(port))
+        for variable, value in check["ports"].items():
+            address, dummy, port = str(value).rpartition(":")
+            who = self.holder(check, (address or EVERYWHERE[0], int(port)))
             if who:
                 found.append(
                     f"{variable}: port {port} of this server is already taken by {who}; stop it, or choose another port."
@@ -247,6 +348,43 @@ class Server:
                 )
         return found
 
+    def engine(self, wanted: dict[str, t.Any], settled: bool) -> tuple[Found, str, list[str]]:
+        """Return the engine of this server, the data directory it is to have, and what stands in the way.
+
+        :param settled: whether an earlier run has set it up, and then checked its networks.
+        """
+        found, problems = Found(), []
+        try:
+            found = Finder(self.module, wanted).find()
+        except Refused as error:
+            problems.append(str(error))
+        path = wanted["path"]
+        try:
+            examined = examine(path, wanted["configuration"], wanted["variables"], self.docker, wanted["hide_existing"])
+        except OSError as error:
+            return (
+                found,
+                data_root(path),
+                [*problems, f"{error.filename} of this server cannot be read: {error.strerror}."],
+            )
+        return (
+            found,
+            root_in(examined.merged.options),
+            [*problems, *examined.problems, *([] if settled else self._networks())],
+        )
+
+    def _networks(self) -> list[str]:
+        """Return the sentences on networks that have the names of ours, but cannot connect our containers."""
+        columns = r"{{.Name}}\t{{.Driver}}\t{{.Scope}}"
+        # A filter by name leaves out the networks of a swarm.
+        lines = self.docker("network", "ls", "--format", columns) or []
+        return [
+            f"The network {name} of this server has the driver {driver} and the scope {scope}, and the services need one of "
+            f'the driver bridge: remove it ("docker network rm {name}").'
+            for name, driver, scope in (line.split("\t") for line in lines if line.count("\t") == 2)
+            if name.startswith(PROJECT_PREFIX) and (driver, scope) != ("bridge", "local")
+        ]
+
 
 def main() -> None:
     """Entry point of the module."""
@@ -259,9 +397,23 @@ def main() -> None:
                 "options": {
                     "service": {"type": "str", "required": True},
                     "ports": {"type": "dict", "default": {}},
+                    "unit": {"type": "str"},
                     "disk_path": {"type": "path"},
                     "disk_free_mb": {"type": "dict", "default": {}},
-                    "packages": {"type": "list", "elements": "str", "default": []},
+                    "engine": {
+                        "type": "dict",
+                        "options": {
+                            "source": {"type": "str", "required": True},
+                            "packages": {"type": "dict", "default": {}},
+                            "unavailable": {"type": "str", "default": ""},
+                            "replace": {"type": "bool", "default": False},
+                            "repository": {"type": "dict", "default": {}},
+                            "path": {"type": "path", "default": CONFIGURATION_FILE},
+                            "configuration": {"type": "dict", "default": {}},
+                            "variables": {"type": "dict", "default": {}},
+                            "hide_existing": {"type": "bool", "default": False},
+                        },
+                    },
                 },
             },
             "volumes": {"type": "list", "elements": "str", "default": []},
@@ -270,12 +422,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     server = Server(module)
-    problems = [problem for check in module.params["checks"] for problem in server.problems(check)]
-    packages = [name for check in module.params["checks"] for name in check["packages"]]
-    result: dict[str, t.Any] = {"packages": sorted(installed_packages(module, packages))}
+    problems: list[str] = []
+    result: dict[str, t.Any] = {}
+    notes = Notes(module)
     if module.params["notes"]:
-        notes = Notes(module)
         result.update(settled=notes.holding(), traces=notes.traces(), services=notes.services())
+    for check in module.params["checks"]:
+        if check["engine"]:
+            found, root, faults = server.engine(check["engine"], "settled/docker" in result.get("settled", {}))
+            check["disk_path"] = check["disk_path"] or root
+            result["engine"] = found._asdict()
+            problems += faults
+        problems += server.problems(check)
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

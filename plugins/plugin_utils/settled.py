@@ -41,7 +41,7 @@ def remember(variables: dict[str, t.Any], **known: t.Any) -> None:
     :param settled: the valid notes.
     :param traces: the names of the services and units of which there is something.
     :param services: the names of the services that compose_service has deployed.
-    :param packages: the installed packages among those that roles need.
+    :param engine: the Docker engine, as the module server_check returns it.
     """
     known = {**_known(variables), "play": variables.get("ansible_play_name"), **known}
     with open(_path(variables), "w", encoding="utf-8") as stream:
@@ -78,9 +78,9 @@ def services_at_start(variables: dict[str, t.Any]) -> list[str] | None:
     return _known(variables).get("services")
 
 
-def are_installed(variables: dict[str, t.Any], packages: list[str]) -> bool:
-    """Return whether the check at the start found all these packages installed."""
-    return set(packages) <= set(_known(variables).get("packages") or [])
+def engine_at_start(variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the Docker engine that the check at the start found on the server; empty if that is not known."""
+    return _known(variables).get("engine") or {}
 
 
 def code_of(*directories: str) -> t.Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.miniweb.stack.plugins.module_utils import docker_configuration as dc
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
 from ansible_collections.miniweb.stack.plugins.modules import docker_daemon as dd
 
@@ -30,8 +31,7 @@ def file_of(configuration: dict[str, Any], mode: int = 0o644) -> FileState:
             ["change the permissions of d.json"],
         ),
         (dd.Found(None, True, False), ["write d.json", "restart"]),
-        (dd.Found(FileState(b"{ torn", 0o644), True, False), ["write d.json", "restart"]),
-        (dd.Found(FileState(b"[]", 0o644), True, False), ["write d.json", "restart"]),
+        (dd.Found(FileState(b"", 0o644), True, False), ["write d.json", "restart"]),
         (dd.Found(file_of({**OPTIONS, "live-restore": 1}), True, False), ["write d.json", "restart"]),
         (dd.Found(file_of(OPTIONS), True, True), ["restart"]),
         (dd.Found(file_of(OPTIONS), False, False), ["start"]),
@@ -100,12 +100,15 @@ def test_enumerated(items: list[str], words: str) -> None:
     assert dd.enumerated(items) == words
 
 
+@pytest.mark.parametrize("written", [{}, OPTIONS])
 @pytest.mark.parametrize("previous", [None, FileState(b"\xff{}", 0o600, 1, 2)])
 @pytest.mark.parametrize(
     "before", [None, dd.Snapshot("/var/lib/docker", True, (container("a"),), (("local", "data"),), ("sha256:1",))]
 )
-def test_journal_is_read_as_it_was_written(previous: FileState | None, before: dd.Snapshot | None) -> None:
-    journal = dd.Journal(previous, before)
+def test_journal_is_read_as_it_was_written(
+    previous: FileState | None, before: dd.Snapshot | None, written: dict[str, Any]
+) -> None:
+    journal = dd.Journal(previous, before, written)
     assert dd.journal_from(dd.journal_text(journal).encode()) == journal
 
 
@@ -138,12 +141,19 @@ def told(word, process):
 def start():
     options = json.loads(config.read_text()) if config.exists() else {}
     state["active"] = False
+    if state["swarm"] and options.get("live-restore"):
+        state["log"] = ["failed to start daemon: --live-restore daemon configuration is incompatible with swarm mode"]
+        save()
+        return 1
     if "conflict" in options or state["broken"]:
         state["log"] = ["level=info msg=Starting", "failed to start daemon: it is a conflict."]
         save()
         return 1
+    kept = state["running"].get("live-restore", False)
     state.update(active=True, running=options)
     for container in state["containers"]:
+        if not kept and container["status"] == "running":
+            container.update(status="exited", exit_code=137)
         if container["name"] == options.get("ends"):
             container.update(status="exited", exit_code=137)
         elif container["policy"] == "always":
@@ -166,6 +176,9 @@ elif name == "systemctl":
     elif words[0] == "enable":
         state["enabled"] = True
         save()
+    elif words[0] == "reload":
+        state["running"] = {**state["running"], "live-restore": json.loads(config.read_text()).get("live-restore", False)}
+        told("reload", os.getppid())
     elif words[0] == "reset-failed":
         state["starts"] = 0
         told("reset-failed", os.getppid())
@@ -190,11 +203,16 @@ elif name == "docker":
     if not state["active"]:
         sys.exit("Cannot connect to the Docker daemon.")
     told(f"docker {words[0]}", grandparent)
-    shown = [] if "data-root" in state["running"] else state["containers"]
+    root = state["running"].get("data-root", str(here / "root"))
+    shown = [] if root != str(here / "root") or "hides" in state["running"] else state["containers"]
     if words[0] == "version":
         print("26.1.5")
     elif words[0] == "info":
-        print(json.dumps([str(here / "root"), state["running"].get("live-restore", False)]))
+        live = state["running"].get("live-restore", False)
+        if "Driver" in words[-1]:
+            print(json.dumps([root, "overlay2", [["Backing Filesystem", "extfs"]], len(shown), len(shown)]))
+        else:
+            print(json.dumps([root, live]) if words[-1].startswith("[") else json.dumps(live))
     elif words[0] == "ps":
         print("\n".join(container["id"] for container in shown))
     elif words[0] == "inspect":
@@ -204,7 +222,8 @@ elif name == "docker":
             container.update(status="running", exit_code=0)
         save()
     elif words[0] == "volume":
-        print("\n".join(f"local\t{volume}" for volume in state["volumes"] if shown))
+        prefix = "" if "--quiet" in words else "local\t"
+        print("\n".join(f"{prefix}{volume}" for volume in state["volumes"] if shown))
     elif words[0] == "image" and shown:
         print("sha256:1")
 '''
@@ -216,6 +235,7 @@ class Server:
     def __init__(self, path: Path, run_module: Any) -> None:
         self.path, self.run_module = path, run_module
         self.config, self.journal = path / "daemon.json", path / ".daemon.json.previous"
+        self.record = path / "docker.json"
         self.good = {**OPTIONS, "pidfile": str(path / "docker.pid")}
         for name in ("docker", "dockerd", "systemctl", "service", "journalctl"):
             (path / name).write_text(f"#!{sys.executable} -IS\n{PROGRAM}")
@@ -226,6 +246,7 @@ class Server:
         self.set(
             active=True,
             broken=False,
+            swarm=False,
             running=self.good,
             containers=[{"id": "id-web", "name": "web", "status": "running", "exit_code": 0, "policy": "no"}],
             volumes=["data"],
@@ -248,7 +269,10 @@ class Server:
         self.config.write_text(dd.text_of(configuration))
         self.config.chmod(0o644)
 
-    def run(self, manager: str = "systemd", check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    def run(
+        self, manager: str = "systemd", check_mode: bool = False, hide_existing: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """Run the module; options that are None are taken out of its configuration."""
         self.set(told=[])
         return self.run_module(
             "docker_daemon",
@@ -256,8 +280,11 @@ class Server:
             check_mode=check_mode,
             path=str(self.config),
             service_manager=manager,
+            state_file=str(self.record),
             wait_timeout=1,
-            configuration={**self.good, **options},
+            variables={name: f"docker_{name}" for name in [*self.good, "conflict"]},
+            hide_existing=hide_existing,
+            configuration={name: value for name, value in {**self.good, **options}.items() if value is not None},
         )
 
     def interrupt(self, word: str, time: int, **options: Any) -> None:
@@ -338,7 +365,7 @@ def test_refused_option_is_never_written(server: Server) -> None:
 CONFLICT = "with a changed conflict the engine does not run: failed to start daemon: it is a conflict;"
 # With an init script the engine's log has a fixed path.
 SILENT_CONFLICT = "with a changed conflict the engine does not run: it logged nothing;"
-HIDDEN = "with a changed data-root the engine no longer lists the container web and volume data;"
+HIDDEN = "with a changed hides the engine no longer lists the container web and volume data;"
 ENDED = "with a changed ends the engine no longer runs the container web (exited, exit code 137);"
 
 
@@ -347,7 +374,7 @@ ENDED = "with a changed ends the engine no longer runs the container web (exited
     [
         ("systemd", {"conflict": 1}, "no", CONFLICT),
         ("init", {"conflict": 1}, "no", SILENT_CONFLICT),
-        ("systemd", {"data-root": "/x"}, "no", HIDDEN),
+        ("systemd", {"hides": "all"}, "no", HIDDEN),
         ("systemd", {"ends": "web"}, "no", ENDED),
         ("init", {"ends": "web", "live-restore": False}, "always", ENDED.replace("ends", "ends and live-restore", 1)),
     ],
@@ -376,8 +403,7 @@ def test_without_an_old_file_there_is_none_again(server: Server) -> None:
 
 
 def test_without_live_restore_only_a_policy_brings_a_container_back(server: Server) -> None:
-    server.set(running={})
-    assert server.run(ends="web")["changed"]
+    assert server.run(ends="web", **{"live-restore": False})["changed"]
 
 
 def test_an_old_file_that_fails_too_is_reported(server: Server) -> None:
@@ -410,7 +436,7 @@ def test_a_stopped_engine_that_does_not_start_is_reported(server: Server) -> Non
 
 def test_what_a_stopped_engine_has_is_known_before_its_options_change(server: Server) -> None:
     server.set(active=False)
-    assert "no longer lists the container web and volume data" in server.run(**{"data-root": "/x"})["msg"]
+    assert "no longer lists the container web and volume data" in server.run(hides="all")["msg"]
     assert server.is_as_before()
 
 
@@ -433,7 +459,7 @@ def test_an_interrupted_run_is_finished_by_the_next(server: Server, word: str, t
     assert not server.journal.exists()
 
 
-@pytest.mark.parametrize("options", [{"conflict": 1}, {"data-root": "/x"}], ids=str)
+@pytest.mark.parametrize("options", [{"conflict": 1}, {"hides": "all"}], ids=str)
 @pytest.mark.parametrize(("word", "time"), [("reset-failed", 1), ("restart", 1), ("restart", 2)])
 def test_a_rollback_survives_an_interruption(server: Server, options: dict[str, Any], word: str, time: int) -> None:
     server.interrupt(word, time, **options)
@@ -446,7 +472,7 @@ def test_a_rollback_survives_an_interruption(server: Server, options: dict[str, 
 
 @pytest.mark.parametrize(("word", "time"), [("restart", 1), ("docker ps", 2), ("restart", 2)])
 def test_what_an_interrupted_run_has_hidden_is_found_by_the_next(server: Server, word: str, time: int) -> None:
-    server.interrupt(word, time, **{"data-root": "/x"})
+    server.interrupt(word, time, hides="all")
     assert server.run()["changed"]
     assert server.state["running"] == server.good
     assert not server.journal.exists()
@@ -455,3 +481,229 @@ def test_what_an_interrupted_run_has_hidden_is_found_by_the_next(server: Server,
 def test_an_unreadable_journal_is_named(server: Server) -> None:
     server.journal.write_text("{}")
     assert server.run()["msg"].startswith(f"{server.journal}, which an interrupted run left, cannot be read")
+
+
+# -- what others set --------------------------------------------------------------------------------------------------
+
+NOT_OURS = "which this collection did not write"
+
+
+@pytest.mark.parametrize(
+    ("found", "last", "wanted", "options", "written"),
+    [
+        # What others set stays; what this collection wrote is changed and removed.
+        ({"dns": ["a"]}, {}, {"debug": True}, {"dns": ["a"], "debug": True}, {"debug": True}),
+        ({"dns": ["a"], "debug": True}, {"debug": True}, {"debug": False}, {"dns": ["a"], "debug": False}, {"debug": False}),
+        ({"dns": ["a"], "debug": True}, {"debug": True}, {}, {"dns": ["a"]}, {}),
+        # Both want the same; it is still theirs.
+        ({"debug": True}, {}, {"debug": True}, {"debug": True}, {}),
+        # Changed by hand: wanted back, and left where nothing is wanted any more
+        ({"debug": False}, {"debug": True}, {"debug": True}, {"debug": True}, {"debug": True}),
+        ({"debug": False}, {"debug": True}, {}, {"debug": False}, {}),
+        ({}, {"debug": True}, {"debug": True}, {"debug": True}, {"debug": True}),
+        # Nested options
+        (
+            {"log-opts": {"tag": "x"}},
+            {},
+            {"log-opts": {"max-file": "3"}},
+            {"log-opts": {"tag": "x", "max-file": "3"}},
+            {"log-opts": {"max-file": "3"}},
+        ),
+        ({"log-opts": {"tag": "x", "max-file": "3"}}, {"log-opts": {"max-file": "3"}}, {}, {"log-opts": {"tag": "x"}}, {}),
+        ({"log-opts": {"max-file": "3"}}, {"log-opts": {"max-file": "3"}}, {}, {}, {}),
+    ],
+)  # fmt: skip
+def test_merge(
+    found: dict[str, Any],
+    last: dict[str, Any],
+    wanted: dict[str, Any],
+    options: dict[str, Any],
+    written: dict[str, Any],
+) -> None:
+    assert dc.merge(found, wanted, last) == dc.Merged(options, written)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "words"),
+    [
+        ({"debug": True}, {"debug": False}, ("debug", True, False)),
+        ({"live-restore": 1}, {"live-restore": True}, ("live-restore", 1, True)),
+        ({"dns": ["a"]}, {"dns": ["b"]}, ("dns", ["a"], ["b"])),
+        ({"log-opts": {"max-file": "5"}}, {"log-opts": {"max-file": "3"}}, ("log-opts.max-file", "5", "3")),
+        ({"log-opts": "none"}, {"log-opts": {"max-file": "3"}}, ("log-opts", "none", {"max-file": "3"})),
+    ],
+)
+def test_what_both_set_differently_is_a_conflict(
+    found: dict[str, Any], wanted: dict[str, Any], words: tuple[Any, ...]
+) -> None:
+    merged = dc.merge(found, wanted, {})
+    assert merged.conflicts == (dc.Conflict(*words),)
+    assert merged.options == found
+
+
+def test_what_others_set_stays_through_changes_of_ours(server: Server) -> None:
+    server.config.write_text(json.dumps({**server.good, "dns": ["192.0.2.1"]}))
+    assert server.run(debug=True)["changed"]
+    assert server.state["running"] == {**server.good, "dns": ["192.0.2.1"], "debug": True}
+    assert server.run(debug=False)["changed"]
+    assert server.run(debug=None)["changed"]
+    assert server.state["running"] == {**server.good, "dns": ["192.0.2.1"]}
+    assert not server.run()["changed"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "option", "shown"),
+    [
+        ({"live-restore": False}, "live-restore", ("false", "true")),
+        ({"log-opts": {"max-file": "9"}}, "log-opts.max-file", ('"9"', '"3"')),
+    ],
+)
+def test_what_others_set_differently_is_refused_with_both_values(
+    server: Server, theirs: dict[str, Any], option: str, shown: tuple[str, str]
+) -> None:
+    text = json.dumps({**server.good, **theirs})
+    server.config.write_text(text)
+    variable = f"docker_{option.partition('.')[0]}"
+    assert server.run()["msg"] == (
+        f"{variable}: {option} is {shown[0]} in {server.config} of this server, {NOT_OURS}, and {shown[1]} here; set the "
+        "variable to what the file has, or take it out of the file."
+    )
+    assert server.config.read_text() == text
+    assert server.state["told"] == []
+    assert not server.record.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        (dd.text_of({"live-restore": False, "log-opts": {"max-file": "5"}}), True),
+        # In a form in which this module does not write, or with an option that it does not set
+        (json.dumps({"live-restore": False}), False),
+        (dd.text_of({"live-restore": False, "dns": ["192.0.2.1"]}), False),
+    ],
+)
+def test_a_file_from_before_is_ours_if_it_has_only_our_options(server: Server, text: str, ours: bool) -> None:
+    server.config.write_text(text)
+    result = server.run()
+    assert bool(result.get("failed")) != ours
+    if not ours:
+        assert NOT_OURS in result["msg"]
+        return
+    assert server.state["running"] == server.good
+    assert server.run(**{"live-restore": False})["changed"]
+
+
+@pytest.mark.parametrize("text", ["{ torn", "[]", '{"debug": tru}'])
+def test_a_file_that_is_no_configuration_is_refused(server: Server, text: str) -> None:
+    server.config.write_text(text)
+    said = server.run()["msg"]
+    assert said.startswith(f"{server.config} of this server cannot be read (")
+    assert said.endswith("): correct or remove it.")
+    assert server.config.read_text() == text
+
+
+@pytest.mark.parametrize(("word", "time"), [("reset-failed", 1), ("restart", 1), ("docker ps", 2)])
+def test_an_interrupted_change_of_ours_does_not_become_theirs(server: Server, word: str, time: int) -> None:
+    assert server.run(debug=True)["changed"]
+    server.interrupt(word, time, debug=None, **{"max-concurrent-downloads": 2})
+    assert server.run(**{"max-concurrent-downloads": 5})["changed"]
+    assert server.state["running"] == {**server.good, "max-concurrent-downloads": 5}
+    assert json.loads(server.record.read_text()) == server.state["running"]
+
+
+def test_a_rollback_forgets_what_it_took_back(server: Server) -> None:
+    server.run()
+    before = server.record.read_text()
+    assert server.run(conflict=1)["failed"]
+    assert server.record.read_text() == before
+
+
+# -- what would be hidden ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ({}, {"debug": True, "log-driver": "local"}, []),
+        ({}, {"data-root": "/srv/docker"}, ["data-root"]),
+        ({"data-root": "/srv/docker"}, {}, ["data-root"]),
+        ({"data-root": "/srv/docker"}, {"data-root": "/srv/docker/"}, []),
+        ({}, {"data-root": dc.DATA_ROOT}, []),
+        ({}, {"exec-root": "/run/other"}, ["exec-root"]),
+        ({}, {"storage-driver": "overlay2"}, []),
+        ({}, {"storage-driver": "vfs"}, ["storage-driver"]),
+        ({"storage-driver": "overlay2"}, {}, []),
+        ({"storage-driver": "vfs"}, {}, ["storage-driver"]),
+        ({}, {"userns-remap": "default"}, ["userns-remap"]),
+        ({"userns-remap": "default"}, {"userns-remap": ""}, ["userns-remap"]),
+        ({}, {"containerd-namespace": "other"}, ["containerd-namespace"]),
+        ({}, {"containerd-namespace": "moby"}, []),
+        ({}, {"containerd": "/run/other.sock"}, ["containerd"]),
+        ({}, {"features": {"containerd-snapshotter": True}}, ["features.containerd-snapshotter"]),
+        ({}, {"features": {"containerd-snapshotter": False, "cdi": True}}, []),
+    ],
+)
+def test_options_that_decide_what_the_engine_lists(old: dict[str, Any], new: dict[str, Any], names: list[str]) -> None:
+    has = dc.Existing(dc.DATA_ROOT, "overlay2")
+    assert [name for name, *values in dc.changed_view(old, new, has)] == names
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_an_option_that_hides_what_the_engine_has_is_refused(server: Server, tmp_path: Path, active: bool) -> None:
+    own = {**server.good, "data-root": str(server.path / "root")}
+    server.write(own)
+    server.record.write_text(dd.text_of(own))
+    server.set(active=active)
+    said = server.run(**{"data-root": "/x"})["msg"]
+    assert said.startswith(
+        f'configuration: data-root would change from "{tmp_path}/root" to "/x", and the engine would no '
+    )
+    assert "1 container" in said
+    assert "1 volume" in said
+    assert said.endswith("keep the old value, or set docker_hide_existing to true.")
+    assert json.loads(server.config.read_text()) == own
+    assert "restart" not in server.state["told"]
+
+
+def test_an_option_that_hides_something_may_change_if_told_or_if_there_is_nothing(server: Server) -> None:
+    server.write({**server.good, "data-root": "/x"})
+    server.set(running={**server.good, "data-root": "/x"})
+    server.record.write_text(dd.text_of({**server.good, "data-root": "/x"}))
+    assert server.run(**{"data-root": "/y"})["changed"]
+    server.set(containers=[{**server.state["containers"][0]}])
+    assert server.run(hide_existing=True, **{"data-root": "/z"})["changed"]
+    assert server.state["running"]["data-root"] == "/z"
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_what_a_stopped_engine_has_is_counted_on_its_disk(tmp_path: Path, userns: bool) -> None:
+    root = tmp_path / "100000.100000" if userns else tmp_path
+    for name in ("containers/a", "containers/b", "volumes/data", "image/overlay2/imagedb/content/sha256/c"):
+        (root / name).mkdir(parents=True)
+    (root / "volumes" / "metadata.db").write_text("")
+    options = {"data-root": str(tmp_path), **({"userns-remap": "default"} if userns else {})}
+    has = dc.existing(options, lambda *words: None)
+    assert (has.root, has.driver, str(has)) == (str(tmp_path), "overlay2", "2 containers, 1 volume and 1 image")
+
+
+def test_containers_survive_the_restart_that_turns_live_restore_on(server: Server) -> None:
+    server.config.unlink()
+    server.set(running={})
+    assert server.run()["changed"]
+    assert server.state["told"].index("reload") < server.state["told"].index("restart")
+    assert [(one["status"], one["exit_code"]) for one in server.state["containers"]] == [("running", 0)]
+
+
+def test_in_a_swarm_live_restore_is_refused(server: Server) -> None:
+    (server.path / "root" / "swarm").mkdir()
+    (server.path / "root" / "swarm" / "docker-state.json").write_text("{}")
+    server.set(swarm=True)
+    own = {"live-restore": False, "data-root": str(server.path / "root")}
+    server.write({**server.good, **own})
+    server.record.write_text(dd.text_of(server.good))
+    said = server.run()["msg"]
+    assert said.startswith(
+        "docker_live-restore: this server is part of a swarm, with which the engine does not start when"
+    )
+    assert "restart" not in server.state["told"]
+    assert server.run(**{"live-restore": False}).get("failed") is None

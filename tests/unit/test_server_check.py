@@ -19,14 +19,20 @@ TABLE = """\
 TABLE6 = """\
   sl  local_address                         remote_address                        st tx_queue rx_queue tr inode
    0: 00000000000000000000000000000000:0BB8 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4714 1
+   1: 0000000000000000FFFF0000010011AC:2387 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4715 1
 """
 
 
 @pytest.mark.parametrize(
     ("table", "found"),
-    [(TABLE, {8080: "4711", 80: "4713"}), (TABLE6, {3000: "4714"}), ("", {}), ("  sl  local_address\n", {})],
+    [
+        (TABLE, {("127.0.0.1", 8080): "4711", ("0.0.0.0", 80): "4713"}),
+        (TABLE6, {("::", 3000): "4714", ("172.17.0.1", 9095): "4715"}),
+        ("", {}),
+        ("  sl  local_address\n", {}),
+    ],
 )
-def test_listening(table: str, found: dict[int, str]) -> None:
+def test_listening(table: str, found: dict[tuple[str, int], str]) -> None:
     assert server_check.listening(table) == found
 
 
@@ -35,11 +41,11 @@ def test_listening(table: str, found: dict[int, str]) -> None:
     [
         ("", set()),
         ("9113/tcp", set()),
-        ("0.0.0.0:80->8080/tcp, [::]:80->8080/tcp, 9000/tcp", {80}),
-        ("127.0.0.1:9090-9092->9090-9092/tcp, 0.0.0.0:53->53/udp", {9090, 9091, 9092}),
+        ("0.0.0.0:80->8080/tcp, [::]:80->8080/tcp, :::81->81/tcp", {("0.0.0.0", 80), ("::", 80), ("::", 81)}),
+        ("127.0.0.1:9090-9091->9090-9091/tcp, 0.0.0.0:53->53/udp", {("127.0.0.1", 9090), ("127.0.0.1", 9091)}),
     ],
 )
-def test_published(ports: str, found: set[int]) -> None:
+def test_published(ports: str, found: set[tuple[str, int]]) -> None:
     assert server_check.published(ports) == found
 
 
@@ -106,16 +112,75 @@ def test_port_that_the_service_publishes_is_not_taken(run_module, docker) -> Non
         assert run_module("server_check", programs=programs, checks=[check])["problems"] == []
 
 
-@pytest.mark.parametrize(("service", "holder"), [("node_exporter", ""), ("nginx", '"node_exporter" (process 42)')])
-def test_process_on_the_host_network_belongs_to_its_container(
-    monkeypatch: pytest.MonkeyPatch, service: str, holder: str
-) -> None:
-    files = {"/proc/42/cgroup": "0::/system.slice/docker-a1b2.scope\n", "/proc/42/comm": "node_exporter\n"}
-    monkeypatch.setattr(server_check, "read", files.__getitem__)
+CONTAINERS = [
+    server_check.Container("a1b2", "miniweb-node_exporter-1", "miniweb-node_exporter", set()),
+    server_check.Container("c3d4", "shop-1", "shop", set()),
+    server_check.Container("e5f6", "miniweb-nginx-1", "miniweb-nginx", {("0.0.0.0", 443), ("::", 443)}),
+    server_check.Container("0789", "cache", "", {("127.0.0.1", 6379)}),
+]
+FILES = {
+    "/proc/1/cgroup": "0::/init.scope\n",
+    "/proc/1/comm": "systemd\n",
+    "/proc/42/cgroup": "0::/system.slice/docker-a1b2.scope\n",
+    "/proc/43/cgroup": "0::/docker/c3d4\n",
+    "/proc/44/cgroup": "0::/system.slice/apache2.service\n",
+    "/proc/44/comm": "apache2\n",
+    "/proc/45/cgroup": "0::/system.slice/docker.service\n",
+    "/proc/45/comm": "dockerd\n",
+}
+SOCKETS = {
+    ("0.0.0.0", 9100): "42",
+    ("::", 8443): "43",
+    ("127.0.0.1", 8080): "44",
+    ("0.0.0.0", 80): "44",
+    ("0.0.0.0", 8000): "45",
+    ("172.17.0.1", 9095): "1",
+    ("0.0.0.0", 631): "1",
+    ("0.0.0.0", 2049): "none",
+}
+UNITS = [["172.17.0.1:9095", "miniweb-alert-responder.socket"], ["0.0.0.0:631", "cups.socket"]]
+RESPONDER = {"service": "alert_responder", "unit": "miniweb-alert-responder.socket"}
+
+
+@pytest.mark.parametrize(
+    ("check", "port", "holder"),
+    [
+        # What a service of ours holds itself
+        ({"service": "node_exporter"}, "9100", ""),
+        ({"service": "nginx"}, "443", ""),
+        (RESPONDER, "172.17.0.1:9095", ""),
+        # What another service of ours holds
+        ({"service": "nginx"}, "9100", 'the container "miniweb-node_exporter-1"'),
+        ({"service": "shop"}, "443", 'the container "miniweb-nginx-1"'),
+        ({"service": "nginx"}, "9095", 'the unit "miniweb-alert-responder.socket"'),
+        # Containers, with published ports and on the host's network
+        ({"service": "nginx"}, "6379", 'the container "cache"'),
+        ({"service": "nginx"}, "8443", 'the container "shop-1"'),
+        ({"service": "nginx"}, "8000", "the swarm of this server"),
+        ({"service": "nginx"}, "8088", 'the service "web" of the swarm'),
+        # Processes and units
+        ({"service": "nginx"}, "80", '"apache2" (process 44)'),
+        ({"service": "nginx"}, "631", 'the unit "cups.socket"'),
+        ({"service": "nginx"}, "2049", "another program"),
+        # At one address only
+        ({"service": "node_exporter"}, "172.17.0.1:8080", ""),
+        ({"service": "node_exporter"}, "172.17.0.1:6379", ""),
+        ({"service": "node_exporter"}, "127.0.0.1:8080", '"apache2" (process 44)'),
+        ({"service": "node_exporter"}, "172.17.0.1:80", '"apache2" (process 44)'),
+        ({"service": "nginx"}, "8080", '"apache2" (process 44)'),
+        ({"service": "nginx"}, "8081", ""),
+    ],
+)
+def test_who_holds_a_port(monkeypatch: pytest.MonkeyPatch, check: dict[str, str], port: str, holder: str) -> None:
+    monkeypatch.setattr(server_check, "read", FILES.__getitem__)
     server = server_check.Server(module=None)
-    container = server_check.Container("a1b2", "miniweb-node_exporter-1", "miniweb-node_exporter", set())
-    vars(server).update(sockets={9100: "4711"}, processes={"4711": 42}, containers=[container])
-    assert server.holder(service, 9100) == holder
+    processes = {inode: int(inode) for inode in SOCKETS.values() if inode.isdigit()}
+    vars(server).update(sockets=SOCKETS, processes=processes, containers=CONTAINERS, socket_units=UNITS)
+    vars(server).update(swarm_services=[("web", server_check.published("*:8088->80/tcp"))])
+    found = server.problems({"unit": None, "disk_path": None, "ports": {"the_port": port}, **check})
+    number = port.rpartition(":")[2]
+    said = f"the_port: port {number} of this server is already taken by {holder}; stop it, or choose another port."
+    assert found == ([said] if holder else [])
 
 
 def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> None:
@@ -134,25 +199,51 @@ def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> N
     assert problems[0].startswith(f"docker_min_free_disk_mb: {10**12} MB must be free for {tmp_path} on this server")
 
 
-def test_packages_that_are_installed(run_module, docker, tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "dpkg-query"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text("#!/bin/sh\necho 'git installed'\necho 'curl config-files'\nexit 1\n")
-    program.chmod(0o755)
-    checks = [{"service": "web", "packages": ["git", "curl"]}, {"service": "shop", "packages": ["unknown"]}]
-    for notes in (False, True):
-        found = run_module("server_check", programs=program.parent, checks=checks, notes=notes)
-        assert (found["packages"], "settled" in found) == (["git"], notes)
-
-
 def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["miniweb-mysql_data", "miniweb-grafana_data"]
     found = run_module("server_check", programs=docker("miniweb-mysql_data\nother"), checks=[], volumes=asked)
     assert found["volumes"] == ["miniweb-mysql_data"]
     assert "volumes" not in run_module("server_check", programs=docker(""), checks=[])
     # The volumes are found although the engine does not answer.
-    monkeypatch.setattr(server_check, "VOLUMES", str(tmp_path / "volumes"))
+    monkeypatch.setattr(server_check, "data_root", lambda path: str(tmp_path))
     assert run_module("server_check", programs=docker(""), checks=[], volumes=asked)["volumes"] == []
     (tmp_path / "volumes" / "miniweb-grafana_data").mkdir(parents=True)
     found = run_module("server_check", programs=docker(""), checks=[], volumes=asked)
     assert found["volumes"] == ["miniweb-grafana_data"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "found"),
+    [
+        ("", []),
+        ("miniweb-edge\tbridge\tlocal\nminiweb-data\tbridge\tlocal", []),
+        ("other\toverlay\tswarm\nnone\tnull\tlocal", []),
+        ("miniweb-edge\toverlay\tswarm\nminiweb-data\tbridge\tlocal", ["miniweb-edge"]),
+        ("miniweb-edge\tmacvlan\tlocal\nminiweb-data\tbridge\tswarm", ["miniweb-edge", "miniweb-data"]),
+    ],
+)
+def test_networks_with_our_names_that_cannot_connect(run_module, docker, networks: str, found: list[str]) -> None:
+    repository = {"address": "x", "suite": "x", "file": "x", "key": "x"}
+    checks = [{"service": "docker", "engine": {"source": "auto", "repository": repository}}]
+    programs = docker("x")
+    (programs / "docker").write_text(f'#!/bin/sh\n[ "$1" = network ] && printf "{networks}\\n"\n')
+    said = run_module("server_check", programs=programs, checks=checks)["problems"]
+    said = [sentence for sentence in said if sentence.startswith("The network ")]
+    assert [sentence.split()[2] for sentence in said] == found
+    assert all(sentence.endswith(f'("docker network rm {name}").') for sentence, name in zip(said, found, strict=True))
+
+
+def test_free_space_is_measured_where_the_engine_keeps_its_data(run_module, docker, tmp_path: Path) -> None:
+    (tmp_path / "daemon.json").write_text(f'{{"data-root": "{tmp_path}/own"}}')
+    engine = {
+        "source": "auto",
+        "path": str(tmp_path / "daemon.json"),
+        "repository": {"address": "x", "suite": "x", "file": "x", "key": "x"},
+    }
+    check = {"service": "docker", "engine": engine, "disk_free_mb": {"docker_min_free_disk_mb": 10**12}}
+    for given, path in (({}, f"{tmp_path}/own"), ({"data-root": "/srv/docker"}, "/srv/docker")):
+        if given:
+            (tmp_path / "daemon.json").unlink()
+        engine["configuration"] = given
+        problems = run_module("server_check", programs=docker(""), checks=[check])["problems"]
+        assert any(f" MB must be free for {path} on this server" in problem for problem in problems), problems

@@ -50,7 +50,7 @@ class Machine:
         self.write("LISTED", "c1\n")
         self.container()
         self.write("UNITS", UNITS)
-        self.write("PACKAGES", "docker.io installed\niptables installed\n")
+        self.write("PACKAGES", "docker.io installed 26.1.5\niptables installed 1.8\n")
         self.write("REPLY", "root localhost\n")
         self.write("page", "hello")
         (path / "directory").mkdir()
@@ -376,18 +376,15 @@ def test_what_was_deployed_in_this_play_is_removed(perform) -> None:
     assert perform(ABSENT)[1] == 1
 
 
-@pytest.mark.parametrize(
-    ("found", "installed"),
-    [(["curl", "git"], True), (["git"], False), ([], False), (None, False)],
-    ids=["all", "one is missing", "none", "not known"],
-)
-def test_packages_that_are_installed_need_no_installation(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Any, installed: bool
+@pytest.mark.parametrize("found", [{"source": "docker", "missing": []}, {}])
+def test_the_engine_is_known_in_its_play(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    if found is not None:
-        look.remember(HERE, packages=found)
-    assert look.are_installed(HERE, ["git", "curl"]) is installed
+    assert look.engine_at_start(HERE) == {}
+    look.remember(HERE, engine=found)
+    assert look.engine_at_start(HERE) == found
+    assert look.engine_at_start({**HERE, "ansible_play_name": "Another one"}) == {}
 
 
 def test_another_play_does_not_use_the_traces(perform) -> None:

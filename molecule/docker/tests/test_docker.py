@@ -46,6 +46,8 @@ echo $! > /run/repository.pid
 
 
 CONFIGURATION = "/etc/docker/daemon.json"
+SOURCE = "/etc/apt/sources.list.d/docker.sources"
+THEIRS = "/etc/apt/sources.list.d/theirs.list"
 
 
 @pytest.fixture
@@ -57,6 +59,13 @@ def container(host: Host) -> Iterator[str]:
 
 def info(host: Host) -> dict[str, Any]:
     return json.loads(host.check_output("docker info --format '{{json .}}'"))
+
+
+def set_by_others(host: Host, **options: Any) -> None:
+    """Write options into the engine's file as an administrator would; None removes one."""
+    found = {**json.loads(host.file(CONFIGURATION).content_string), **options}
+    text = json.dumps({name: value for name, value in found.items() if value is not None})
+    host.check_output("echo %s > %s", text, CONFIGURATION)
 
 
 def engine_process(host: Host) -> str:
@@ -115,15 +124,11 @@ def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Conver
             ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
         ),
         (
-            {"max-concurrent-downloads": 2, "storage-driver": "no-such-driver"},
-            ["with a changed storage-driver the engine does not run: ", "driver not supported: no-such-driver"],
-        ),
-        (
-            {"max-concurrent-downloads": 2, "data-root": "/var/lib/docker-elsewhere"},
-            ["with a changed data-root the engine no longer lists the container kept and volume kept"],
+            {"max-concurrent-downloads": 2, "log-driver": "no-such-driver"},
+            ["with a changed log-driver and log-opts the engine does not run: ", "no-such-driver"],
         ),
     ],
-    ids=["conflict", "storage_driver", "data_root"],
+    ids=["conflict", "log_driver"],
 )  # fmt: skip
 def test_options_that_fail_are_rolled_back(
     host: Host, converge: Converge, container: str, options: dict[str, Any], sentences: list[str]
@@ -141,6 +146,44 @@ def test_options_that_fail_are_rolled_back(
     assert runs(host, container) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [
+        ({"data-root": "/var/lib/docker-elsewhere"}, 'data-root would change from "/var/lib/docker" to'),
+        ({"storage-driver": "vfs"}, 'storage-driver would change from "overlay2" to "vfs"'),
+        ({"userns-remap": "default"}, 'userns-remap would change from "" to "default"'),
+        ({"features": {"containerd-snapshotter": True}}, "features.containerd-snapshotter would change from false to true"),
+    ],
+    ids=["data_root", "storage_driver", "userns", "snapshotter"],
+)  # fmt: skip
+def test_options_that_hide_what_the_engine_has_are_refused(
+    host: Host, converge: Converge, container: str, options: dict[str, Any], change: str
+) -> None:
+    before, file, process = runs(host, container), host.file(CONFIGURATION).content_string, engine_process(host)
+    done = converge({"docker_daemon_options": {"max-concurrent-downloads": 2, **options}})
+    assert done.returncode != 0
+    said = folded(done.stdout)
+    assert f"docker_daemon_options: {change}" in said
+    assert "1 container, 1 volume and " in said
+    assert "or set docker_hide_existing to true" in said
+    assert host.file(CONFIGURATION).content_string == file
+    assert (runs(host, container), engine_process(host)) == (before, process)
+
+
+def test_what_others_set_stays(host: Host, converge: Converge, container: str) -> None:
+    set_by_others(host, labels=["rack=7"])
+    before = runs(host, container)
+    assert converge({"docker_registry_mirrors": []}).returncode == 0
+    assert info(host)["Labels"] == ["rack=7"]
+    assert not info(host)["RegistryConfig"]["Mirrors"]
+    done = converge({"docker_daemon_options": {"labels": ["rack=8"]}})
+    assert done.returncode != 0
+    assert f'labels is ["rack=7"] in {CONFIGURATION} of this server' in folded(done.stdout)
+    assert 'and ["rack=8"] here' in folded(done.stdout)
+    assert runs(host, container) == before
+    set_by_others(host, labels=None)
+
+
 @pytest.mark.soak
 def test_without_live_restore_a_policy_brings_containers_back(host: Host, converge: Converge) -> None:
     # Its first process ignores SIGTERM, so that the engine takes long to stop.
@@ -155,7 +198,7 @@ def test_without_live_restore_a_policy_brings_containers_back(host: Host, conver
 
 
 def test_an_engine_that_failed_runs_again(host: Host, converge: Converge) -> None:
-    host.check_output('echo \'{"storage-driver": "no-such-driver"}\' > %s', CONFIGURATION)
+    host.check_output('echo \'{"log-driver": "no-such-driver"}\' > %s', CONFIGURATION)
     # More failures than systemd's start limit allows: it refuses further starts.
     host.run("for attempt in 1 2 3 4 5; do service docker restart; done")
     assert host.run("docker version").rc != 0
@@ -182,7 +225,10 @@ def test_a_configuration_the_engine_refuses_is_never_written(host: Host, converg
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"docker_source": "elsewhere"}, "value of docker_source must be one of: distribution, docker, got: elsewhere"),
+        (
+            {"docker_source": "elsewhere"},
+            "value of docker_source must be one of: auto, distribution, docker, got: elsewhere",
+        ),
         (
             {"docker_min_free_disk_mb": 99999999},
             "docker_min_free_disk_mb: 99999999 MB must be free for /var/lib/docker",
@@ -198,25 +244,58 @@ def test_bad_input_is_refused_in_one_sentence(converge: Converge, variables: dic
 def test_dockers_own_repository_is_a_source(host: Host, converge: Converge) -> None:
     host.check_output("sh -c %s", REPOSITORY)
     variables = {"docker_source": "docker", "docker_repository_url": "http://127.0.0.1:8099"}
-    assert converge(variables, "--check").returncode == 0
+    done = converge(variables)
+    assert "this server has docker.io" in folded(done.stdout)
+    assert "docker_replace_engine to true" in folded(done.stdout)
+    replace = {**variables, "docker_replace_engine": True}
+    assert converge(replace, "--check").returncode == 0
     assert not host.package("docker-ce").is_installed
-    assert converge(variables).returncode == 0
+
+    # It has a key and no packages.
+    host.check_output("mkdir -p /srv/apt/empty/debian && cp /srv/apt/debian/gpg /srv/apt/empty/debian/")
+    done = converge({**replace, "docker_repository_url": "http://127.0.0.1:8099/empty"})
+    assert "apt cannot use http://127.0.0.1:8099/empty/debian trixie" in folded(done.stdout)
+    assert not host.file(SOURCE).exists
+    assert host.package("docker.io").is_installed
+
+    assert converge(replace).returncode == 0
     assert host.package("docker-ce").is_installed
     assert "changed=0" in converge(variables).stdout
+
+
+def test_an_engine_from_elsewhere_is_kept(host: Host, converge: Converge, container: str) -> None:
+    """It came by the test before; here, its source has another name and another key, as if somebody had added it."""
+    host.check_output("mv /etc/apt/keyrings/docker.asc /etc/apt/keyrings/theirs.asc; rm %s", SOURCE)
     host.check_output(
-        "kill $(cat /run/repository.pid); rm /etc/apt/sources.list.d/docker.sources /etc/apt/keyrings/docker.asc"
+        "echo 'deb [signed-by=/etc/apt/keyrings/theirs.asc] http://127.0.0.1:8099/debian trixie stable' > %s", THEIRS
     )
+    before, process = runs(host, container), engine_process(host)
+    url = {"docker_repository_url": "http://127.0.0.1:8099"}
+    assert "changed=0" in converge({}).stdout
+    assert "changed=0" in converge({**url, "docker_source": "docker"}).stdout
+    # A plugin that is missing comes from their source; ours, which an earlier version added, would break apt.
+    host.check_output("dpkg --remove --force-depends docker-compose-plugin")
+    ours = "Types: deb\nURIs: http://127.0.0.1:8099/debian\nSuites: trixie\nComponents: stable\nSigned-By: %s\n"
+    host.check_output("printf %s > %s", ours % "/etc/apt/keyrings/docker.asc", SOURCE)
+    assert host.run("apt-get update").rc != 0
+    assert converge(url).returncode == 0
+    assert host.run("docker compose version").rc == 0
+    assert not host.file(SOURCE).exists
+    assert host.run("apt-get update").rc == 0
+    assert "this server has docker-ce" in folded(converge({"docker_source": "distribution"}).stdout)
+    assert (runs(host, container), engine_process(host)) == (before, process)
+    host.check_output("kill $(cat /run/repository.pid); rm %s /etc/apt/keyrings/theirs.asc", THEIRS)
 
 
 def test_a_distribution_that_is_not_supported_is_named(host: Host, converge: Converge) -> None:
     host.check_output("cp --dereference /etc/os-release /root/os-release")
     host.check_output("sed -i 's/13/11/; s/trixie/bullseye/' /etc/os-release /etc/debian_version")
     try:
-        done = converge({}, "--flush-cache")
+        done = converge({"docker_source": "distribution", "docker_replace_engine": True}, "--flush-cache")
     finally:
         host.check_output(
             "cp /root/os-release /usr/lib/os-release; sed -i 's/11/13/; s/bullseye/trixie/' /etc/debian_version"
         )
     assert done.returncode != 0
-    assert "for Debian 11; it serves Debian 13, Ubuntu 22.04, Ubuntu 24.04" in folded(done.stdout)
+    assert "for Debian 11; the source distribution serves Debian 13, Ubuntu 22.04, Ubuntu 24.04." in folded(done.stdout)
     assert converge({}, "--flush-cache").returncode == 0

@@ -24,6 +24,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import digest
+from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import data_root
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     cause,
@@ -37,7 +38,6 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
 HEALTH_CHECK_SECONDS = 5
-DAEMON_FILE = "/etc/docker/daemon.json"
 # What the largest image of the roles' defaults needs; a full disk would stop the services that run.
 IMAGE_MEGABYTES = 1000
 # How far back in a log the cause of a failure is looked for
@@ -59,7 +59,7 @@ PROGRAM_SETTINGS = {
 
 def lack_of_room() -> str:
     """Return why there is no room for another image on the engine's disk; empty if there is."""
-    root = load(read_file(DAEMON_FILE)).get("data-root", "/var/lib/docker")
+    root = data_root()
     free = free_megabytes(root)
     if free >= IMAGE_MEGABYTES:
         return ""
