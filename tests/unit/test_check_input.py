@@ -213,7 +213,7 @@ def test_the_suboptions_of_a_value_are_checked(make_role, check: Run, sites: lis
         {"shop_password": "{{ ['hunter2!'][0] }}"},
         {"shop_password": "{{ 'hunter2!' | nothing }}"},
         {"shop_sites": [{"name": "a", "token": "hunter2!"}]},
-        {"shop_password": "hunter2!", "shop_for": "{{ 'hunter2!' | int(base='hunter2!') }}"},
+        {"shop_password": "hunter2!", "shop_for": "{{ 'hunter2!' | int(base='hunter2!') | string }}"},
     ],
 )
 def test_secrets_are_not_shown(make_role, check: Run, given: dict[str, Any]) -> None:
@@ -222,6 +222,83 @@ def test_secrets_are_not_shown(make_role, check: Run, given: dict[str, Any]) -> 
     assert problems
     assert "hunter2!" not in "\n".join(problems)
     assert problems[0].startswith(next(iter(given)))
+
+
+TEXTS: dict[str, dict[str, Any]] = {
+    "shop_state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "shop_password": {"type": "str", "default": "{{ shop_other }}"},
+    "shop_user": {"type": "str", "default": "shop"},
+    "shop_note": {"type": "str"},
+    "shop_fsync": {"type": "str", "choices": ["always", "no"]},
+    "shop_port": {"type": "int"},
+    "shop_names": {"type": "list", "elements": "str"},
+    "shop_hooks": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"name": {"type": "str"}, "password": {"type": "str"}, "port": {"type": "int"}},
+    },
+    "shop_environment": {"type": "dict"},
+}
+IN_QUOTES = "not as text: put the value in quotes where it is set."
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ("shop_password: 012345670123", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 1_000_000_000_000", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 12:34:56", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 1.5e+10", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: true", [f"shop_password is read as a boolean, {IN_QUOTES}"]),
+        ("shop_password: yes", [f"shop_password is read as a boolean, {IN_QUOTES}"]),
+        ("shop_password: 2026-11-26", [f"shop_password is read as a date, {IN_QUOTES}"]),
+        ("shop_password: 2026-11-26 10:00:00", [f"shop_password is read as a date, {IN_QUOTES}"]),
+        ("shop_password: [a, b]", [f"shop_password is read as a list, {IN_QUOTES}"]),
+        ("shop_password: {a: b}", [f"shop_password is read as a dictionary, {IN_QUOTES}"]),
+        ("shop_password: null", ["shop_password has no value: set it, or remove the line."]),
+        ("shop_password:", ["shop_password has no value: set it, or remove the line."]),
+        ('shop_password: "{{ other }}"\nother: 012345', [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_user: 2026", [f'shop_user is read as a number ("2026"), {IN_QUOTES}']),
+        # One of its choices, were it in quotes
+        ("shop_fsync: no", [f'shop_fsync is read as a boolean ("False"), {IN_QUOTES}']),
+        ("shop_user: off", [f'shop_user is read as a boolean ("False"), {IN_QUOTES}']),
+        ("shop_names: [a, 012]", [f'shop_names[1] is read as a number ("10"), {IN_QUOTES}']),
+        ("shop_hooks: [{name: a}, {name: 1}]", [f'shop_hooks[1].name is read as a number ("1"), {IN_QUOTES}']),
+        ("shop_hooks: [{password: 012345}]", [f"shop_hooks[0].password is read as a number, {IN_QUOTES}"]),
+        ("shop_environment: {API_KEY: 012345}", [f"shop_environment.API_KEY is read as a number, {IN_QUOTES}"]),
+        (
+            "shop_environment: {parts: [{basic_auth: {password: 012345}}]}",
+            [f"shop_environment.parts[0].basic_auth.password is read as a number, {IN_QUOTES}"],
+        ),
+        # Another role may use them even if this one is absent.
+        ("shop_state: absent\nshop_password: 012345", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_state: absent\nshop_password: '{{ nothing }}'", []),
+        # Text of any form, and what is not text
+        ("shop_password: '012345670123'", []),
+        ("shop_password: 'true'", []),
+        ('shop_password: "{{ other }}"\nother: "012345"', []),
+        ("shop_note: null", []),
+        ("shop_port: 80", []),
+        ("shop_port: '80'", []),
+        ("shop_hooks: [{name: a, port: 1}]", []),
+        ("shop_environment: {PORT: 80, DEBUG: true}", []),
+    ],
+)
+def test_what_yaml_turned_into_something_else_is_refused(
+    make_role, check: Run, given: str, problems: list[str]
+) -> None:
+    make_role("shop", TEXTS)
+    assert check(role="shop", **{"shop_state": "present", **yaml.safe_load(given)}) == problems
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
+def test_passwords_have_no_control_characters(make_role, check: Run, character: str) -> None:
+    make_role("shop", TEXTS)
+    given = {"shop_password": f"a long{character}password", "shop_hooks": [{"password": f"another{character}one"}]}
+    said = "the password has a line break or another control character in it; give one without."
+    problems = check(role="shop", shop_state="present", **given)
+    assert problems == [f"shop_hooks[0].password: {said}", f"shop_password: {said}"]
+    assert check(role="shop", shop_state="present", shop_note=f"two{character}lines") == []
 
 
 def test_an_error_of_a_condition_hides_secrets(make_role, check: Run) -> None:
@@ -549,6 +626,22 @@ def test_checks_name_options_of_their_role(role: str) -> None:
     rules = load(role, "meta/checks.yml")
     each = {name for entry in rules.get("checks") or [] for name in entry.get("each", [])}
     assert each - set(options(role)) == set()
+
+
+TEXT_OPTIONS = [
+    (role, name)
+    for role in CHECKED
+    for name, option in options(role).items()
+    if option["type"] == "str" and "choices" not in option
+]
+
+
+@pytest.mark.parametrize(("role", "name"), TEXT_OPTIONS)
+def test_every_text_of_every_role_has_to_be_text(check: Run, role: str, name: str) -> None:
+    for value in (1402433619, True):
+        assert any(problem.startswith(f"{name} is read as a ") for problem in check([role], **{name: value})), value
+        # As `-e name=value` gives it
+        assert not any(" is read as a " in problem for problem in check([role], **{name: str(value)})), value
 
 
 @pytest.mark.parametrize(("given", "path"), [({}, "/var/lib/docker"), ({"data-root": "/srv/docker"}, "/srv/docker")])

@@ -214,10 +214,13 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ),
     ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
     ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
-    ({"mysql_password": "two lines of\na password"}, "mysql_password: the password has a line break in it"),
+    (
+        {"mysql_password": "two lines of\na password"},
+        "mysql_password: the password has a line break or another control character in it",
+    ),
     (
         {"mysql_exporter_password": "a `password` of the exporter"},
-        "mysql_exporter_password: the password has a backquote or a line break in it; give one without.",
+        'mysql_exporter_password: the password has a backquote or "%(…)s" in it; give one without.',
     ),
     (
         {"mysql_settings": {"datadir": "/var/lib/mysql/other"}},
