@@ -39,6 +39,7 @@ RULES: list[tuple[list[str], str]] = [
     (["!a.txt", "*", "!f.log"], "f.log"),
     (["**", "!b/d"], "b/d/a.txt b/d/e.log"),
     (["b", "!b/d/a.txt"], "a.txt b/d/a.txt f.log g*h é.txt"),
+    (["b", "!**/a.txt"], "a.txt b/a.txt b/d/a.txt f.log g*h é.txt"),
     (["b", "! /b/d"], "a.txt b/d/a.txt b/d/e.log f.log g*h é.txt"),
     (["**/*.log", "!b/**", "b/d/e.log"], "a.txt b/a.txt b/c.log b/d/a.txt g*h é.txt"),
     (["*", "!b", "b/d", "!b/d/e.log"], "b/a.txt b/c.log b/d/e.log"),

@@ -13,6 +13,7 @@ author: miniweb.stack maintainers (@miniweb)
 description:
   - Looks at a directory on the controller as M(miniweb.stack.source_archive) does, and returns why that module would refuse
     it, so that a role can say so before it changes anything.
+positional: allowed_secrets
 options:
   _input:
     description: The directory.

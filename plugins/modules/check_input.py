@@ -17,7 +17,8 @@ description:
     C(meta/checks.yml) on the controller, and checks what these require on the server, in one call for all roles.
   - An option of the type C(str), and whatever has the name of a secret in a dictionary, must be text. A specification alone
     accepts anything as text, so that a password C(012345670123), which YAML reads as the number 1402433619, would be used as
-    such. A value given by C(-e name=value) is always text.
+    such. A value given by C(-e name=value) is always text; in the line of a host in an INI inventory it takes two pairs of
+    quotes, C(name='"2026"').
   - A password has no line breaks and other control characters.
   - Fails with every problem of every role, one sentence per line. It never changes anything, and never shows the value of an
     option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).

@@ -644,6 +644,74 @@ def test_every_text_of_every_role_has_to_be_text(check: Run, role: str, name: st
         assert not any(" is read as a " in problem for problem in check([role], **{name: str(value)})), value
 
 
+CHARACTERS = [
+    "'",
+    '"',
+    "\\",
+    "$",
+    "${HOME}",
+    "$__file{/etc/hostname}",
+    "%",
+    "%(user)s",
+    "#",
+    ";",
+    "`",
+    " ",
+    "ñ€",
+    ":@/?&=",
+]
+PASSWORDS = [(role, name) for role in CHECKED for name in options(role) if name.endswith("password")]
+# What the programs would take for something else, or cannot carry
+REFUSED = {
+    "alert_responder_password": {" ", "ñ€"},
+    "grafana_admin_password": {"${HOME}", "$__file{/etc/hostname}", "%(user)s"},
+    "grafana_metrics_password": {"${HOME}", "$__file{/etc/hostname}", "%(user)s"},
+    "mysql_exporter_password": {"`", "%(user)s"},
+}
+OUTER_BLANKS = {"alertmanager_smtp_password", "grafana_metrics_password", "node_exporter_password"}
+
+
+@pytest.mark.parametrize(("role", "name"), PASSWORDS)
+def test_passwords_have_any_characters_that_their_programs_understand(check: Run, role: str, name: str) -> None:
+    known = {"mysql_exporter_state": "present", "redis_exporter_state": "present", "alertmanager_webhooks": []}
+    given = {**known, "alertmanager_smtp_password": "", "grafana_metrics_password": "", "grafana_admin_user": "admin"}
+
+    def refused(password: str) -> bool:
+        problems = check([role], **{**given, name: password})
+        return any(problem.startswith(name) and "cannot be evaluated" not in problem for problem in problems)
+
+    found = {one for one in CHARACTERS if refused(f"a-long-pass{one}word")}
+    assert found == REFUSED.get(name, set()), name
+    assert refused("a-long-password ") == (name in OUTER_BLANKS or " " in found)
+    assert refused(" a-long-password") == (name in OUTER_BLANKS or " " in found)
+
+
+@pytest.mark.parametrize(
+    ("password", "refused"),
+    [("x" * 72, False), ("x" * 73, True), ("ñ" * 36, False), ("ñ" * 37, True), ("%" * 72, False), ("x" * 15, True)],
+)
+def test_bcrypt_takes_72_bytes(check: Run, password: str, refused: bool) -> None:
+    problems = check(["node_exporter"], node_exporter_password=password)
+    assert any(" bytes: set it to at least 16" in problem for problem in problems) is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "password", "refused"),
+    [
+        ({"sql_mode": "ANSI,NO_BACKSLASH_ESCAPES"}, "it's-a-long-secret", True),
+        ({"sql-mode": "no_backslash_escapes"}, "a-long-\\-secret", True),
+        ({"sql_mode": "NO_BACKSLASH_ESCAPES"}, "a-long-$-secret", False),
+        ({"sql_mode": "ANSI"}, "it's-a-long-secret", False),
+        ({}, "it's-a-long-secret", False),
+    ],
+)
+def test_backslashes_escape_in_passwords(check: Run, settings: dict[str, str], password: str, refused: bool) -> None:
+    other = dict.fromkeys(["mysql_root_password", "mysql_exporter_password"], "a-long-password")
+    expression = load("mysql", "vars/main.yml")["__mysql_to_escape"]
+    problems = check(["mysql"], mysql_settings=settings, mysql_password=password, __mysql_to_escape=expression, **other)
+    assert any("NO_BACKSLASH_ESCAPES: leave it out" in problem for problem in problems) is refused
+
+
 @pytest.mark.parametrize(("given", "path"), [({}, "/var/lib/docker"), ({"data-root": "/srv/docker"}, "/srv/docker")])
 def test_free_space_is_measured_where_the_engine_keeps_its_data(check: Run, given: dict[str, Any], path: str) -> None:
     problems = check(["docker"], docker_daemon_options=given, docker_min_free_disk_mb=10**12)

@@ -16,8 +16,8 @@ from testinfra.host import Host
 
 MYSQL = Service("mysql")
 VOLUME = "miniweb-mysql_data"
-PASSWORD = 'account "password" \\ of the scenario'
-EXPORTERS_PASSWORD = 'exporter "password" \\ of the scenario'
+PASSWORD = 'account\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+EXPORTERS_PASSWORD = 'exporter\'s "password" \\ $HOME %d # ; ñ€ of the scenario'
 
 
 def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", database: str = "app") -> str:

@@ -17,8 +17,8 @@ from testinfra.host import Host
 REDIS = Service("redis")
 EXPORTER = Service("redis_exporter")
 VOLUME = "miniweb-redis_data"
-PASSWORD = 'clients "password" \\ `id` of the scenario'
-EXPORTERS_PASSWORD = 'exporter "password" \\ ñandú of the scenario'
+PASSWORD = 'client\'s `id` "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+EXPORTERS_PASSWORD = 'exporter\'s `id` "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
 LEFT = {"prometheus/redis_exporter.jobs.yml", "prometheus/redis_exporter.rules.yml", "grafana/redis_exporter.json"}
 PROBE = default_of("flask_app", "flask_app_base_image")
 
