@@ -133,7 +133,7 @@ def problems_of_text(label: str, value: t.Any, spec: dict[str, t.Any], hidden: b
     """
     name = re.split(r"[.\[]", label)[-1]
     hidden = hidden or is_secret(name, spec)
-    options, elements = spec.get("options"), spec.get("elements", "raw")
+    options, elements = spec.get("options"), spec.get("elements")
     kind = spec.get("type", "str")
     if kind == "str":
         found = next((found for found, types in NOT_TEXT.items() if isinstance(value, types)), "")
@@ -144,9 +144,12 @@ def problems_of_text(label: str, value: t.Any, spec: dict[str, t.Any], hidden: b
             yield f"{label} has no value: set it, or remove the line."
         elif PASSWORD.search(name) and isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):
             yield f"{label}: the password has a line break or another control character in it; give one without."
+    elif kind == "raw":
+        return
     elif isinstance(value, dict):
         for key, item in value.items():
-            known = (options or {}).get(key) or {"type": "str" if SECRET.search(str(key)) else "raw"}
+            secret = SECRET.search(str(key)) and not isinstance(item, (dict, list, tuple))
+            known = (options or {}).get(key) or {"type": "str" if secret else None}
             yield from problems_of_text(f"{label}.{key}", item, known, hidden)
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):

@@ -238,6 +238,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "options": {"name": {"type": "str"}, "password": {"type": "str"}, "port": {"type": "int"}},
     },
     "shop_environment": {"type": "dict"},
+    "shop_page": {"type": "raw"},
 }
 IN_QUOTES = "not as text: put the value in quotes where it is set."
 
@@ -282,6 +283,9 @@ IN_QUOTES = "not as text: put the value in quotes where it is set."
         ("shop_port: '80'", []),
         ("shop_hooks: [{name: a, port: 1}]", []),
         ("shop_environment: {PORT: 80, DEBUG: true}", []),
+        ("shop_environment: {secret: {name: a, days: [1]}}", []),
+        # A document of another program
+        ("shop_page: {filters: [{key: 1}]}", []),
     ],
 )
 def test_what_yaml_turned_into_something_else_is_refused(
