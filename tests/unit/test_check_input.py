@@ -557,6 +557,8 @@ PLAY = """
     ("arguments", "said"),
     [
         (["-e", "alertmanager_group_wait=soon"], 'alertmanager_group_wait is "soon": set it to a duration'),
+        (["-e", "{alertmanager_image: 012345670123}"], 'alertmanager_image is read as a number ("1402433619"), not as'),
+        (["-e", "alertmanager_image=012345670123"], ""),
         (["-e", "alertmanager_enabled=false"], "alertmanager_enabled is now called alertmanager_state"),
         (["-e", "alertmanager_group_wait=soon", "--tags", "other"], ""),
         (["--check"], ""),
