@@ -280,6 +280,14 @@ def test_mysql_gets_passwords_that_its_image_can_put_in_quotes(password: str) ->
     assert content["password"] == password
 
 
+@pytest.mark.parametrize("password", ["$HOME ${HOME} $$ $", 'it\'s "a" \\ # ;', "ñ€", "plain"])
+def test_mysqls_exporter_gets_its_password_through_the_variables_that_it_replaces(password: str) -> None:
+    (secret,) = value("mysql", "__mysql_exporter_secrets", mysql_exporter_password=password)
+    environment = value("mysql", "__mysql_exporter_service")["environment"]
+    (given,) = re.findall("password=`(.*)`", secret["content"])
+    assert re.sub(r"\$\{(\w+)\}|\$\w*", lambda found: environment.get(found[1], ""), given) == password
+
+
 def test_mysql_option_file_quotes() -> None:
     text = render("mysql", "client.cnf.j2", __mysql_login={"user": "app", "password": 'a"b\\c'})
     assert text == '[client]\nuser="app"\npassword="a\\"b\\\\c"\n'
