@@ -27,8 +27,8 @@ def loaded(role: Path, *kinds: str) -> dict[str, Any]:
     return found
 
 
-def worked_out(role: Path, text: str, **given: Any) -> Any:
-    """Evaluate a template string with a role's variables, some of them overridden by those given."""
+def evaluated(role: Path, value: Any, **given: Any) -> Any:
+    """Evaluate what Ansible loaded from a role with the role's variables, some of them overridden by those given."""
     variables = {
         "inventory_hostname": "www",
         "ansible_facts": {},
@@ -36,7 +36,12 @@ def worked_out(role: Path, text: str, **given: Any) -> Any:
         "ansible_search_path": [str(role)],
         **loaded(role, "defaults", "vars"),
     }
-    return Templar(DataLoader(), variables | given).template(trust_as_template(text))
+    return Templar(DataLoader(), variables | given).template(value)
+
+
+def worked_out(role: Path, text: str, **given: Any) -> Any:
+    """Evaluate a template string with a role's variables, some of them overridden by those given."""
+    return evaluated(role, trust_as_template(text), **given)
 
 
 def rendered(role: Path, template: str, **given: Any) -> str:

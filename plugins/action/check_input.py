@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import typing as t
@@ -32,7 +33,16 @@ COLLECTION = "miniweb.stack"
 SITE = "miniweb"
 ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 
-SECRET = re.compile(r"(password|passphrase|secret|key)$")
+SECRET = re.compile(r"(password|passphrase|secret|key)$", re.IGNORECASE)
+PASSWORD = re.compile(r"(password|passphrase)$", re.IGNORECASE)
+# What YAML and Jinja make of values that are not in quotes; a boolean is also a number, a time also a date.
+NOT_TEXT: dict[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "number": (int, float),
+    "date": (datetime.date,),
+    "list": (list, tuple),
+    "dictionary": (dict,),
+}
 # Shorter values occur in too many words to be masked everywhere, and are no real secrets.
 SHORTEST_SECRET = 4
 LONG_SECRET = 12
@@ -113,6 +123,39 @@ def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[s
     return [f"{name}: {error.msg.rstrip('.')}; correct it." for error in errors]
 
 
+def problems_of_text(label: str, value: t.Any, spec: dict[str, t.Any], hidden: bool = False) -> t.Iterator[str]:
+    """Yield how texts within an option's value are none or cannot be used, one sentence per problem.
+
+    The specification makes a text of anything, too late: YAML reads 012345670123 as 1402433619. In dictionaries without a
+    specification, only what has the name of a secret must be text.
+
+    :param label: the name of the option, or of a part of its value, such as ``app_secrets[0].content``.
+    """
+    name = re.split(r"[.\[]", label)[-1]
+    hidden = hidden or is_secret(name, spec)
+    options, elements = spec.get("options"), spec.get("elements")
+    kind = spec.get("type", "str")
+    if kind == "str":
+        found = next((found for found, types in NOT_TEXT.items() if isinstance(value, types)), "")
+        if found:
+            seen = "" if hidden or found in ("list", "dictionary") else f' ("{value}")'
+            yield f"{label} is read as a {found}{seen}, not as text: put the value in quotes where it is set."
+        elif value is None and "default" in spec:
+            yield f"{label} has no value: set it, or remove the line."
+        elif PASSWORD.search(name) and isinstance(value, str) and re.search(r"[\x00-\x1f\x7f]", value):
+            yield f"{label}: the password has a line break or another control character in it; give one without."
+    elif kind == "raw":
+        return
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            secret = SECRET.search(str(key)) and not isinstance(item, (dict, list, tuple))
+            known = (options or {}).get(key) or {"type": "str" if secret else None}
+            yield from problems_of_text(f"{label}.{key}", item, known, hidden)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from problems_of_text(f"{label}[{number}]", item, {"type": elements, "options": options}, hidden)
+
+
 def from_here(path: str) -> str:
     """Return a path relative to the current directory if it is below it, otherwise unchanged."""
     here = os.path.join(os.getcwd(), "")
@@ -167,9 +210,11 @@ class Role:
         if state in self.options:
             self._check_option(state)
             self.absent = state not in self.wrong and self._template(self.variables.get(state)) == "absent"
-        if not self.absent:
-            for name in self.options:
-                if name != state:
+        for name in self.options:
+            if name != state:
+                if self.absent:
+                    self._check_unevaluated(name)
+                else:
                     self._check_option(name)
         for check in self._active("checks"):
             self._check_condition(check)
@@ -232,7 +277,12 @@ class Role:
             self._wrong(name, f"{name} cannot be evaluated ({self._reason(error)}): correct it, or what it refers to.")
             return
         self.secrets.update(secrets_in(value, name, spec))
-        for problem in problems_of_value(name, value, spec):
+        for problem in problems_of_value(name, value, spec) or problems_of_text(name, value, spec):
+            self._wrong(name, problem)
+
+    def _check_unevaluated(self, name: str) -> None:
+        """Check an option of a role that is absent, without evaluating templates: other roles may use it."""
+        for problem in problems_of_text(name, self.variables.get(name, ""), self.options[name]):
             self._wrong(name, problem)
 
     def _check_condition(self, check: dict[str, t.Any]) -> None:

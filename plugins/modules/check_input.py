@@ -15,6 +15,11 @@ author:
 description:
   - Compares the variables of roles with their C(meta/argument_specs.yml) (C(main)), evaluates the conditions of their
     C(meta/checks.yml) on the controller, and checks what these require on the server, in one call for all roles.
+  - An option of the type C(str), and whatever has the name of a secret in a dictionary, must be text. A specification alone
+    accepts anything as text, so that a password C(012345670123), which YAML reads as the number 1402433619, would be used as
+    such. A value given by C(-e name=value) is always text; in the line of a host in an INI inventory it takes two pairs of
+    quotes, C(name='"2026"').
+  - A password has no line breaks and other control characters.
   - Fails with every problem of every role, one sentence per line. It never changes anything, and never shows the value of an
     option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
   - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones; one that is still set is a problem.
@@ -27,7 +32,8 @@ description:
     such a secret although the volume exists, the run stops before anything else is evaluated, so that none is generated.
     Ansible's own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) disables
     it.
-  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are checked.
+  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are checked, and that
+    values that are set without a template are text.
 options:
   roles:
     description:

@@ -14,7 +14,11 @@ author:
   - miniweb.stack maintainers (@miniweb)
 description:
   - Packs a directory into a C(tar.gz) that depends only on the names, contents and executable bits of its files, so that the
-    same source always gives the same archive and the same digest.
+    same source always gives the same archive and the same digest. Empty directories are not packed.
+  - A C(.dockerignore) in the directory is followed as Docker follows it. Version control, caches and virtual environments
+    are excluded without it; a line such as C(!venv) brings one of them back.
+  - Links are followed. One that leads nowhere, out of the directory or to a directory above itself is refused.
+  - What looks like a private key or an C(.env) file is refused unless O(allowed_secrets) names it.
   - It always runs on the controller, in Ansible's own process, so that an image can be built elsewhere.
 options:
   path:
@@ -31,13 +35,19 @@ options:
     default: source
   exclude:
     description:
-      - Patterns of names that are excluded wherever they occur, in addition to version control, caches, virtual environments
-        and the patterns in the directory's C(.dockerignore) that are plain names.
+      - Patterns of names that are excluded wherever they occur, whatever C(.dockerignore) has.
     type: list
     elements: str
     default: []
   only:
     description: Files and directories below O(path) that are packed. Empty means everything.
+    type: list
+    elements: str
+    default: []
+  allowed_secrets:
+    description:
+      - Files below O(path) that are packed although they look like a private key or an C(.env) file, as patterns in the
+        form of C(.dockerignore).
     type: list
     elements: str
     default: []
@@ -76,14 +86,16 @@ files:
   sample: 41
 """
 
-import fnmatch
 import gzip
 import hashlib
 import io
 import os
+import re
+import stat
 import tarfile
 import typing as t
 
+from ansible_collections.miniweb.stack.plugins.module_utils.docker_ignore import Patterns, lines_of
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     read_file,
@@ -106,31 +118,141 @@ ALWAYS_EXCLUDED = (
     ".coverage",
     "*.egg-info",
 )
+# By their names: variables of an environment, unless of an example; keys of SSH; and key stores, which are binary
+SECRET_NAME = re.compile(
+    r"(?!.*(dist|example|sample|template))(\.envrc|\.env(\..+)?|.+\.env)"
+    r"|id_(rsa|dsa|ecdsa|ed25519)(_sk)?|.+\.(p12|pfx|jks|keystore|kdbx|ppk)"
+)
+# By its content: a private key in the form of PEM, OpenSSH or PGP, also within JSON, and not merely its first line
+PRIVATE_KEY = re.compile(
+    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[rn])+"
+    rb"(?:[A-Za-z-]+: [^\r\n\\]*(?:\s|\\[rn])+)*[A-Za-z0-9+/=]{16}"
+)
+# How many names a message has at most
+SHOWN = 5
+
+# Content and executable bit by relative path
+Files = dict[str, tuple[bytes, bool]]
 
 
-def ignored_names(path: str) -> list[str]:
-    """Return the simple names and patterns in a directory's ``.dockerignore``."""
+def ignored(path: str, exclude: list[str]) -> Patterns:
+    """Return what is not packed of a directory.
+
+    :raises ValueError: its ``.dockerignore`` has a line that cannot be understood.
+    """
     found = read_file(os.path.join(path, ".dockerignore"))
-    lines = found.content.decode().splitlines() if found else []
-    names = [line.strip().removeprefix("**/").strip("/") for line in lines]
-    return [name for name in names if name and "/" not in name and name[0] not in "#!"]
+    lines = lines_of(os.fsdecode(found.content)) if found else []
+    everywhere = ([f"**/{name}" for name in names] for names in (ALWAYS_EXCLUDED, exclude))
+    try:
+        first, last = everywhere
+        return Patterns([*first, *lines, *last])
+    except ValueError as error:
+        raise ValueError(f"{os.path.join(path, '.dockerignore')}: {error}; correct it.") from error
 
 
-def collect(path: str, exclude: list[str]) -> dict[str, tuple[bytes, bool]]:
-    """Return the files below a directory: content and executable bit by relative path."""
-    files = {}
-    for root, directories, names in os.walk(path):
-        directories[:] = [n for n in directories if not any(fnmatch.fnmatch(n, p) for p in exclude)]
-        for name in names:
-            full = os.path.join(root, name)
-            if not os.path.isfile(full) or any(fnmatch.fnmatch(name, pattern) for pattern in exclude):
+class Collector:
+    """Reads the files below a directory."""
+
+    def __init__(self, path: str, exclude: list[str], only: list[str]) -> None:
+        self.root = os.path.realpath(path)
+        self.path = path
+        self.ignored = ignored(path, exclude)
+        self.only = [f"{name.strip('/')}/" for name in only] or [""]
+        self.files: Files = {}
+        self.faults: list[str] = []
+
+    def collect(self) -> Files:
+        """Return the files.
+
+        :raises ValueError: some cannot be packed; the message names them.
+        """
+        self._visit(self.root, "", (self.root,))
+        if self.faults:
+            more = len(self.faults) - SHOWN
+            shown = self.faults[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
+            raise ValueError(
+                f'path: the directory "{self.path}" has {"; ".join(shown)}: remove them, or list them in its '
+                ".dockerignore."
+            )
+        return self.files
+
+    def _visit(self, directory: str, prefix: str, above: tuple[str, ...]) -> None:
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+            name = prefix + entry.name
+            inside = any(f"{name}/".startswith(one) for one in self.only)
+            if not inside and not (os.path.isdir(entry.path) and any(one.startswith(f"{name}/") for one in self.only)):
                 continue
-            with open(full, "rb") as stream:
-                files[os.path.relpath(full, path)] = (stream.read(), os.access(full, os.X_OK))
-    return files
+            if self.ignored.match(name):
+                # Something in it may be taken back.
+                searched = entry.is_dir(follow_symlinks=False) and not self.ignored.match_all_in(name)
+                if not searched:
+                    continue
+            if entry.is_symlink() and not self._is_sound(entry, name, above):
+                continue
+            if os.path.isdir(entry.path):
+                self._visit(entry.path, f"{name}/", (*above, os.path.realpath(entry.path)))
+            elif os.path.isfile(entry.path):
+                with open(entry.path, "rb") as stream:
+                    self.files[name] = (stream.read(), os.access(entry.path, os.X_OK))
+            # A socket is of no use without its program, and Docker leaves it out, too.
+            elif not stat.S_ISSOCK(entry.stat().st_mode):
+                self.faults.append(f'"{name}", which is neither a file nor a directory')
+
+    def _is_sound(self, link: os.DirEntry[str], name: str, above: tuple[str, ...]) -> bool:
+        """Return whether a link can be followed; otherwise record why not."""
+        target = os.path.realpath(link.path)
+        fault = ""
+        if not os.path.exists(link.path):
+            fault = "which leads nowhere"
+        elif f"{target}/".startswith(f"{self.root}/"):
+            fault = "which leads to a directory above it" if target in above else ""
+        else:
+            fault = "which leads out of the directory"
+        if fault:
+            self.faults.append(f'the link "{name}" to "{os.readlink(link.path)}", {fault}')
+        return not fault
 
 
-def pack(files: dict[str, tuple[bytes, bool]]) -> bytes:
+def secrets_in(files: Files, allowed: list[str]) -> list[str]:
+    """Return the names of the files that look like a private key or an ``.env`` file.
+
+    :param allowed: patterns of those that are not meant.
+    :raises ValueError: a pattern cannot be understood; the message names it.
+    """
+    try:
+        patterns = Patterns(allowed)
+    except ValueError as error:
+        raise ValueError(f"allowed_secrets: {error}; correct it.") from error
+    return [
+        name
+        for name, (content, dummy) in sorted(files.items())
+        if (SECRET_NAME.fullmatch(os.path.basename(name)) or PRIVATE_KEY.search(content)) and not patterns.match(name)
+    ]
+
+
+def source_of(params: dict[str, t.Any]) -> Files:
+    """Return the files of the source.
+
+    :raises ValueError: it cannot be packed; the message says why.
+    """
+    path = params["path"]
+    if not os.path.isdir(path):
+        raise ValueError(f'path: "{path}" is not a directory on the controller; give the directory of the source.')
+    source = Collector(path, params["exclude"], params["only"]).collect()
+    if not source:
+        raise ValueError(f'path: the directory "{path}" holds no files to pack.')
+    secret = secrets_in(source, params["allowed_secrets"])
+    if secret:
+        shown = ", ".join(f'"{name}"' for name in secret[:SHOWN])
+        more = f" and {len(secret) - SHOWN} more" if len(secret) > SHOWN else ""
+        raise ValueError(
+            f'path: the directory "{path}" has what looks like private keys or files with secrets, {shown}{more}: list '
+            "them in its .dockerignore, or, to pack them nevertheless, in allowed_secrets (<role>_allowed_secrets)."
+        )
+    return source
+
+
+def pack(files: Files) -> bytes:
     """Return a ``tar.gz`` of the files, in sorted order and without times and owners."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -141,11 +263,11 @@ def pack(files: dict[str, tuple[bytes, bool]]) -> bytes:
     return gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
 
 
-def digest_of(files: dict[str, tuple[bytes, bool]]) -> str:
+def digest_of(files: Files) -> str:
     """Return a hash of names, contents and executable bits."""
     total = hashlib.sha256()
     for name, (content, executable) in sorted(files.items()):
-        total.update(f"{name}\0{executable:d}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        total.update(os.fsencode(f"{name}\0{executable:d}\0{hashlib.sha256(content).hexdigest()}\n"))
     return total.hexdigest()
 
 
@@ -155,6 +277,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "prefix": {"type": "str", "default": "source"},
     "exclude": {"type": "list", "elements": "str", "default": []},
     "only": {"type": "list", "elements": "str", "default": []},
+    "allowed_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "extra_files": {"type": "dict", "default": {}},
 }
 
@@ -162,17 +285,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def archived(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Write the archive, unless it already exists or in check mode; return the module's result.
 
-    :raises ValueError: there is nothing to pack; the message says why.
+    :raises ValueError: the source cannot be packed; the message says why.
     """
-    path, dest = params["path"], params["dest"]
-    if not os.path.isdir(path):
-        raise ValueError(f'path: "{path}" is not a directory on the controller; give the directory of the source.')
-    source = collect(path, [*ALWAYS_EXCLUDED, *ignored_names(path), *params["exclude"]])
-    if params["only"]:
-        chosen = tuple(f"{name.strip('/')}/" for name in params["only"])
-        source = {name: value for name, value in source.items() if f"{name}/".startswith(chosen)}
-    if not source:
-        raise ValueError(f'path: the directory "{path}" holds no files to pack.')
+    dest = params["dest"]
+    source = source_of(params)
     files = {os.path.join(params["prefix"], name): value for name, value in source.items()}
     files.update({name: (str(content).encode(), False) for name, content in params["extra_files"].items()})
     archive = pack(files)

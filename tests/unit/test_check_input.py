@@ -213,7 +213,7 @@ def test_the_suboptions_of_a_value_are_checked(make_role, check: Run, sites: lis
         {"shop_password": "{{ ['hunter2!'][0] }}"},
         {"shop_password": "{{ 'hunter2!' | nothing }}"},
         {"shop_sites": [{"name": "a", "token": "hunter2!"}]},
-        {"shop_password": "hunter2!", "shop_for": "{{ 'hunter2!' | int(base='hunter2!') }}"},
+        {"shop_password": "hunter2!", "shop_for": "{{ 'hunter2!' | int(base='hunter2!') | string }}"},
     ],
 )
 def test_secrets_are_not_shown(make_role, check: Run, given: dict[str, Any]) -> None:
@@ -222,6 +222,87 @@ def test_secrets_are_not_shown(make_role, check: Run, given: dict[str, Any]) -> 
     assert problems
     assert "hunter2!" not in "\n".join(problems)
     assert problems[0].startswith(next(iter(given)))
+
+
+TEXTS: dict[str, dict[str, Any]] = {
+    "shop_state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "shop_password": {"type": "str", "default": "{{ shop_other }}"},
+    "shop_user": {"type": "str", "default": "shop"},
+    "shop_note": {"type": "str"},
+    "shop_fsync": {"type": "str", "choices": ["always", "no"]},
+    "shop_port": {"type": "int"},
+    "shop_names": {"type": "list", "elements": "str"},
+    "shop_hooks": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"name": {"type": "str"}, "password": {"type": "str"}, "port": {"type": "int"}},
+    },
+    "shop_environment": {"type": "dict"},
+    "shop_page": {"type": "raw"},
+}
+IN_QUOTES = "not as text: put the value in quotes where it is set."
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ("shop_password: 012345670123", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 1_000_000_000_000", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 12:34:56", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: 1.5e+10", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_password: true", [f"shop_password is read as a boolean, {IN_QUOTES}"]),
+        ("shop_password: yes", [f"shop_password is read as a boolean, {IN_QUOTES}"]),
+        ("shop_password: 2026-11-26", [f"shop_password is read as a date, {IN_QUOTES}"]),
+        ("shop_password: 2026-11-26 10:00:00", [f"shop_password is read as a date, {IN_QUOTES}"]),
+        ("shop_password: [a, b]", [f"shop_password is read as a list, {IN_QUOTES}"]),
+        ("shop_password: {a: b}", [f"shop_password is read as a dictionary, {IN_QUOTES}"]),
+        ("shop_password: null", ["shop_password has no value: set it, or remove the line."]),
+        ("shop_password:", ["shop_password has no value: set it, or remove the line."]),
+        ('shop_password: "{{ other }}"\nother: 012345', [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_user: 2026", [f'shop_user is read as a number ("2026"), {IN_QUOTES}']),
+        # One of its choices, were it in quotes
+        ("shop_fsync: no", [f'shop_fsync is read as a boolean ("False"), {IN_QUOTES}']),
+        ("shop_user: off", [f'shop_user is read as a boolean ("False"), {IN_QUOTES}']),
+        ("shop_names: [a, 012]", [f'shop_names[1] is read as a number ("10"), {IN_QUOTES}']),
+        ("shop_hooks: [{name: a}, {name: 1}]", [f'shop_hooks[1].name is read as a number ("1"), {IN_QUOTES}']),
+        ("shop_hooks: [{password: 012345}]", [f"shop_hooks[0].password is read as a number, {IN_QUOTES}"]),
+        ("shop_environment: {API_KEY: 012345}", [f"shop_environment.API_KEY is read as a number, {IN_QUOTES}"]),
+        (
+            "shop_environment: {parts: [{basic_auth: {password: 012345}}]}",
+            [f"shop_environment.parts[0].basic_auth.password is read as a number, {IN_QUOTES}"],
+        ),
+        # Another role may use them even if this one is absent.
+        ("shop_state: absent\nshop_password: 012345", [f"shop_password is read as a number, {IN_QUOTES}"]),
+        ("shop_state: absent\nshop_password: '{{ nothing }}'", []),
+        # Text of any form, and what is not text
+        ("shop_password: '012345670123'", []),
+        ("shop_password: 'true'", []),
+        ('shop_password: "{{ other }}"\nother: "012345"', []),
+        ("shop_note: null", []),
+        ("shop_port: 80", []),
+        ("shop_port: '80'", []),
+        ("shop_hooks: [{name: a, port: 1}]", []),
+        ("shop_environment: {PORT: 80, DEBUG: true}", []),
+        ("shop_environment: {secret: {name: a, days: [1]}}", []),
+        # A document of another program
+        ("shop_page: {filters: [{key: 1}]}", []),
+    ],
+)
+def test_what_yaml_turned_into_something_else_is_refused(
+    make_role, check: Run, given: str, problems: list[str]
+) -> None:
+    make_role("shop", TEXTS)
+    assert check(role="shop", **{"shop_state": "present", **yaml.safe_load(given)}) == problems
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
+def test_passwords_have_no_control_characters(make_role, check: Run, character: str) -> None:
+    make_role("shop", TEXTS)
+    given = {"shop_password": f"a long{character}password", "shop_hooks": [{"password": f"another{character}one"}]}
+    said = "the password has a line break or another control character in it; give one without."
+    problems = check(role="shop", shop_state="present", **given)
+    assert problems == [f"shop_hooks[0].password: {said}", f"shop_password: {said}"]
+    assert check(role="shop", shop_state="present", shop_note=f"two{character}lines") == []
 
 
 def test_an_error_of_a_condition_hides_secrets(make_role, check: Run) -> None:
@@ -476,6 +557,8 @@ PLAY = """
     ("arguments", "said"),
     [
         (["-e", "alertmanager_group_wait=soon"], 'alertmanager_group_wait is "soon": set it to a duration'),
+        (["-e", "{alertmanager_image: 012345670123}"], 'alertmanager_image is read as a number ("1402433619"), not as'),
+        (["-e", "alertmanager_image=012345670123"], ""),
         (["-e", "alertmanager_enabled=false"], "alertmanager_enabled is now called alertmanager_state"),
         (["-e", "alertmanager_group_wait=soon", "--tags", "other"], ""),
         (["--check"], ""),
@@ -549,6 +632,90 @@ def test_checks_name_options_of_their_role(role: str) -> None:
     rules = load(role, "meta/checks.yml")
     each = {name for entry in rules.get("checks") or [] for name in entry.get("each", [])}
     assert each - set(options(role)) == set()
+
+
+TEXT_OPTIONS = [
+    (role, name)
+    for role in CHECKED
+    for name, option in options(role).items()
+    if option["type"] == "str" and "choices" not in option
+]
+
+
+@pytest.mark.parametrize(("role", "name"), TEXT_OPTIONS)
+def test_every_text_of_every_role_has_to_be_text(check: Run, role: str, name: str) -> None:
+    for value in (1402433619, True):
+        assert any(problem.startswith(f"{name} is read as a ") for problem in check([role], **{name: value})), value
+        # As `-e name=value` gives it
+        assert not any(" is read as a " in problem for problem in check([role], **{name: str(value)})), value
+
+
+CHARACTERS = [
+    "'",
+    '"',
+    "\\",
+    "$",
+    "${HOME}",
+    "$__file{/etc/hostname}",
+    "%",
+    "%(user)s",
+    "#",
+    ";",
+    "`",
+    " ",
+    "ñ€",
+    ":@/?&=",
+]
+PASSWORDS = [(role, name) for role in CHECKED for name in options(role) if name.endswith("password")]
+# What the programs would take for something else, or cannot carry
+REFUSED = {
+    "alert_responder_password": {" ", "ñ€"},
+    "grafana_admin_password": {"${HOME}", "$__file{/etc/hostname}", "%(user)s"},
+    "grafana_metrics_password": {"${HOME}", "$__file{/etc/hostname}", "%(user)s"},
+    "mysql_exporter_password": {"`", "%(user)s"},
+}
+OUTER_BLANKS = {"alertmanager_smtp_password", "grafana_metrics_password", "node_exporter_password"}
+
+
+@pytest.mark.parametrize(("role", "name"), PASSWORDS)
+def test_passwords_have_any_characters_that_their_programs_understand(check: Run, role: str, name: str) -> None:
+    known = {"mysql_exporter_state": "present", "redis_exporter_state": "present", "alertmanager_webhooks": []}
+    given = {**known, "alertmanager_smtp_password": "", "grafana_metrics_password": "", "grafana_admin_user": "admin"}
+
+    def refused(password: str) -> bool:
+        problems = check([role], **{**given, name: password})
+        return any(problem.startswith(name) and "cannot be evaluated" not in problem for problem in problems)
+
+    found = {one for one in CHARACTERS if refused(f"a-long-pass{one}word")}
+    assert found == REFUSED.get(name, set()), name
+    assert refused("a-long-password ") == (name in OUTER_BLANKS or " " in found)
+    assert refused(" a-long-password") == (name in OUTER_BLANKS or " " in found)
+
+
+@pytest.mark.parametrize(
+    ("password", "refused"),
+    [("x" * 72, False), ("x" * 73, True), ("ñ" * 36, False), ("ñ" * 37, True), ("%" * 72, False), ("x" * 15, True)],
+)
+def test_bcrypt_takes_72_bytes(check: Run, password: str, refused: bool) -> None:
+    problems = check(["node_exporter"], node_exporter_password=password)
+    assert any(" bytes: set it to at least 16" in problem for problem in problems) is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "password", "refused"),
+    [
+        ({"sql_mode": "ANSI,NO_BACKSLASH_ESCAPES"}, "it's-a-long-secret", True),
+        ({"sql-mode": "no_backslash_escapes"}, "a-long-\\-secret", True),
+        ({"sql_mode": "NO_BACKSLASH_ESCAPES"}, "a-long-$-secret", False),
+        ({"sql_mode": "ANSI"}, "it's-a-long-secret", False),
+        ({}, "it's-a-long-secret", False),
+    ],
+)
+def test_backslashes_escape_in_passwords(check: Run, settings: dict[str, str], password: str, refused: bool) -> None:
+    other = dict.fromkeys(["mysql_root_password", "mysql_exporter_password"], "a-long-password")
+    expression = load("mysql", "vars/main.yml")["__mysql_to_escape"]
+    problems = check(["mysql"], mysql_settings=settings, mysql_password=password, __mysql_to_escape=expression, **other)
+    assert any("NO_BACKSLASH_ESCAPES: leave it out" in problem for problem in problems) is refused
 
 
 RESERVATIONS = sorted(

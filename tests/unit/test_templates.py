@@ -288,6 +288,32 @@ def test_mysql_configuration() -> None:
     assert values["max_connections"] == "61"
 
 
+def read_by_mysql(text: str) -> str:
+    """What MySQL reads in quotes, in SQL and in option files alike."""
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+@pytest.mark.parametrize(
+    "password", ["it's-a-long-secret", 'a "b" c', "a\\b\\\\c\\", "a\\'b", "$HOME %d # ñ€", "plain1"]
+)
+def test_mysql_gets_passwords_that_its_image_can_put_in_quotes(password: str) -> None:
+    secrets = value("mysql", "__mysql_secrets", mysql_root_password=password, mysql_password=password)
+    content = {secret["name"]: secret["content"] for secret in secrets}
+    for name in ("initial_root_password", "initial_password"):
+        for quote in ("'", '"'):
+            assert re.fullmatch(rf"(?:[^\\{quote}]|\\.)*", content[name]), name
+        assert read_by_mysql(content[name]) == password
+    assert content["password"] == password
+
+
+@pytest.mark.parametrize("password", ["$HOME ${HOME} $$ $", 'it\'s "a" \\ # ;', "ñ€", "plain"])
+def test_mysqls_exporter_gets_its_password_through_the_variables_that_it_replaces(password: str) -> None:
+    (secret,) = value("mysql", "__mysql_exporter_secrets", mysql_exporter_password=password)
+    environment = value("mysql", "__mysql_exporter_service")["environment"]
+    (given,) = re.findall("password=`(.*)`", secret["content"])
+    assert re.sub(r"\$\{(\w+)\}|\$\w*", lambda found: environment.get(found[1], ""), given) == password
+
+
 def test_mysql_option_file_quotes() -> None:
     text = render("mysql", "client.cnf.j2", __mysql_login={"user": "app", "password": 'a"b\\c'})
     assert text == '[client]\nuser="app"\npassword="a\\"b\\\\c"\n'

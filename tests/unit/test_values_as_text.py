@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,9 +12,10 @@ import jinja2
 import jinja2.nodes
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.miniweb.stack.plugins.action import check_input
-from role_templates import ROLES, ROOT, loaded, rendered, worked_out
+from role_templates import ROLES, ROOT, evaluated, loaded, rendered, worked_out
 
 NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
 CONVERTED = ("bool", "int", "float")
@@ -132,6 +135,121 @@ def test_text_gives_the_same_result(system: dict[str, Any], result: Callable[...
     for as_text in (arguments, everything):
         chosen = {name: as_text(value, OPTIONS[name]) for name, value in CHOICES[choice].items()}
         assert result(system, role, chosen) == wanted, as_text.__name__
+
+
+BY_ROLE = [role for role in NAMES if not role.startswith("ec2")]
+# Everything is used that a value may switch on. The role finds it in what its tasks register.
+ON: dict[str, Any] = {
+    **{name: True if isinstance(value, bool) else value for name, value in DEFAULTS.items()},
+    **{name: "present" for name in OPTIONS if name.endswith("_state")},
+    **{name: False for name in DEFAULTS if name.endswith("_remove_data")},
+    "__flask_app_packed": {"digest": "5f1c"},
+    "__nginx_certificate": {"certificate": "a certificate"},
+    "ansible_play_name": "site",
+    "ansible_play_role_names": BY_ROLE,
+    "ansible_role_names": BY_ROLE,
+    "alertmanager_email_to": ["ops@example.com"],
+    "alertmanager_smtp_username": "alertmanager",
+    "flask_app_metrics_path": "/metrics",
+    "flask_app_wait_for": ["mysql:3306"],
+    "nginx_sites": [{**SITE, "port": 8443}],
+    "omit": "(not given)",
+}
+SCALARS = sorted(name for name, option in OPTIONS.items() if option["type"] in CONVERTED and not name.startswith("ec2"))
+OURS = "miniweb.stack."
+
+
+class Captured(Exception):
+    """What a module is made with."""
+
+
+@functools.cache
+def specification(module: str) -> dict[str, Any]:
+    """The argument specification of one of our modules."""
+    found = importlib.import_module(f"ansible_collections.miniweb.stack.plugins.modules.{module}")
+
+    def capture(**given: Any) -> None:
+        raise Captured(given["argument_spec"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "AnsibleModule", capture)
+        with pytest.raises(Captured) as captured:
+            found.main()
+    spec: dict[str, Any] = captured.value.args[0]
+    return spec
+
+
+def calls(tasks: Any) -> Iterator[tuple[str, Any]]:
+    """The modules of ours that tasks call, with their arguments."""
+    for task in tasks or []:
+        for name, value in task.items():
+            if name in ("block", "rescue", "always"):
+                yield from calls(value)
+            elif name.startswith(OURS) and name != f"{OURS}check_input":
+                yield name.removeprefix(OURS), value
+
+
+def handed(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> list[str]:
+    """What a role hands to our modules, as JSON, after the modules' own conversion."""
+    path = ROLES / role
+    variables = {**system, **ON, **chosen, "role_path": str(path)}
+    found = []
+    for file in sorted(path.glob("tasks/**/*.yml")):
+        for module, arguments in calls(DataLoader().load_from_file(str(file), trusted_as_template=True)):
+            worked = evaluated(path, arguments, **variables)
+            given = {name: value for name, value in worked.items() if value != variables["omit"]}
+            checked = ArgumentSpecValidator(specification(module)).validate(given)
+            assert checked.error_messages == [], (module, checked.error_messages)
+            found.append(json.dumps([module, checked.validated_parameters], sort_keys=True, default=str))
+    return found
+
+
+@pytest.fixture(scope="module")
+def handed_natively(system: dict[str, Any]) -> Callable[..., list[str]]:
+    """What a role hands over where one variable is as it is or another; what is asked again is not worked out again."""
+    return functools.cache(lambda role, **chosen: handed(system, role, chosen))
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_one_value_as_text_is_handed_over_as_itself(
+    system: dict[str, Any], handed_natively: Callable[..., list[str]], name: str
+) -> None:
+    roles = BY_ROLE if name.startswith("miniweb_") else [role for role in NAMES if name.startswith(f"{role}_")]
+    assert roles
+    value = ON.get(name, True)
+    for wanted in (True, False) if isinstance(value, bool) else (value,):
+        chosen = {name: wanted} if wanted != value else {}
+        for role in roles:
+            text = handed(system, role, {name: str(wanted)})
+            assert text == handed_natively(role, **chosen), (role, wanted)
+
+
+def samples(option: dict[str, Any]) -> list[dict[str, Any]]:
+    """Entries of a list that have every suboption, each boolean once true and once false."""
+    of_type: dict[str, Any] = {"int": 8443, "list": ["/static/"], "dict": {}}
+    given = {name: of_type.get(one["type"], "http://one:1") for name, one in option["options"].items()}
+    return [
+        {name: switch if option["options"][name]["type"] == "bool" else value for name, value in given.items()}
+        | {"name": f"site_{switch}".lower()}
+        for switch in (True, False)
+    ]
+
+
+LISTS = sorted(
+    name
+    for name, option in OPTIONS.items()
+    if any(one["type"] in CONVERTED for one in option.get("options", {}).values())
+)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_values_as_text_in_a_list_are_handed_over_as_themselves(system: dict[str, Any], name: str) -> None:
+    option = OPTIONS[name]
+    native = samples(option)
+    text = everything(native, option)
+    assert text != native
+    for role in (role for role in BY_ROLE if name.startswith(f"{role}_")):
+        assert handed(system, role, {name: text}) == handed(system, role, {name: native})
 
 
 EXPRESSIONS = {"changed_when", "failed_when", "that", "until", "when"}

@@ -25,12 +25,11 @@ file_env() {
     fi
 }
 
-# The client's password is passed in an option file that exists only as a file descriptor.
+# The client's password is passed in an option file that exists only as a file descriptor, as it is.
 root_client() {
-    local program=$1 password=${root_password//\\/\\\\}
+    local program=$1
     shift
-    password=${password//\"/\\\"}
-    "$program" --defaults-extra-file=<(printf '[client]\npassword="%s"\n' "$password") \
+    "$program" --defaults-extra-file=<(printf '[client]\npassword="%s"\n' "$root_password") \
         --protocol=socket --socket="$socket" --user=root "$@"
 }
 
@@ -40,23 +39,21 @@ docker_process_sql() {
 }
 
 account_sql() {
-    local password="'$MYSQL_ROOT_PASSWORD'"
     echo "SET SESSION sql_log_bin = 0;"
     if [[ ${MYSQL_ROOT_HOST:=%} != localhost ]]; then
-        local root="'root'@'$MYSQL_ROOT_HOST'"
-        echo "CREATE USER $root IDENTIFIED BY $password; GRANT ALL ON *.* TO $root WITH GRANT OPTION;"
+        echo "CREATE USER 'root'@'$MYSQL_ROOT_HOST' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';"
+        echo "GRANT ALL ON *.* TO 'root'@'$MYSQL_ROOT_HOST' WITH GRANT OPTION;"
     fi
-    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY $password;"
+    echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$MYSQL_ROOT_PASSWORD';"
     echo "SET SESSION sql_log_bin = 1;"
     if [[ -n ${MYSQL_DATABASE:-} ]]; then
         echo "CREATE DATABASE IF NOT EXISTS \`$MYSQL_DATABASE\`;"
     fi
     if [[ -n ${MYSQL_USER:-} ]]; then
-        local user="'$MYSQL_USER'@'%'"
-        echo "CREATE USER $user IDENTIFIED BY '$MYSQL_PASSWORD';"
+        echo "CREATE USER '$MYSQL_USER'@'%' IDENTIFIED BY '$MYSQL_PASSWORD';"
         if [[ -n ${MYSQL_DATABASE:-} ]]; then
-            # In GRANT, _ is a wildcard; escaped, it matches only this database.
-            echo "GRANT ALL ON \`${MYSQL_DATABASE//_/\\_}\`.* TO $user;"
+            # In GRANT, _ is a wildcard; escaped, it matches only itself.
+            echo "GRANT ALL ON \`${MYSQL_DATABASE//_/\\_}\`.* TO '$MYSQL_USER'@'%';"
         fi
     fi
 }

@@ -66,6 +66,14 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _database_url(environ: Mapping[str, str]) -> URL:
+    url = _given_database_url(environ)
+    if url.password and url.get_driver_name() == "pymysql":
+        # PyMySQL encodes passwords as latin-1, MySQL and its other clients as UTF-8.
+        url = url.set(password=url.password.encode().decode("latin-1"))
+    return url
+
+
+def _given_database_url(environ: Mapping[str, str]) -> URL:
     if given := _value(environ, "DATABASE_URL", ""):
         try:
             url = make_url(given)

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pymysql
 import pytest
 from conftest import NOWHERE, make_app
 from flask import Flask, request
 from flask.testing import FlaskClient
+from sqlalchemy import URL
 
 from miniwebapp.config import ConfigurationError, from_environment
 
@@ -81,6 +83,19 @@ def test_a_ca_is_asked_of_either_driver(
     Path(ca).write_text(CERTIFICATE)
     url = from_environment(given | {"DATABASE_CA_FILE": ca})["SQLALCHEMY_DATABASE_URI"]
     assert url.query == {"charset": "utf8mb4", "ssl_ca": ca} | query
+
+
+@pytest.mark.parametrize(
+    "password", ["plain", 'it\'s "a" \\ $HOME ${HOME} %(user)s # ;', "ñandú", "€ \U0001f511", " blanks "]
+)
+def test_pymysql_sends_the_password_as_mysql_has_stored_it(password: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(password, encoding="utf-8")
+    of_file = ENVIRONMENT | {"DATABASE_PASSWORD": "", "DATABASE_PASSWORD_FILE": str(tmp_path / "password")}
+    url = URL.create("mysql+pymysql", "app", password, "mysql", database="app").render_as_string(hide_password=False)
+    of_url = {"SECRET_KEY": ENVIRONMENT["SECRET_KEY"], "DATABASE_URL": url}
+    for environ in (of_file | {"DATABASE_DRIVER": "pymysql"}, of_url):
+        given = from_environment(environ)["SQLALCHEMY_DATABASE_URI"].password
+        assert pymysql.connect(password=given, defer_connect=True).password == password.encode()
 
 
 def test_database_url_overrides() -> None:

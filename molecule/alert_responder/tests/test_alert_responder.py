@@ -25,7 +25,7 @@ DIRECTORY = "/opt/miniweb/alert_responder"
 STARTED = f"/opt/miniweb/units/{UNIT}"
 NOTED = "/opt/miniweb/images.json"
 CONTRIBUTIONS = "/opt/miniweb/contributions/prometheus"
-PASSWORD = "a-password-of-the-scenario"
+PASSWORD = "a-password's-\"\\$HOME${HOME}%d%(user)s#;-of-the-scenario"
 LOGIN = f"alertmanager:{PASSWORD}"
 RESTART, PRUNE = "restart_container", "prune_images"
 
@@ -403,7 +403,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
     assert done.returncode != 0
     said = folded(done.stdout)
     for sentence in (
-        "alert_responder_password has 5 characters: set it to 16 to 128",
+        "alert_responder_password has 5 characters, of which 0 are blanks or outside ASCII: set it to 16 to 128",
         'alert_responder_username is "a b": set it to letters',
         'alert_responder_instance is "$HOME": set it to letters',
         'alert_responder_listen_address is "::": set it to an IPv4',

@@ -19,7 +19,14 @@ from testinfra.host import Host
 
 ALERTMANAGER = Service("alertmanager")
 VOLUME = "miniweb-alertmanager_data"
+TOKEN = 'a token\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+PASSWORD = 'Alertmanager\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
 LEFT = {"prometheus/alertmanager.jobs.yml", "prometheus/alertmanager.rules.yml", "grafana/alertmanager.json"}
+
+
+def as_header(text: str) -> str:
+    """What a receiver makes of a header with this text in UTF-8."""
+    return text.encode().decode("latin-1")
 
 
 def amtool(host: Host, *words: str) -> str:
@@ -49,7 +56,7 @@ def test_an_alert_reaches_all_its_receivers(host: Host, receiver: Receiver, inst
         message = receiver.messages(to, instance)[0]["body"].replace("=\r\n", "").replace("=3D", "=")
         for text in ("It is broken", "Look at it.", "https://example.com/runbooks/ShopClosed.md"):
             assert text in message, (to, text)
-    assert receiver.messages("/all", instance)[0]["login"] == "Bearer a token of the scenario"
+    assert receiver.messages("/all", instance)[0]["login"] == as_header(f"Bearer {TOKEN}")
     assert receiver.messages("ops@example.com", instance)[0]["hello"] == "www.example.com"
     assert receiver.messages("/shelves", instance) == []
 
@@ -90,7 +97,7 @@ def test_a_receiver_for_some_alerts_gets_those(host: Host, receiver: Receiver, i
     assert eventually(
         lambda: receiver.messages("/shelves", instance) != [] and receiver.messages("/all", instance) != []
     )
-    login = base64.b64encode(b"alertmanager:a password of the scenario").decode()
+    login = base64.b64encode(f"alertmanager:{PASSWORD}".encode()).decode()
     assert receiver.messages("/shelves", instance)[0]["login"] == f"Basic {login}"
 
 
@@ -170,7 +177,7 @@ def test_secrets_are_shown_to_nobody(host: Host) -> None:
         f"docker exec {ALERTMANAGER.container(host)} wget -q -O - http://127.0.0.1:9093/api/v2/status"
     )
     shown += host.check_output("cat /opt/miniweb/alertmanager/config/alertmanager.yml")
-    for secret in ("a-secret-of-the-scenario", "a token of the scenario", "a password of the scenario"):
+    for secret in ("a-secret-of-the-scenario", TOKEN, PASSWORD):
         assert secret not in shown
     assert host.run("su -s /bin/sh nobody -c 'cat /opt/miniweb/alertmanager/secrets/*'").rc != 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.docker_ignore import RULES, TREE
 from helpers.playbooks import Converge
 from helpers.service import Service
 from testinfra.host import Host
@@ -91,6 +93,47 @@ def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
 def test_it_waits_for_its_database_and_says_so(host: Host, converge: Converge) -> None:
     variables = {"flask_app_wait_for": ["nowhere:3306"], "flask_app_wait_timeout_seconds": 2}
     APP.refuses(host, converge, variables, "nowhere:3306 does not answer within 2 s")
+
+
+# Prints, for each .dockerignore, what Docker itself copies of a tree into an image, one file per line.
+DOCKER_PACKS = """
+cd $(mktemp -d)
+for name in {names}; do mkdir -p "$(dirname "$name")"; : > "$name"; done
+printf 'FROM scratch\\nCOPY . /packed/\\nCMD [""]\\n' > Dockerfile
+for rules in {rules}; do
+    printf "$rules" > .dockerignore
+    image=$(docker build --quiet .) && container=$(docker create "$image") || exit 1
+    echo :
+    docker cp "$container:/packed/." - | tar --list --quoting-style=literal
+    docker rm "$container" > /dev/null; docker rmi "$image" > /dev/null
+done
+"""
+
+
+def test_dockerignore_means_what_it_means_to_docker(host: Host) -> None:
+    """The unit tests ask the module the same."""
+    escaped = [r"\n".join(line.replace("\\", r"\\") for line in lines) + r"\n" for lines, dummy in RULES]
+    script = DOCKER_PACKS.format(names=shlex.join(TREE.split()), rules=shlex.join(escaped))
+    found = host.check_output("sh -c %s", script).split(":\n")[1:]
+    packed = [{name.removeprefix("./") for name in one.split() if not name.endswith("/")} for one in found]
+    own = {"Dockerfile", ".dockerignore"}
+    assert [one - own for one in packed] == [set(kept.split()) for dummy, kept in RULES]
+
+
+def test_a_source_with_secrets_is_refused_unless_told(host: Host, converge: Converge, tmp_path: Path) -> None:
+    source = project(tmp_path / "source", "a source with secrets")
+    (source / ".env").write_text("PASSWORD=of the scenario")
+    (source / "lost").symlink_to("nowhere")
+    (source / ".dockerignore").write_text("*.txt\n!requirements.txt\n")
+    given = plain(flask_app_source_dir=str(source))
+    said = f'flask_app_source_dir: the directory "{source}" has'
+    APP.refuses(host, converge, given, f'{said} the link "lost" to "nowhere", which leads nowhere: remove them')
+    (source / "lost").unlink()
+    secrets = f'{said} what looks like private keys or files with secrets, ".env": list them in its .dockerignore'
+    APP.refuses(host, converge, given, secrets)
+    assert converge({**given, "flask_app_allowed_secrets": [".env"]}).returncode == 0
+    assert ask(host, "/") == "hello from a source with secrets"
+    assert host.check_output("docker exec %s cat .env", APP.container(host)) == "PASSWORD=of the scenario"
 
 
 def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:

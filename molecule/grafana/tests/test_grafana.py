@@ -15,7 +15,7 @@ from helpers.waiting import eventually
 from testinfra.host import Host
 
 GRAFANA = Service("grafana")
-PASSWORD = "a password of the scenario"
+PASSWORD = 'administrator\'s "password" \\ $HOME %d # ; ñ€ of the scenario'
 OWN = {"miniweb-overview", "miniweb-alerts"}
 VISITOR = Path(__file__).with_name("visitor.json")
 BROUGHT = "/opt/miniweb/contributions/grafana/visitor.json"

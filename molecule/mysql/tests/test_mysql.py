@@ -18,8 +18,8 @@ from testinfra.host import Host
 MYSQL = Service("mysql")
 VOLUME = "miniweb-mysql_data"
 DIRECTORY = "/opt/miniweb/mysql"
-PASSWORD = 'account "password" of the scenario'
-EXPORTERS_PASSWORD = 'exporter "password" \\ of the scenario'
+PASSWORD = 'account\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+EXPORTERS_PASSWORD = 'exporter\'s "password" \\ $HOME %d # ; ñ€ of the scenario'
 
 
 def sql(host: Host, statement: str, options: str = "/run/secrets/client.cnf", database: str = "app") -> str:
@@ -216,10 +216,13 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     ),
     ({"mysql_root_password": ""}, "mysql_root_password: the password has 0 characters; give one of at least 12."),
     ({"mysql_password": "short"}, "mysql_password: the password has 5 characters; give one of at least 12."),
-    ({"mysql_password": "two lines of\na password"}, "mysql_password: the password has a line break in it"),
+    (
+        {"mysql_password": "two lines of\na password"},
+        "mysql_password: the password has a line break or another control character in it",
+    ),
     (
         {"mysql_exporter_password": "a `password` of the exporter"},
-        "mysql_exporter_password: the password has a backquote or a line break in it; give one without.",
+        'mysql_exporter_password: the password has a backquote or "%(…)s" in it; give one without.',
     ),
     (
         {"mysql_settings": {"datadir": "/var/lib/mysql/other"}},

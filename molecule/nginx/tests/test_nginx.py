@@ -324,6 +324,14 @@ def test_changed_names_make_a_new_certificate(host: Host, converge: Converge) ->
     assert NGINX.started(host) == before
 
 
+def test_a_long_name_with_capitals_and_underscores_is_served(host: Host, converge: Converge) -> None:
+    name = f"Web_Server.{'x' * 61}.example.com"
+    assert len(name) == 84
+    assert converge({"nginx_server_names": [name]}).returncode == 0
+    curls = "curl --silent --fail --output /dev/null --cacert /opt/miniweb/nginx/tls/certificate.pem"
+    assert eventually(lambda: host.run(f"{curls} --resolve {name}:443:127.0.0.1 https://{name}/ready").rc == 0)
+
+
 def test_a_certificate_that_expires_soon_is_renewed(converge: Converge) -> None:
     before = certificate().serial_number
     assert converge({"nginx_certificate_renew_days": 400, "nginx_certificate_valid_days": 500}).returncode == 0

@@ -17,7 +17,7 @@ from helpers.waiting import eventually
 from testinfra.host import Host
 
 NODE_EXPORTER = Service("node_exporter")
-PASSWORD = "a password of the scenario"
+PASSWORD = 'Prometheus\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
 PROGRAM = "/opt/miniweb/node_exporter/container_metrics.py"
 TEXTFILES = "/var/lib/node_exporter/textfile"
 UNIT = "miniweb-container-metrics"
@@ -351,7 +351,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
         host,
         converge,
         wrong,
-        "node_exporter_password has 5 characters: set it to 16 to 72",
+        "node_exporter_password has 5 characters, 5 bytes: set it to at least 16 characters and at most 72 bytes",
         'node_exporter_listen_address is ":9100": set it to an IPv4 address of the server or host-gateway',
         "list at least one host name",
         'node_exporter_textfile_directory is "textfile": set it to',

@@ -17,8 +17,8 @@ from testinfra.host import Host
 REDIS = Service("redis")
 EXPORTER = Service("redis_exporter")
 VOLUME = "miniweb-redis_data"
-PASSWORD = 'clients "password" \\ `id` of the scenario'
-EXPORTERS_PASSWORD = 'exporter "password" \\ ñandú of the scenario'
+PASSWORD = 'client\'s `id` "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+EXPORTERS_PASSWORD = 'exporter\'s `id` "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
 LEFT = {"prometheus/redis_exporter.jobs.yml", "prometheus/redis_exporter.rules.yml", "grafana/redis_exporter.json"}
 PROBE = default_of("flask_app", "flask_app_base_image")
 
@@ -203,7 +203,10 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
         'redis_remove_data is true while redis_state is "present": set redis_state to absent, too',
     ),
     ({"redis_password": "short"}, "redis_password: the password has 5 characters; give one of at least 12."),
-    ({"redis_password": "one line\nand another"}, "redis_password: the password has a line break in it"),
+    (
+        {"redis_password": "one line\nand another"},
+        "redis_password: the password has a line break or another control character in it",
+    ),
     ({"redis_exporter_password": "short"}, "redis_exporter_password: the password has 5 characters"),
     ({"redis_maxmemory_mb": 90}, "redis_maxmemory_mb: 90 MB do not fit into redis_memory_limit_mb, 96 MB"),
     (
