@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +182,19 @@ def test_who_holds_a_port(monkeypatch: pytest.MonkeyPatch, check: dict[str, str]
     number = port.rpartition(":")[2]
     said = f"the_port: port {number} of this server is already taken by {holder}; stop it, or choose another port."
     assert found == ([said] if holder else [])
+
+
+def test_a_socket_that_processes_share_is_that_of_the_first() -> None:
+    """As systemd shares those of its units with their services."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        inode = os.readlink(f"/proc/self/fd/{server.fileno()}")[len("socket:[") : -1]
+        child = subprocess.Popen(["sleep", "60"], pass_fds=[server.fileno()])
+        try:
+            assert os.readlink(f"/proc/{child.pid}/fd/{server.fileno()}") == f"socket:[{inode}]"
+            assert server_check.Server(module=None).processes[inode] == min(os.getpid(), child.pid)
+        finally:
+            child.kill()
+            child.wait()
 
 
 def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> None:

@@ -116,25 +116,28 @@ def test_containers_survive_a_restart_of_the_engine(host: Host, converge: Conver
 
 
 @pytest.mark.parametrize(
-    ("options", "sentences"),
+    ("variables", "sentences"),
     [
         # Each is already a command-line flag of the engine: the first in systemd's unit, the second in the init script.
         (
-            {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"},
+            {"docker_daemon_options": {"hosts": ["unix:///run/docker.sock"], "pidfile": "/run/docker.pid"}},
             ["with a changed hosts, max-concurrent-downloads and pidfile the engine does not run", "specified both as a"],
         ),
         (
-            {"max-concurrent-downloads": 2, "log-driver": "no-such-driver"},
-            ["with a changed log-driver and log-opts the engine does not run: ", "no-such-driver"],
+            {
+                "docker_daemon_options": {"max-concurrent-downloads": 2, "storage-driver": "no-such-driver"},
+                "docker_hide_existing": True,
+            },
+            ["with a changed storage-driver the engine does not run: ", "driver not supported: no-such-driver"],
         ),
     ],
-    ids=["conflict", "log_driver"],
+    ids=["conflict", "no_driver"],
 )  # fmt: skip
 def test_options_that_fail_are_rolled_back(
-    host: Host, converge: Converge, container: str, options: dict[str, Any], sentences: list[str]
+    host: Host, converge: Converge, container: str, variables: dict[str, Any], sentences: list[str]
 ) -> None:
     before, file = runs(host, container), host.file(CONFIGURATION).content_string
-    done = converge({"docker_daemon_options": options})
+    done = converge(variables)
     assert done.returncode != 0
     back = f"the old {CONFIGURATION} is back, and the engine runs as before, with 1 container running"
     for sentence in [*sentences, back]:
@@ -198,7 +201,7 @@ def test_without_live_restore_a_policy_brings_containers_back(host: Host, conver
 
 
 def test_an_engine_that_failed_runs_again(host: Host, converge: Converge) -> None:
-    host.check_output('echo \'{"log-driver": "no-such-driver"}\' > %s', CONFIGURATION)
+    host.check_output('echo \'{"registry-mirrors": ["ftp://mirror.example.com"]}\' > %s', CONFIGURATION)
     # More failures than systemd's start limit allows: it refuses further starts.
     host.run("for attempt in 1 2 3 4 5; do service docker restart; done")
     assert host.run("docker version").rc != 0
