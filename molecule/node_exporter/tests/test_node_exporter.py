@@ -17,7 +17,7 @@ from helpers.waiting import eventually
 from testinfra.host import Host
 
 NODE_EXPORTER = Service("node_exporter")
-PASSWORD = 'Prometheus\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€ of the scenario'
+PASSWORD = 'Prometheus\'s "password" \\ $HOME ${HOME} %d %(user)s # ; ñ€'
 PROGRAM = "/opt/miniweb/node_exporter/container_metrics.py"
 TEXTFILES = "/var/lib/node_exporter/textfile"
 UNIT = "miniweb-container-metrics"
