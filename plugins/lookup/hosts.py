@@ -51,8 +51,11 @@ from ansible.utils.display import Display
 from ansible_collections.miniweb.stack.plugins.action.check_input import COLLECTION, ROLES, SITE, tags_of
 
 OWN = os.path.dirname(os.path.realpath(ROLES))
-# Have a meaning of their own.
-SPECIAL_TAGS = {"all", "always", "never", "tagged", "untagged"}
+# Have a meaning of their own, the second line for Molecule, which skips them in every run.
+SPECIAL_TAGS = {
+    *("all", "always", "never", "tagged", "untagged"),
+    *("molecule-idempotence-notest", "molecule-notest", "notest"),
+}
 
 
 def is_own(playbook: str) -> bool:
