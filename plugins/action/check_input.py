@@ -47,6 +47,20 @@ NOT_TEXT: dict[str, tuple[type, ...]] = {
 SHORTEST_SECRET = 4
 LONG_SECRET = 12
 
+# What Python and Jinja say, and what it means to whoever wrote the value.
+MEANINGS = (
+    (r".*argument '(\w+)' is of type .*unable to convert to (\w+):.*", r"\1 must be a value of the type \2"),
+    (r".*[Ee]lements value for option .*unable to convert to (\w+):.*", r"each entry must be a value of the type \1"),
+    (r".*(?:object of type '\w+'|'\w+ object') has no attribute '?(\w+)'?.*", r"there is no \1 in it"),
+    (r".*(?:[Rr]ecursive loop|recursion depth).*", "it refers to itself"),
+    (
+        r".*(?:has no len\(\)|is not iterable|is not subscriptable|unsupported operand|not supported between|NoneType|<class '|doesn't apply to"
+        r"|must be str|can only concatenate|cannot be converted|could not convert|invalid literal for).*",
+        "a value in it has the wrong type",
+    ),
+    (r"^Error (?:rendering template|while evaluating \w+): ", ""),
+)
+
 
 def load(path: str, parse: t.Callable[[str], t.Any] = yaml_load) -> dict[str, t.Any]:
     """Return the content of a YAML file; empty when there is none."""
@@ -108,10 +122,20 @@ def shown(name: str, value: t.Any, spec: dict[str, t.Any]) -> str:
     return "has a value that is not shown here" if is_secret(name, spec) else f'is "{value}"'
 
 
+def plain(reason: str) -> str:
+    """Return why something cannot be evaluated without words that only mean something to programmers of Ansible."""
+    text = " ".join(reason.split()).rstrip(".")
+    for pattern, meaning in MEANINGS:
+        text = re.sub(pattern, meaning, text)
+    return text
+
+
 def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[str]:
     """Return how a value violates the specification of its option, one sentence per problem."""
-    plain = {key: item for key, item in spec.items() if key in ("type", "choices", "required")}
-    if ArgumentSpecValidator({name: plain}).validate({name: value}).error_messages:
+    simple = {key: item for key, item in spec.items() if key in ("type", "choices", "required")}
+    if value is None and spec.get("type") in ("dict", "list"):
+        return [f"{name} is empty: set it to a value of the type {spec['type']}."]
+    if ArgumentSpecValidator({name: simple}).validate({name: value}).error_messages:
         choices = " or ".join(map(str, spec.get("choices") or []))
         wanted = choices or f"a value of the type {spec.get('type', 'str')}"
         return [f"{name} {shown(name, value, spec)}: set it to {wanted}."]
@@ -120,7 +144,7 @@ def problems_of_value(name: str, value: t.Any, spec: dict[str, t.Any]) -> list[s
     errors = ArgumentSpecValidator({name: spec}).validate({name: value}).errors.errors
     # An element of the wrong type would otherwise be reported for its content as well.
     errors = [error for error in errors if isinstance(error, ElementError)] or errors
-    return [f"{name}: {error.msg.rstrip('.')}; correct it." for error in errors]
+    return [f"{name}: {plain(error.msg)}; correct it." for error in errors]
 
 
 def problems_of_text(label: str, value: t.Any, spec: dict[str, t.Any], hidden: bool = False) -> t.Iterator[str]:
@@ -246,7 +270,8 @@ class Role:
                     continue
                 question = self._template({key: value for key, value in entry.items() if key != "when"})
             except Exception as error:
-                self._failed(f"What the role {self.name} requires of the server", error)
+                what = f"what the role {self.name} requires of the server"
+                self._failed(": ".join([*filter(None, [self._named_in(entry)]), what]), error)
                 continue
             for key in ("ports", "disk_free_mb"):
                 question[key] = {name: n for name, n in (question.get(key) or {}).items() if not self._touched(name)}
@@ -302,8 +327,13 @@ class Role:
             if self._all(listed(check.get("when")), variables) and not self._all(conditions, variables):
                 self._say(self._redacted(str(self._template(check["message"], variables))))
         except Exception as error:
-            about = f" for {variables['name']}" if "each" in check else ""
-            self._failed(f'The check "{" and ".join(map(str, conditions))}" of the role {self.name}{about}', error)
+            about = variables["name"] if "each" in check else self._named_in(check)
+            what = f'the check "{" and ".join(map(str, conditions))}" of the role {self.name}'
+            self._failed(": ".join([*filter(None, [about]), what]), error)
+
+    def _named_in(self, value: t.Any) -> str:
+        """Return the names of the role's options that are in a check or any part of it."""
+        return ", ".join(name for name in self.options if re.search(rf"\b{re.escape(name)}\b", str(value)))
 
     def _touched(self, value: t.Any) -> bool:
         """Return whether something refers to a variable that is known to be wrong, so that a report adds nothing."""
@@ -312,14 +342,14 @@ class Role:
     def _failed(self, what: str, error: Exception) -> None:
         """Report something that cannot be evaluated, unless a wrong variable may be the cause."""
         if not self.wrong:
-            self._say(f"{what} cannot be evaluated ({self._reason(error)}): correct the variables that it names.")
+            self._say(f"{what} cannot be evaluated ({self._reason(error)}): correct it, or what it refers to.")
 
     def _wrong(self, name: str, problem: str) -> None:
         self.wrong.add(name)
         self._say(self._redacted(problem))
 
     def _reason(self, error: Exception) -> str:
-        return self._redacted(" ".join(str(error).split()).rstrip("."))
+        return self._redacted(plain(str(error)))
 
     def _redacted(self, text: str) -> str:
         for secret in sorted(self.secrets, key=len, reverse=True):

@@ -13,6 +13,8 @@ author: miniweb.stack maintainers (@miniweb)
 description:
   - Returns the content of a file on the controller. If the file does not exist, it is created with random letters and
     digits, readable only by its owner, as P(ansible.builtin.password#lookup) does.
+  - In check mode no file is created, and letters and digits take the place of a secret that does not exist, the same ones in
+    the whole run.
   - The files of a host are in O(directory). By default that is C(secrets/<host>) next to the inventory that contains the
     host; if the inventory is a directory, or a file in a directory called C(inventory), it is next to this directory,
     because Ansible would read it as an inventory inside. For a host without an inventory (C(-i host,)) it is in the current
@@ -56,6 +58,7 @@ _raw:
   elements: str
 """
 
+import hashlib
 import os
 import re
 import typing as t
@@ -88,6 +91,12 @@ def beside_inventory(inventory_dir: str | None, sources: list[str]) -> str:
     return inside
 
 
+def placeholder(path: str, length: int) -> str:
+    """Return what takes the place of a secret in check mode: unlike any other one, and of no use."""
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return (digest * (length // len(digest) + 1))[:length]
+
+
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
@@ -106,9 +115,17 @@ class LookupModule(LookupBase):
             for path in paths:
                 if not os.path.exists(path):
                     raise SecretMissing(path)
+        check = variables.get("ansible_check_mode")
+        length = self.get_option("length")
+        return [
+            placeholder(path, length) if check and not os.path.exists(path) else self._kept(path, length, variables)
+            for path in paths
+        ]
+
+    def _kept(self, path: str, length: int, variables: dict[str, t.Any]) -> str:
+        """Return the secret in a file, which is created if it is missing."""
         password = lookup_loader.get("ansible.builtin.password", loader=self._loader, templar=self._templar)
-        options = {"length": self.get_option("length"), "chars": ["ascii_letters", "digits"]}
-        return password.run(paths, variables, **options)
+        return password.run([path], variables, length=length, chars=["ascii_letters", "digits"])[0]
 
     def _directory(self, variables: dict[str, t.Any]) -> str:
         """Return the absolute path of the directory of the host's secrets."""

@@ -21,7 +21,10 @@ CREDENTIALS = (
     "UnrecognizedClientException",
 )
 PERMISSION = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+NO_DEFAULT_NETWORK = ("DefaultVpcDoesNotExist", "MissingInput", "VPCIdNotSpecified")
 QUOTA = re.compile(r"LimitExceeded|QuotaExceeded|TooMany|MaxIOPSLimit")
+
+SSO = "The AWS SSO login has expired, or there has been none: run `aws sso login` for the profile in AWS_PROFILE."
 
 # Errors that occur before or instead of an answer from AWS, and their explanations.
 MEANINGS = (
@@ -33,6 +36,11 @@ MEANINGS = (
         re.compile(r"Failed to modify instance attribute$"),
         "AWS refuses ModifyInstanceAttribute, and the module does not say why: most often it is missing from the "
         "policy of these credentials, see docs/aws.md.",
+    ),
+    (re.compile(r"SSO session|SSO Token|retrieving (?:token|credentials) from sso"), SSO),
+    (
+        re.compile(r"'aws login'|login session token"),
+        "The AWS login has expired: run `aws login` for the profile in AWS_PROFILE.",
     ),
     (
         re.compile(r"Unable to locate credentials|NoCredentialsError"),
@@ -76,6 +84,12 @@ def _refusal(code: str, call: str, text: str) -> str:
         return f"AWS does not accept the credentials ({code}): {text}; renew them, for example with `aws sso login`."
     if code in PERMISSION:
         return f"AWS does not permit {call} with these credentials: add it to their policy, see docs/aws.md."
+    if call == "GetRoleCredentials":
+        return SSO
+    if code in NO_DEFAULT_NETWORK:
+        return "ec2_subnet_id: this region has no default VPC with a default subnet; give the ID of a subnet."
+    if code == "Unsupported" and "vailability Zone" in text:
+        return f"ec2_instance_type: the availability zone of the subnet does not have it; choose another type or ec2_subnet_id ({text})."
     if code == "InsufficientInstanceCapacity":
         return f"AWS has no capacity for this instance type right now ({text}): try again later, or use another type."
     if QUOTA.search(code):

@@ -13,7 +13,8 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Gets the architecture, processors and memory of an instance type from EC2, and fails if the region has no such type.
+  - Gets the architecture, processors, memory and availability zones of an instance type from EC2, and fails if the region
+    has no such type.
 options:
   instance_type:
     description: Name of the instance type.
@@ -38,6 +39,12 @@ architecture:
   returned: success
   type: str
   sample: x86_64
+availability_zones:
+  description: Names of the region's availability zones that have this type.
+  returned: success
+  type: list
+  elements: str
+  sample: [eu-central-1a, eu-central-1b]
 memory_mb:
   description: Memory in MiB.
   returned: success
@@ -67,6 +74,14 @@ def facts(found: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
+def zones(client: t.Any, name: str) -> list[str]:
+    """Return the availability zones of the region that have a type."""
+    pages = client.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [name]}]
+    )
+    return sorted(offer["Location"] for page in pages for offer in page["InstanceTypeOfferings"])
+
+
 def looked_up(module: t.Any) -> dict[str, t.Any]:
     """Return the module's result.
 
@@ -82,7 +97,7 @@ def looked_up(module: t.Any) -> dict[str, t.Any]:
             f'instance_type: "{name}" does not exist in {module.region}; choose one that '
             "`aws ec2 describe-instance-types` lists, such as t3.small."
         ) from error
-    return {"changed": False, **facts(found)}
+    return {"changed": False, **facts(found), "availability_zones": zones(module.client("ec2"), name)}
 
 
 def main() -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.miniweb.stack.plugins.filter.aws_error import aws_error
+from botocore import exceptions
 
+SSO = "The AWS SSO login has expired, or there has been none: run `aws sso login` for the profile in AWS_PROFILE."
+SSO_ERRORS = [
+    str(exceptions.UnauthorizedSSOTokenError()),
+    str(exceptions.SSOTokenLoadError(error_msg="Token for acme does not exist")),
+    str(exceptions.TokenRetrievalError(provider="sso", error_msg="Token has expired and refresh failed")),
+    str(exceptions.CredentialRetrievalError(provider="sso", error_msg="Token has expired")),
+]
+LOGIN = "The AWS login has expired: run `aws login` for the profile in AWS_PROFILE."
+NO_NETWORK = "ec2_subnet_id: this region has no default VPC with a default subnet; give the ID of a subnet."
 CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
 
 
@@ -69,6 +79,23 @@ CALL = "Failed: An error occurred ({}) when calling the {} operation: {}"
             "install boto3.",
         ),
         ("Something else. ", "Something else."),
+        *((message, SSO) for message in SSO_ERRORS),
+        ("Error loading login session token: expired", LOGIN),
+        ("Your session has expired or credentials have changed. Please reauthenticate using 'aws login'.", LOGIN),
+        (CALL.format("UnauthorizedException", "GetRoleCredentials", "Session token not found or invalid"), SSO),
+        *(
+            (CALL.format(code, "CreateSecurityGroup", "No default VPC for this user"), NO_NETWORK)
+            for code in ("VPCIdNotSpecified", "DefaultVpcDoesNotExist", "MissingInput")
+        ),
+        (
+            CALL.format(
+                "Unsupported",
+                "RunInstances",
+                "Your requested instance type (t3.small) is not supported in your requested Availability Zone (us-east-1e).",
+            ),
+            "ec2_instance_type: the availability zone of the subnet does not have it; choose another type or ec2_subnet_id "
+            "(Your requested instance type (t3.small) is not supported in your requested Availability Zone (us-east-1e)).",
+        ),
     ],
 )
 def test_aws_error(message: str, sentence: str) -> None:

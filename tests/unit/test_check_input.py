@@ -157,8 +157,8 @@ checks:
         (
             {"shop_names": ["a"]},
             [
-                'The check "shop_names | length > __least" of the role shop cannot be evaluated (Error while evaluating '
-                "conditional: 'shop_least' is undefined): correct the variables that it names."
+                'shop_names: the check "shop_names | length > __least" of the role shop cannot be evaluated '
+                "('shop_least' is undefined): correct it, or what it refers to."
             ],
         ),
         # Several problems at once
@@ -193,9 +193,9 @@ def test_a_required_option_that_is_not_set(make_role, check: Run) -> None:
     ("sites", "said"),
     [
         ([{"port": 80}], "missing required arguments: name"),
-        ([{"name": "a", "port": "http"}], "unable to convert to int"),
+        ([{"name": "a", "port": "http"}], "port must be a value of the type int"),
         ([{"name": "a", "prot": 80}], "prot"),
-        (["a"], "unable to convert to dict"),
+        (["a"], "each entry must be a value of the type dict"),
     ],
 )
 def test_the_suboptions_of_a_value_are_checked(make_role, check: Run, sites: list[Any], said: str) -> None:
@@ -313,7 +313,7 @@ def test_an_error_of_a_condition_hides_secrets(make_role, check: Run) -> None:
     )
     [problem] = check(role="shop", shop_password="{{ 'hunter2!' }}")
     assert problem.startswith(
-        'The check "shop_password | int > [] ~ shop_password" of the role shop cannot be evaluated'
+        'shop_password: the check "shop_password | int > [] ~ shop_password" of the role shop cannot be evaluated'
     )
     assert "hunter2!" not in problem
 

@@ -116,3 +116,17 @@ def test_ansible_says_what_the_place_is_made_of(tmp_path: Path, hosts: str, inve
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert json.dumps((tmp_path / place / NAME).read_text().strip()) in done.stdout, done.stdout + done.stderr
+
+
+def test_check_mode_makes_no_file_and_takes_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name_host(tmp_path / "hosts")
+    monkeypatch.chdir(tmp_path)
+    names = f"'{NAME}', 'other', length=70"
+    first = ask("hosts", names, ansible_check_mode=True).split(",")
+    assert [bool(re.fullmatch(r"[A-Za-z0-9]{70}", secret)) for secret in first] == [True, True]
+    assert len(set(first)) == 2
+    assert ask("hosts", names, ansible_check_mode=True).split(",") == first
+    assert not (tmp_path / "secrets").exists()
+    made = ask("hosts", ansible_check_mode=False)
+    assert ask("hosts", ansible_check_mode=True) == made
+    assert made not in first

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from helpers.aws import CALLS, EPHEMERAL, REFUSALS, ansible, client, instances, play, succeeds, tags
 from helpers.playbooks import folded
@@ -20,6 +25,10 @@ TODAY = datetime.date.today().isoformat()
 KEY = EPHEMERAL / "key"
 NAME = "miniweb-production"
 GROUP = f"{NAME}-administrators"
+INVENTORY = ("--inventory", str(ROOT / "inventory" / "aws_ec2.yml"))
+# Nothing of the server is asked that this machine could not answer.
+HERE = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
+NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 PORTS = (22, 3000, 9090, 9093, 9100)
 
 
@@ -30,6 +39,27 @@ def refused(playbook: str, sentence: str, environment: dict[str, str] | None = N
     assert done.returncode != 0
     assert sentence in folded(done.stdout)
     assert account() == before
+
+
+def found_by_inventory(**environment: str) -> dict[str, Any]:
+    """What the inventory says about the server."""
+    return json.loads(ansible("ansible-inventory", *INVENTORY, "--host", NAME, **environment).stdout)
+
+
+@contextlib.contextmanager
+def elsewhere(region: str, size: str) -> Iterator[str]:
+    """Another instance of the server's name, in this region; its identifier."""
+    ec2 = boto3.client("ec2", region_name=region, aws_access_key_id="observer", aws_secret_access_key="observer")
+    marks = [{"Key": key, "Value": value} for key, value in tags(instances()[0]).items()]
+    specification = [{"ResourceType": "instance", "Tags": marks}]
+    image = "ami-00000000000debian2"
+    (made,) = ec2.run_instances(
+        ImageId=image, InstanceType=size, MinCount=1, MaxCount=1, TagSpecifications=specification
+    )["Instances"]
+    try:
+        yield made["InstanceId"]
+    finally:
+        ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
 
 
 def group(name: str) -> dict[str, Any]:
@@ -120,6 +150,7 @@ def test_the_server_is_as_promised() -> None:
         "Environment": "production",
         "ManagedBy": "miniweb.stack",
         "Distribution": "debian-13",
+        "PrivateKeyFile": str(KEY),
     }
     identifier = server["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
     volume = client("ec2").describe_volumes(VolumeIds=[identifier])["Volumes"][0]
@@ -139,11 +170,62 @@ def test_the_address_stays() -> None:
 
 
 def test_the_inventory_finds_it() -> None:
-    done = ansible("ansible-inventory", "--inventory", str(ROOT / "inventory" / "aws_ec2.yml"), "--host", NAME)
-    found = json.loads(done.stdout)
+    found = found_by_inventory()
     assert found["ansible_host"] == client("ec2").describe_addresses()["Addresses"][0]["PublicIp"]
     assert found["ansible_user"] == "admin"
     assert found["miniweb_admin_addresses"] == ["0.0.0.0/0"]
+
+
+def test_the_inventory_uses_the_key_that_the_server_was_made_with() -> None:
+    assert found_by_inventory()["ansible_ssh_private_key_file"] == str(KEY)
+
+
+def test_the_inventory_asks_one_region() -> None:
+    with elsewhere("eu-west-1", "t3.large"):
+        assert found_by_inventory()["aws_instance_type"] == "t3.small"
+        assert found_by_inventory(AWS_REGION="eu-west-1")["aws_instance_type"] == "t3.large"
+        profile = EPHEMERAL / "config"
+        keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+        profile.write_text(f"[profile west]\nregion = eu-west-1\n{keys}")
+        west = {"AWS_REGION": "", "AWS_PROFILE": "west", "AWS_CONFIG_FILE": str(profile), **NO_KEYS}
+        assert found_by_inventory(**west)["aws_instance_type"] == "t3.large"
+
+
+def test_two_servers_of_one_name_are_refused() -> None:
+    with elsewhere(os.environ["AWS_REGION"], "t3.large") as second:
+        identifiers = sorted([second, *(one["InstanceId"] for one in instances())])
+        done = ansible("ansible-playbook", *INVENTORY, str(ROOT / "site.yml"), "-e", json.dumps(HERE))
+        assert done.returncode != 0
+        said = folded(done.stdout)
+        assert f"{NAME}: 2 instances in AWS have this name (" in said
+        assert all(identifier in said for identifier in identifiers)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "environment", "sentence"),
+    [
+        ("", {"AWS_REGION": ""}, "The AWS region is missing: set AWS_REGION, or the region of your profile."),
+        (
+            "",
+            {"AWS_REGION": "", "AWS_PROFILE": "nobodys", **NO_KEYS},
+            'AWS_PROFILE: the profile "nobodys" is not in your AWS configuration',
+        ),
+        ("", NO_KEYS, "Unable to locate credentials"),
+        ("UnauthorizedOperation", {}, "UnauthorizedOperation"),
+        ("", {"AWS_REGION": "eu-north-1"}, "names no server"),
+    ],
+    ids=["no region", "no profile", "no credentials", "refused", "no server"],
+)
+def test_an_inventory_that_finds_nothing_is_a_failure(
+    refuses: Any, refusal: str, environment: dict[str, str], sentence: str
+) -> None:
+    if refusal:
+        refuses(DescribeInstances=refusal)
+    surroundings = {"HOME": str(EPHEMERAL), "AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "1000", **environment}
+    done = ansible("ansible-playbook", *INVENTORY, str(ROOT / "site.yml"), **surroundings)
+    assert done.returncode == 1
+    assert sentence in folded(done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_everyone_reaches_the_site_and_only_the_operator_the_rest() -> None:
@@ -296,6 +378,52 @@ def test_a_region_that_is_missing_is_named() -> None:
     )
 
 
+SSO = """\
+[profile acme]
+sso_session = acme
+sso_account_id = 123456789012
+sso_role_name = admin
+region = eu-central-1
+[sso-session acme]
+sso_start_url = https://acme.example.com/start
+sso_region = eu-central-1
+"""
+
+
+@pytest.mark.parametrize("playbook", ["aws_provision", "aws_access", "aws_resize", "aws_destroy"])
+def test_an_sso_login_that_has_expired_is_named(playbook: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(SSO)
+    environment = {"HOME": str(tmp_path), "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "acme"}
+    environment |= NO_KEYS
+    refused(playbook, "The AWS SSO login has expired, or there has been none: run `aws sso login` for", environment)
+
+
+@pytest.mark.parametrize("what", ["subnets", "network"])
+def test_a_region_without_a_default_network_is_named(what: str) -> None:
+    region = {"subnets": "ca-central-1", "network": "sa-east-1"}[what]
+    ec2 = boto3.client("ec2", region_name=region, aws_access_key_id="observer", aws_secret_access_key="observer")
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    if what == "network":
+        ec2.delete_vpc(VpcId=ec2.describe_vpcs()["Vpcs"][0]["VpcId"])
+    sentence = "ec2_subnet_id: this region has no default VPC with a default subnet; give the ID of a subnet"
+    refused("aws_provision", sentence, environment={"AWS_REGION": region})
+    assert ec2.describe_key_pairs()["KeyPairs"] == []
+
+
+def test_a_new_server_is_made_in_a_zone_that_has_its_type() -> None:
+    one = {"ec2_environment": "one", "ec2_private_key_file": str(EPHEMERAL / "one"), "ec2_instance_type": "g5g.2xlarge"}
+    one |= {"ec2_image_id": "ami-00000000000debian3"}
+    filters = [{"Name": "availability-zone", "Values": ["eu-central-1a"]}]
+    subnet = client("ec2").describe_subnets(Filters=filters)["Subnets"][0]["SubnetId"]
+    sentence = "eu-central-1a has no g5g.2xlarge; choose another type, or a subnet in eu-central-1c."
+    refused("aws_provision", sentence, ec2_subnet_id=subnet, **one)
+    assert succeeds("aws_provision", **one) == "changed"
+    (made,) = (server for server in instances() if tags(server)["Environment"] == "one")
+    assert made["Placement"]["AvailabilityZone"] == "eu-central-1c"
+    assert succeeds("aws_destroy", ec2_environment="one", ec2_confirm="miniweb-one") == "changed"
+
+
 def test_an_endpoint_that_does_not_answer_is_named() -> None:
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.80.4:5", "AWS_MAX_ATTEMPTS": "1"}
     refused("aws_access", "No answer from http://127.0.80.4:5/: the region in it does not exist", environment=nowhere)
@@ -345,6 +473,7 @@ def test_the_type_is_changed_and_address_and_data_stay(refuses: Any) -> None:
     ("variables", "sentence"),
     [
         ({"ec2_instance_type": "t9.huge"}, 'instance_type: "t9.huge" does not exist in eu-central-1'),
+        ({"ec2_instance_type": "f2.6xlarge"}, "eu-central-1a, the server's zone, has no f2.6xlarge; choose another"),
         ({"ec2_instance_type": "t4g.small"}, "t4g.small is arm64, and what is installed on the server is x86_64"),
         ({"ec2_environment": "test"}, "there is no server miniweb-test; create it with playbooks/aws_provision.yml"),
     ],
@@ -370,6 +499,8 @@ def test_another_key_is_not_taken_for_the_servers() -> None:
     private, public = KEY.read_bytes(), KEY.with_suffix(".pub").read_bytes()
     KEY.unlink()
     KEY.with_suffix(".pub").unlink()
+    refused("aws_provision", f"in {KEY}, and yours would be a new one in {KEY}; use the former key")
+    assert not KEY.exists()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY)], check=True)
     refused("aws_provision", "ec2_private_key_file: the server was made with the key pair miniweb-production-")
     KEY.write_bytes(private)
