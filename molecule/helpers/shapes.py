@@ -65,5 +65,5 @@ PLACES = {
 def told(host: Host, place: str) -> str:
     """What the server tells at a place."""
     done = host.run(PLACES[place])
-    assert done.stdout, f"{place}: nothing was read: {done.stderr}"
-    return done.stdout
+    assert done.stdout_bytes, f"{place}: nothing was read: {done.stderr}"
+    return done.stdout_bytes.decode(errors="replace")
