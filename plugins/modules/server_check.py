@@ -164,7 +164,12 @@ import struct
 import typing as t
 from functools import cached_property
 
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import directories_with
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
+    BASE_DIRECTORY,
+    PROJECT_PREFIX,
+    STATE_FILE,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import (
     CONFIGURATION_FILE,
     data_root,
@@ -337,7 +342,8 @@ class Server:
                     f"{variable}: port {port} of this server is already taken by {who}; stop it, or choose another port."
                 )
         path = check["disk_path"]
-        if not path:
+        # Once something is deployed, compose_service looks whether there is room, and only if an image is missing.
+        if not path or directories_with(BASE_DIRECTORY, STATE_FILE):
             return found
         free = free_megabytes(path)
         for variable, wanted in check["disk_free_mb"].items():

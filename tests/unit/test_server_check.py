@@ -213,6 +213,17 @@ def test_every_problem_of_every_service(run_module, docker, tmp_path: Path) -> N
     assert problems[0].startswith(f"docker_min_free_disk_mb: {10**12} MB must be free for {tmp_path} on this server")
 
 
+def test_a_server_with_services_needs_room_only_for_missing_images(
+    run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = {"service": "docker", "disk_path": str(tmp_path), "disk_free_mb": {"docker_min_free_disk_mb": 10**12}}
+    monkeypatch.setattr(server_check, "BASE_DIRECTORY", str(tmp_path))
+    assert len(run_module("server_check", programs=docker(""), checks=[check])["problems"]) == 1
+    (tmp_path / "nginx").mkdir()
+    (tmp_path / "nginx" / "state.json").write_text("{}")
+    assert run_module("server_check", programs=docker(""), checks=[check])["problems"] == []
+
+
 def test_volumes_that_exist(run_module, docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["miniweb-mysql_data", "miniweb-grafana_data"]
     found = run_module("server_check", programs=docker("miniweb-mysql_data\nother"), checks=[], volumes=asked)
