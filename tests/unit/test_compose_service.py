@@ -1630,6 +1630,20 @@ def test_check_mode_predicts_what_a_run_then_does(reader: WithReader) -> None:
     assert said == ["contribute web/app.rules.yml"] == reader.leave("another")["actions"]
 
 
+@pytest.mark.parametrize("pull", ["missing", "always"])
+@pytest.mark.parametrize("build", [None, {"archive": "x", "base": "python:3"}])
+def test_check_mode_needs_no_engine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, build: dict[str, Any] | None, pull: str
+) -> None:
+    found = AnsibleModule.get_bin_path
+    monkeypatch.setattr(
+        AnsibleModule, "get_bin_path", lambda self, name, *given: None if name == "docker" else found(self, name, *given)
+    )
+    given = {"volumes": ["data"], "build": build, "pull": pull}
+    assert machine.run(check_mode=True, **given)["actions"][-1] == "create"
+    assert "Docker is not installed" in machine.run(**given)["msg"]
+
+
 def test_check_mode_does_not_withdraw_a_file_that_the_run_would_create(machine: Machine) -> None:
     contribution = {"reader": "probe", "ext": "pem", "source": "tls/certificate.pem"}
     certificate = machine.directory / "tls" / "certificate.pem"

@@ -219,7 +219,9 @@ class Engine:
         return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", label)[1].split()
 
     def image_id(self, image: str) -> str:
-        """Return the ID of an image on this server; empty if it does not exist."""
+        """Return the ID of an image on this server; empty if it does not exist, or without Docker in check mode."""
+        if not self.program and self.module.check_mode:
+            return ""
         return self.run("image", "inspect", "--format", "{{.Id}}", image, check=False)[1].strip()
 
     def provide_image(self, image: str, build: dict[str, t.Any] | None, archive: str | None) -> None:
