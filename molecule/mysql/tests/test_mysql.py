@@ -145,9 +145,18 @@ def test_changed_settings_take_effect(host: Host, converge: Converge) -> None:
     assert sql(host, "SELECT @@max_connections, @@sort_buffer_size").split() == ["33", "1048576"]
 
 
-def test_a_setting_that_mysql_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
+# mysqld's own check of its configuration does not look at the data.
+FAILS_WITH_THESE_DATA = {"innodb_page_size": "4k"}
+
+
+def test_a_setting_that_mysql_does_not_know_changes_nothing(host: Host, converge: Converge) -> None:
     broken = {"mysql_max_connections": 33, "mysql_settings": {"no_such_setting": 1}}
-    MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
+    MYSQL.refuses(host, converge, broken, "unknown variable 'no_such_setting=1'. The files are as they were before.")
+
+
+def test_a_setting_with_which_mysql_does_not_start_is_rolled_back(host: Host, converge: Converge) -> None:
+    broken = {"mysql_max_connections": 33, "mysql_settings": FAILS_WITH_THESE_DATA}
+    MYSQL.gives_way(host, converge, broken, "innodb_page_size")
     assert sql(host, "SELECT @@max_connections") == "20"
     assert converge({"mysql_max_connections": 33}).returncode == 0
     assert sql(host, "SELECT @@max_connections") == "33"
@@ -184,8 +193,8 @@ def test_a_changed_password_can_be_taken_back(host: Host, converge: Converge) ->
 
 def test_clients_with_the_old_password_keep_working_when_the_new_version_fails(host: Host, converge: Converge) -> None:
     settled({})
-    broken = {"mysql_password": "a password that never served", "mysql_settings": {"no_such_setting": 1}}
-    MYSQL.gives_way(host, converge, broken, "unknown variable 'no_such_setting=1'")
+    broken = {"mysql_password": "a password that never served", "mysql_settings": FAILS_WITH_THESE_DATA}
+    MYSQL.gives_way(host, converge, broken, "innodb_page_size")
     assert login(host, PASSWORD)
     done = converge({"mysql_password": "the password of the next try"})
     assert done.returncode == 0
