@@ -12,6 +12,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine impor
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
 
+# After so many restarts it is not initialising its data, but keeps exiting.
+RESTARTS = 2
 OWN_DIRECTORIES = ("mysql", "sys", "performance_schema", "lost+found")
 
 
@@ -35,7 +37,8 @@ def remove_unfinished(module: AnsibleModule, service: str) -> list[str]:
         return []
     with locked(os.path.join(BASE_DIRECTORY, f".{service}.lock")):
         containers = engine.containers()
-        if any(container.state in ("running", "paused") for container in containers):
+        # Between two exits it is running, too.
+        if any(one.state in ("running", "paused") and one.restarts < RESTARTS for one in containers):
             return []
         names = engine.volumes()
         paths = engine.run("volume", "inspect", "--format", "{{.Mountpoint}}", *names)[1].split() if names else []

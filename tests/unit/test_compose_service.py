@@ -1637,7 +1637,9 @@ def test_check_mode_needs_no_engine(
 ) -> None:
     found = AnsibleModule.get_bin_path
     monkeypatch.setattr(
-        AnsibleModule, "get_bin_path", lambda self, name, *given: None if name == "docker" else found(self, name, *given)
+        AnsibleModule,
+        "get_bin_path",
+        lambda self, name, *given: None if name == "docker" else found(self, name, *given),
     )
     given = {"volumes": ["data"], "build": build, "pull": pull}
     assert machine.run(check_mode=True, **given)["actions"][-1] == "create"

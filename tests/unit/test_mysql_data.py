@@ -23,7 +23,8 @@ echo "$*" >> "$here/told"
 case "$*" in
   "ps --all"*) test ! -s "$here/state" || echo 4c01 ;;
   "ps "*) test ! -s "$here/state" || case $(cat "$here/state") in exited|dead|created) ;; *) echo "4c01 Up" ;; esac ;;
-  "inspect "*) printf '[{"Id": "4c01", "State": {"Status": "%s"}}]' "$(cat "$here/state")" ;;
+  "inspect "*) read -r state restarts < "$here/state"
+    printf '[{"Id": "4c01", "RestartCount": %s, "State": {"Status": "%s"}}]' "${restarts:-0}" "$state" ;;
   "volume ls"*) test ! -d "$here/data" || echo miniweb-mysql_data ;;
   "volume inspect"*) echo "$here/data" ;;
   *mysql_tzinfo_to_sql*) echo "INSERT INTO time_zone;" ;;
@@ -91,6 +92,8 @@ def healthy(server: Path, ids: list[str]) -> None:
         ([], "restarting", [], False),
         # It is being initialised, or recovers, or somebody paused it.
         (OWN, "running", [], False),
+        (OWN, "running 1", [], False),
+        (OWN, "running 2", [], True),
         (OWN, "paused", [], False),
         # It worked before.
         (OWN, "restarting", ["4c00"], False),
@@ -105,7 +108,7 @@ def test_a_data_directory_is_removed_only_if_it_provably_holds_nothing(
 ) -> None:
     data(server, names)
     healthy(server, seen)
-    (server / "state").write_text(state)
+    (server / "state").write_text(f"{state}\n" if state else "")
     for check in (True, False):
         result = run_module("mysql_account", programs=server, missing_ok=True, check_mode=check, **ARGUMENTS)
         assert (result["actions"], result["answered"]) == ([REMOVED] if removed else [], False)

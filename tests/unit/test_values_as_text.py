@@ -174,7 +174,7 @@ def specification(module: str) -> dict[str, Any]:
         raise Captured(given["argument_spec"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "AnsibleModule", capture)
+        patch.setattr(found, "ServerModule", capture)
         with pytest.raises(Captured) as captured:
             found.main()
     spec: dict[str, Any] = captured.value.args[0]
@@ -212,11 +212,21 @@ def handed_natively(system: dict[str, Any]) -> Callable[..., list[str]]:
     return functools.cache(lambda role, **chosen: handed(system, role, chosen))
 
 
-@pytest.mark.parametrize("name", SCALARS)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_systems_own_values_as_text_are_handed_over_as_themselves(system: dict[str, Any], wanted: bool) -> None:
+    names = [name for name in SCALARS if name.startswith("miniweb_")]
+    assert names
+    for role in BY_ROLE:
+        assert handed(system, role, dict.fromkeys(names, str(wanted))) == handed(
+            system, role, dict.fromkeys(names, wanted)
+        ), role
+
+
+@pytest.mark.parametrize("name", [name for name in SCALARS if not name.startswith("miniweb_")])
 def test_one_value_as_text_is_handed_over_as_itself(
     system: dict[str, Any], handed_natively: Callable[..., list[str]], name: str
 ) -> None:
-    roles = BY_ROLE if name.startswith("miniweb_") else [role for role in NAMES if name.startswith(f"{role}_")]
+    roles = [role for role in NAMES if name.startswith(f"{role}_")]
     assert roles
     value = ON.get(name, True)
     for wanted in (True, False) if isinstance(value, bool) else (value,):
