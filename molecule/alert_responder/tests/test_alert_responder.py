@@ -361,8 +361,8 @@ def test_a_port_in_use_is_reported(host: Host, converge: Converge) -> None:
     try:
         done = converge({"alert_responder_port": 9097})
         assert done.returncode != 0
-        assert f"The responder does not answer at {taken}" in folded(done.stdout)
-        assert "or set alert_responder_port to a free port." in folded(done.stdout)
+        said = 'alert_responder_port: port 9097 of this server is already taken by the unit "taken.socket"'
+        assert said in folded(done.stdout)
     finally:
         host.check_output("systemctl stop taken.socket")
     assert converge({}).returncode == 0
@@ -405,7 +405,7 @@ def test_wrong_input_is_refused_in_one_sentence_each(host: Host, converge: Conve
     for sentence in (
         "alert_responder_password has 5 characters, of which 0 are blanks or outside ASCII: set it to 16 to 128",
         'alert_responder_username is "a b": set it to letters',
-        'alert_responder_instance is "$HOME": set it to letters',
+        'alert_responder_instance is "$HOME": give it letters',
         'alert_responder_listen_address is "::": set it to an IPv4',
         "alert_responder_port is 0: set it to a port from 1 to 65535.",
         "alert_responder_actions is empty: list prune_images or restart_container",
