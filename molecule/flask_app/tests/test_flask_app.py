@@ -192,8 +192,14 @@ def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path
     assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
 
 
-def test_a_setting_that_gunicorn_refuses_is_rolled_back(host: Host, converge: Converge) -> None:
-    APP.gives_way(host, converge, {"flask_app_gunicorn_settings": {"backlog": "many"}}, "it stopped and was restarted")
+def test_a_version_that_gunicorn_cannot_start_never_takes_over(
+    host: Host, converge: Converge, tmp_path: Path
+) -> None:
+    unknown = {"flask_app_gunicorn_settings": {"backlog": "many"}}
+    APP.refuses(host, converge, unknown, "before_start: a command failed", "`gunicorn --check-config")
+    broken = project(tmp_path / "broken", "broken")
+    (broken / "wsgi.py").write_text("import nosuch\n")
+    APP.refuses(host, converge, plain(flask_app_source_dir=str(broken)), "No module named 'nosuch'")
     assert "ada" in ask(host, "/api/users")
 
 
