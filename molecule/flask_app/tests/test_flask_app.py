@@ -192,9 +192,7 @@ def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path
     assert set(SHARED.contributions(host)) == {"grafana/flask_app.json"}
 
 
-def test_a_version_that_gunicorn_cannot_start_never_takes_over(
-    host: Host, converge: Converge, tmp_path: Path
-) -> None:
+def test_a_version_that_gunicorn_cannot_start_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:
     unknown = {"flask_app_gunicorn_settings": {"backlog": "many"}}
     APP.refuses(host, converge, unknown, "before_start: a command failed", "`gunicorn --check-config")
     broken = project(tmp_path / "broken", "broken")
