@@ -69,7 +69,10 @@ def test_one_run_takes_the_server_over(host: Host, run_playbook: RunPlaybook, be
     done = site(run_playbook, {})
     assert done.returncode == 0
     assert "no role of this play manages it" not in folded(done.stderr)
-    assert seen(host) == before
+    # MySQL's container gets bounds that it did not have; its volume and its rows stay.
+    after = seen(host)
+    assert after.pop("mysql") != before["mysql"]
+    assert after == {name: value for name, value in before.items() if name != "mysql"}
     password = (SECRETS / "admin_password").read_text().strip()
     assert "ada" in curl("--user", f"admin:{password}", f"{URL}/api/users")
 
