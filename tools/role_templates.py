@@ -13,6 +13,16 @@ from role_variables import files
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ROOT / "roles"
+# What roles need to know of a server
+FACTS: dict[str, Any] = {
+    "env": {},
+    "service_mgr": "systemd",
+    "architecture": "x86_64",
+    "distribution": "Debian",
+    "distribution_version": "13.2",
+    "distribution_major_version": "13",
+    "distribution_release": "trixie",
+}
 
 if not AnsibleCollectionConfig.collection_finder:
     init_plugin_loader([str(ROOT / ".ansible" / "collections")])

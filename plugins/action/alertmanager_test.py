@@ -10,9 +10,9 @@ import typing as t
 
 import yaml
 from ansible.plugins.action import ActionBase
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
 
 KIND = "_configs"
-DIRECTORY = "/opt/miniweb/alertmanager"
 
 
 def to_all(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
         """Send the test message, and fail if a receiver did not take it."""
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        path = f"{arguments.get('directory', DIRECTORY)}/config/alertmanager.yml"
+        path = f"{arguments.get('directory', f'{BASE_DIRECTORY}/alertmanager')}/config/alertmanager.yml"
         found = self._execute_module("ansible.legacy.slurp", {"src": path}, task_vars=task_vars)
         if found.get("failed") or found.get("unreachable"):
             reason = found.get("msg", "the server did not answer").rstrip(".")

@@ -12,7 +12,7 @@ import typing as t
 import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import read_file
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import installed_versions
 
 # The package of the engine itself in each source that the role docker installs from
@@ -209,7 +209,7 @@ class Finder:
 
     def _said(self, *words: str) -> str:
         code, out, dummy = self.module.run_command(list(words))
-        return last_line(out) if code == 0 and out.strip() else ""
+        return out.strip() if code == 0 else ""
 
     def _is_service(self) -> bool:
         program = self.module.get_bin_path("systemctl")

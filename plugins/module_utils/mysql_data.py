@@ -41,13 +41,16 @@ def remove_unfinished(module: AnsibleModule, service: str) -> list[str]:
         if any(one.state in ("running", "paused") and one.restarts < RESTARTS for one in containers):
             return []
         names = engine.volumes()
-        paths = engine.run("volume", "inspect", "--format", "{{.Mountpoint}}", *names)[1].split() if names else []
-        if not any(os.path.isdir(path) and os.listdir(path) for path in paths):
+        # With another volume, it is not known which one holds the data.
+        if len(names) != 1:
             return []
-        found = [database for path in paths for database in databases_in(path)]
+        path = engine.run("volume", "inspect", "--format", "{{.Mountpoint}}", *names)[1].strip()
+        if not os.path.isdir(path) or not os.listdir(path):
+            return []
+        found = databases_in(path)
         if found:
             module.warn(
-                f'MySQL of the service "{service}" has never worked on this server, but its volume {", ".join(names)} holds '
+                f'MySQL of the service "{service}" has never worked on this server, but its volume {names[0]} holds '
                 f"the databases {', '.join(found)}: look at its log (docker logs) for the cause, or, if nothing in them is "
                 f"needed, remove it with its data ({service}_state: absent, {service}_remove_data: true) and deploy it again."
             )

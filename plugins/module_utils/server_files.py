@@ -93,9 +93,3 @@ def cause(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("***")]
     errors = [line for line in lines if ERROR_LINE.search(line)]
     return (exceptions[-1:] or errors[:1] or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
-
-
-def last_line(text: str) -> str:
-    """Return the last non-empty line of a program's output, without its full stop."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it printed nothing"

@@ -16,11 +16,13 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine impor
 HERE = "127.0.0.1"
 ANSWER_SECONDS = 5
 SHOWN_CHARACTERS = 200
-# Prints the name of each site that does not answer with success, and what the program says about it.
+# Prints the number of each site that does not answer with success, and what the program says about it.
 ASK_INSIDE = """
+number=0
 while [ $# -gt 0 ]; do
-    said=$(wget -q -T "$0" --no-check-certificate --header "Host: $2" -O /dev/null "$3" 2>&1) || echo "$1 $said"
-    shift 3
+    said=$(wget -q -T "$0" --no-check-certificate --header "Host: $1" -O /dev/null "$2" 2>&1) || echo "$number $said"
+    number=$((number + 1))
+    shift 2
 done
 """
 
@@ -32,8 +34,8 @@ def address(site: Site, host: str = "") -> str:
     return f"https://{host or site['server_names'][0]}:{site['port']}{site['health_path'] or '/'}"
 
 
-def failures(module: AnsibleModule, service: str, sites: list[Site]) -> dict[str, str]:
-    """Ask all sites once; return what is wrong with those that do not answer as they should, by their names.
+def failures(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:
+    """Ask all sites once; return what those that do not answer as they should give, as parts of a sentence.
 
     A site with a health path must answer it with success, any other must answer without an error of the server.
 
@@ -41,10 +43,9 @@ def failures(module: AnsibleModule, service: str, sites: list[Site]) -> dict[str
         their access rule lets in.
     """
     inside = [site for site in sites if site["admin_only"] and site["health_path"]]
-    found = {site["name"]: failure(site) for site in sites if site not in inside}
-    if inside:
-        found.update(failures_inside(module, service, inside))
-    return {name: what for name, what in found.items() if what}
+    found = [(site, failure(site)) for site in sites if site not in inside]
+    found += zip(inside, failures_inside(module, service, inside) if inside else [])
+    return [f'the site "{site["name"]}", {address(site)}, gives {what}' for site, what in found if what]
 
 
 def failure(site: Site) -> str:
@@ -68,17 +69,17 @@ def failure(site: Site) -> str:
     return f"{answer.status} {answer.reason}: {' '.join(body.split())}".rstrip(": ")
 
 
-def failures_inside(module: AnsibleModule, service: str, sites: list[Site]) -> dict[str, str]:
-    """Ask sites in the container that serves them; return what is wrong by their names."""
+def failures_inside(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:
+    """Ask sites in the container that serves them; return what is wrong with each, empty if nothing is."""
     engine = Engine(module, service, "/", "")
     containers = engine.containers() if engine.program else []
     if not containers:
-        return {site["name"]: f'no container of the service "{service}"' for site in sites}
-    words = [word for site in sites for word in (site["name"], site["server_names"][0], address(site, HERE))]
+        return [f'no container of the service "{service}"'] * len(sites)
+    words = [word for site in sites for word in (site["server_names"][0], address(site, HERE))]
     command = ["sh", "-c", ASK_INSIDE, str(ANSWER_SECONDS), *words]
     code, output = engine.execute(containers[0].id, command, ANSWER_SECONDS * (len(sites) + 1))
     if code:
-        return {site["name"]: output for site in sites}
+        return [output or f"exit code {code}"] * len(sites)
     lines = [line.partition(" ") for line in output.splitlines()]
-    names = {site["name"] for site in sites}
-    return {name: said or "an error" for name, dummy, said in lines if name in names}
+    said = {number: text or "an error" for number, dummy, text in lines}
+    return [said.get(str(number), "") for number in range(len(sites))]

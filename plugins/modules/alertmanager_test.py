@@ -30,10 +30,6 @@ options:
     description: The service's directory.
     type: path
     default: /opt/miniweb/alertmanager
-  owner:
-    description: Numeric user ID of Alertmanager in the container.
-    type: int
-    default: 65534
   instance:
     description: Label C(instance) of the alert.
     type: str
@@ -84,7 +80,7 @@ import shutil
 import tempfile
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY, ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, cause, write_file
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
@@ -137,8 +133,10 @@ def sent(module: ServerModule, engine: Engine) -> str:
     params = module.params
     directory = tempfile.mkdtemp(prefix="test-", dir=params["directory"])
     try:
-        os.chown(directory, params["owner"], params["owner"])
-        given = FileState(params["configuration"].encode(), 0o400, params["owner"], params["owner"])
+        # Alertmanager's own user, whom its configuration belongs to
+        owner = os.stat(os.path.join(params["directory"], "config", "alertmanager.yml")).st_uid
+        os.chown(directory, owner, owner)
+        given = FileState(params["configuration"].encode(), 0o400, owner, owner)
         write_file(os.path.join(directory, "alertmanager.yml"), given)
         words = ["run", "--rm", "--no-deps", "--no-TTY", "--volume", f"{directory}:/test", "--entrypoint", "sh"]
         asked = [str(params["timeout"]), str(len(params["expected"])), params["instance"]]
@@ -158,8 +156,7 @@ def main() -> None:
         argument_spec={
             "configuration": {"type": "str", "no_log": True},
             "service": {"type": "str", "default": "alertmanager"},
-            "directory": {"type": "path", "default": "/opt/miniweb/alertmanager"},
-            "owner": {"type": "int", "default": 65534},
+            "directory": {"type": "path", "default": os.path.join(BASE_DIRECTORY, "alertmanager")},
             "instance": {"type": "str", "required": True},
             "expected": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 30},
@@ -176,7 +173,7 @@ def main() -> None:
     late = f"no answer within {module.params['timeout']} s"
     refused = {one: found.get(one, late) for one in module.params["expected"] if found.get(one, late)}
     delivered = [one for one in module.params["expected"] if one not in refused]
-    module.exit_json(changed=bool(delivered), delivered=delivered, refused=refused)
+    module.exit_json(changed=False, delivered=delivered, refused=refused)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
-    last_line,
+    cause,
     read_file,
     readable,
     write_file,
@@ -170,6 +170,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.settled import (
     packages,
     unit_conditions,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.waiting import PAUSE_SECONDS, until
 
 DEFAULT_PID_FILE = "/run/docker.pid"
 INIT_LOG = "/var/log/docker.log"
@@ -179,7 +180,6 @@ LOG_LINES = 30
 QUESTION_SECONDS = 30
 SETTLE_SECONDS = 30
 RELOAD_SECONDS = 5
-PAUSE_SECONDS = 0.5
 
 INSPECTED = (
     '{"id":{{json .Id}},"name":{{json .Name}},"status":{{json .State.Status}},"exit_code":{{.State.ExitCode}},'
@@ -366,7 +366,7 @@ def reason_in(lines: list[str]) -> str:
     """Return the line of the engine's log that says why it exited: the last above the level of a warning."""
     levels = ("level=debug", "level=info", "level=warning")
     telling = [line for line in lines if line.strip() and not any(level in line for level in levels)]
-    return last_line("\n".join(telling or lines)) if lines else "it logged nothing"
+    return cause("\n".join(telling or lines)) if lines else "it logged nothing"
 
 
 def enumerated(items: list[str]) -> str:
@@ -455,7 +455,7 @@ class Client:
     def _ask(self, *words: str, partial: bool = False) -> str:
         code, out, err = self.module.run_command([*self.words, *words])
         if code and not partial:
-            raise NotAnswering(last_line(err or out))
+            raise NotAnswering(cause(err or out))
         return out
 
     def lines(self, *words: str) -> list[str] | None:
@@ -600,17 +600,6 @@ class InitScript:
             return []
 
 
-def until(condition: t.Callable[[], bool], seconds: float) -> bool:
-    """Wait for the condition; return whether it became true in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if condition():
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE_SECONDS)
-
-
 class Daemon:
     """The engine, its configuration and its journal."""
 
@@ -686,7 +675,7 @@ class Daemon:
             stream.flush()
             code, out, err = self.module.run_command([program, "--validate", "--config-file", stream.name])
         if code:
-            said = last_line(err or out).replace(stream.name, self.path)
+            said = cause(err or out).replace(stream.name, self.path)
             raise DaemonError(f"configuration: the engine rejects it: {said}; nothing was changed: correct it.")
 
     def apply(self, plan: Plan, found: Found) -> None:

@@ -163,7 +163,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import ONE_OFF_LABEL, PROJECT_LABEL
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import PROJECT_PREFIX, ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.mysql_data import remove_unfinished
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line, read_file
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, read_file
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 # Reads the login from the first three lines of its input and SQL from the rest, so that neither appears on a command
@@ -295,13 +295,13 @@ class Client:
         if code:
             refused = "Access denied" in err
             if SILENT.search(err) or (refused and self.starting):
-                raise Unavailable(f'MySQL of the service "{self.service}" does not answer: {last_line(err)}.')
+                raise Unavailable(f'MySQL of the service "{self.service}" does not answer: {cause(err)}.')
             if refused:
                 self.module.fail_json(
                     msg=f'MySQL of the service "{self.service}" does not accept this root password: its data volume '
                     "was created with a different one; give that one, or change it in MySQL first."
                 )
-            self.module.fail_json(msg=f'MySQL of the service "{self.service}" reports an error: {last_line(err)}.')
+            self.module.fail_json(msg=f'MySQL of the service "{self.service}" reports an error: {cause(err)}.')
         return out.splitlines()
 
     def _as_root(self, statements: str) -> tuple[int, str, str]:
@@ -322,8 +322,13 @@ class Client:
         if self.module.check_mode:
             return
         zones = self.module.run_command([*self.plain, "mysql_tzinfo_to_sql", "/usr/share/zoneinfo"])[1]
-        self._as_root(f"USE mysql;\n{zones}")
-        self._as_root(f"ALTER USER 'root'@'localhost' IDENTIFIED BY {text(password)};\n")
+        # The password last: until then, the next run finds the initialisation unfinished, too.
+        for statements in (f"USE mysql;\n{zones}", f"ALTER USER 'root'@'localhost' IDENTIFIED BY {text(password)};\n"):
+            code, dummy, err = self._as_root(statements)
+            if code:
+                self.module.fail_json(
+                    msg=f'The interrupted initialisation of MySQL of the service "{self.service}" cannot be finished: {cause(err)}.'
+                )
         self.root_password = password
 
     def login_error(self, user: str, password: str) -> str:

@@ -24,7 +24,7 @@ options:
     required: true
     suboptions:
       name:
-        description: Name for messages, without spaces.
+        description: Name for messages.
         type: str
         required: true
       server_names:
@@ -81,13 +81,10 @@ asked:
   sample: ["https://www.example.com:443/healthz"]
 """
 
-import time
-
 from ansible_collections.miniweb.stack.plugins.module_utils import settled, sites
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
-
-PAUSE_SECONDS = 1
+from ansible_collections.miniweb.stack.plugins.module_utils.waiting import until
 
 
 def main() -> None:
@@ -112,27 +109,27 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(changed=False, asked=[])
     service, asked = module.params["service"], module.params["sites"]
-    urls = [] if module.check_mode else [sites.address(site) for site in asked]
-    deadline = time.monotonic() + module.params["timeout"]
-    while urls:
-        try:
-            found = sites.failures(module, service, asked)
-        except ServiceError as error:
-            module.fail_json(msg=str(error))
-        if not found:
-            conditions = [["sites", service, asked]]
-            settled.Notes(module).write("site_check", module.params["settled"], conditions, {"asked": urls})
-            break
-        if time.monotonic() > deadline:
-            texts = [f'the site "{one["name"]}", {sites.address(one)}, gives {found[one["name"]]}'
-                     for one in asked if one["name"] in found]  # fmt: skip
-            module.fail_json(
-                msg=f"Everything is deployed, but {'; '.join(texts)}: look at the log of the service behind it "
-                "(docker ps, docker logs)."
-            )
-        time.sleep(PAUSE_SECONDS)
-    module.exit_json(changed=False, asked=urls)
+    said: list[str] = []
+
+    def all_answer() -> bool:
+        said[:] = sites.failures(module, service, asked)
+        return not said
+
+    try:
+        answered = until(all_answer, module.params["timeout"])
+    except ServiceError as error:
+        module.fail_json(msg=str(error))
+    if not answered:
+        module.fail_json(
+            msg=f"Everything is deployed, but {'; '.join(said)}: look at the log of the service behind it "
+            "(docker ps, docker logs)."
+        )
+    result = {"asked": [sites.address(site) for site in asked]}
+    settled.Notes(module).write("site_check", module.params["settled"], [["sites", service, asked]], result)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

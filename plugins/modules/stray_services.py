@@ -92,7 +92,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     PROJECT_PREFIX,
     STATE_FILE,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import last_line
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
@@ -135,7 +135,7 @@ def main() -> None:
         code, listing, err = module.run_command(words)
         if code:
             module.fail_json(
-                msg=f"The containers of this server cannot be listed ({last_line(err)}): look at systemctl status docker."
+                msg=f"The containers of this server cannot be listed ({cause(err)}): look at systemctl status docker."
             )
     services = made(listing, directories_with(base, STATE_FILE), base)
     strays = [services[name] for name in sorted(services.keys() - set(module.params["known"]))]

@@ -106,8 +106,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
+    cause,
     difference,
-    last_line,
     read_file,
     write_file,
 )
@@ -144,7 +144,7 @@ class Unit:
         """
         code, out, err = self.module.run_command(["systemctl", *words])
         if code:
-            raise UnitError(f"`systemctl {' '.join(words)}` failed: {last_line(err or out)}.")
+            raise UnitError(f"`systemctl {' '.join(words)}` failed: {cause(err or out)}.")
 
     def _stop(self) -> None:
         """Stop what is running.
@@ -222,7 +222,7 @@ class Unit:
             with opener.open(self.params["probe_url"], timeout=PROBE_SECONDS):
                 return
         except OSError as error:
-            raise UnitError(f"{self.params['probe_url']} does not answer: {cause(error)}.") from None
+            raise UnitError(f"{self.params['probe_url']} does not answer: {silence(error)}.") from None
 
     # -- absent -------------------------------------------------------------------------------------------------------
 
@@ -290,10 +290,10 @@ def started_from(files: dict[str, FileState]) -> bytes:
     return hashlib.sha256(dump(contents)).hexdigest().encode()
 
 
-def cause(error: OSError) -> str:
+def silence(error: OSError) -> str:
     """Return why an address does not answer, with what the program itself said."""
     if isinstance(error, urllib.error.HTTPError):
-        return last_line(error.read().decode(errors="replace"))
+        return cause(error.read().decode(errors="replace"))
     return str(getattr(error, "reason", error))
 
 

@@ -87,7 +87,7 @@ import typing as t
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
-    last_line,
+    cause,
     read_file,
     write_file,
 )
@@ -182,7 +182,7 @@ class OpenSSL:
                 *words, "-days", str(valid_days), "-config", configuration, "-keyout", key, "-out", certificate
             )
             if code:
-                self.module.fail_json(msg=f"names: OpenSSL cannot create a certificate for {names}: {last_line(out)}.")
+                self.module.fail_json(msg=f"names: OpenSSL cannot create a certificate for {names}: {cause(out)}.")
             with open(certificate, "rb") as first, open(key, "rb") as second:
                 return first.read(), second.read()
 

@@ -10,7 +10,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
 from ansible_collections.miniweb.stack.plugins.action.check_input import Role, plain
-from role_templates import ROLES, loaded
+from role_templates import FACTS, ROLES, loaded
 
 NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
 # Words of Python, Jinja and Ansible's internals
@@ -34,8 +34,6 @@ VALUES = {
     "a filter that is not there": trust_as_template("{{ 3 | nosuch }}"),
     "a syntax error": trust_as_template("{{ 1 + }}"),
 }
-FACTS = {"env": {}, "service_mgr": "systemd", "distribution": "Debian", "distribution_version": "13.2"}
-FACTS |= {"distribution_major_version": "13", "distribution_release": "trixie", "architecture": "x86_64"}
 GIVEN: dict[str, Any] = {"inventory_hostname": "www", "ansible_facts": FACTS, "ansible_check_mode": True}
 GIVEN |= {"ansible_run_tags": ["all"], "ansible_skip_tags": [], "group_names": []}
 

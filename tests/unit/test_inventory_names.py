@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.miniweb.stack.plugins.action import check_input
-from role_templates import ROLES, ROOT, loaded, rendered
+from role_templates import FACTS, ROLES, ROOT, loaded, rendered
 
 # What is in AWS has names of its own.
 NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/service.yml"))
-FACTS = {
-    "env": {},
-    "service_mgr": "systemd",
-    "distribution": "Debian",
-    "distribution_version": "13.2",
-    "distribution_major_version": "13",
-}
 
 
 @functools.cache

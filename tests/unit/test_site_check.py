@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
-from ansible_collections.miniweb.stack.plugins.modules import site_check
 
 # Prints what stands in the file `said`, as the script in the container does of sites that do not answer.
 DOCKER = """\
@@ -64,7 +63,6 @@ def nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "docker").chmod(0o755)
     (tmp_path / "ids").write_text("4c01\n")
     (tmp_path / "said").write_text("")
-    monkeypatch.setattr(site_check, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(settled.Notes.__init__, "__defaults__", (str(tmp_path / "settled"),))
     return tmp_path
 
@@ -101,9 +99,9 @@ def test_a_port_on_which_nothing_listens(run_module: Any, nginx: Path) -> None:
     ("ids", "said", "problem"),
     [
         ("4c01\n", "", ""),
-        ("4c01\n", "metrics wget: server returned error: HTTP/1.1 502 Bad Gateway\n", "HTTP/1.1 502 Bad Gateway"),
+        ("4c01\n", "0 wget: server returned error: HTTP/1.1 502 Bad Gateway\n", "HTTP/1.1 502 Bad Gateway"),
         # GNU's wget says nothing with -q.
-        ("4c01\n", "metrics \n", "gives an error"),
+        ("4c01\n", "0 \n", "gives an error"),
         ("", "", 'no container of the service "nginx"'),
     ],
 )
@@ -112,13 +110,16 @@ def test_a_site_for_administrators_is_asked_in_the_container(
 ) -> None:
     (nginx / "ids").write_text(ids)
     (nginx / "said").write_text(said)
-    sites = [site(port, "/200"), site(9090, "/-/healthy", name="metrics", admin_only=True)]
+    sites = [site(port, "/200"), site(9090, "/-/healthy", name="all the metrics", admin_only=True)]
     result = run_module("site_check", programs=nginx, sites=sites, timeout=0)
     assert problem in result.get("msg", "")
+    assert (
+        'the site "all the metrics", https://www.example.com:9090/-/healthy, gives' in result.get("msg", "")
+    ) == bool(problem)
     assert result.get("failed", False) == bool(problem)
     if ids:
         told = (nginx / "told").read_text()
-        assert "metrics www.example.com https://127.0.0.1:9090/-/healthy" in told
+        assert "5 www.example.com https://127.0.0.1:9090/-/healthy" in told
         assert "/200" not in told
 
 

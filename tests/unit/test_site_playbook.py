@@ -62,3 +62,10 @@ def test_roles_set_no_facts_and_no_tags_and_call_no_other_role(path: Path) -> No
     for task in nested(yaml.safe_load(path.read_text()) or []):
         assert "tags" not in task, task["name"]
         assert not {"ansible.builtin.set_fact", "ansible.builtin.include_role", IMPORT} & set(task), task["name"]
+
+
+@pytest.mark.parametrize("path", TASK_FILES, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_every_service_says_when_its_image_is_pulled(path: Path) -> None:
+    services = [task["miniweb.stack.compose_service"] for task in nested(yaml.safe_load(path.read_text()) or [])
+                if "miniweb.stack.compose_service" in task]  # fmt: skip
+    assert [one["name"] for one in services if not one["pull"].endswith("_image_pull }}")] == []

@@ -15,7 +15,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.miniweb.stack.plugins.action import check_input
-from role_templates import ROLES, ROOT, evaluated, loaded, rendered, worked_out
+from role_templates import FACTS, ROLES, ROOT, evaluated, loaded, rendered, worked_out
 
 NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_specs.yml"))
 CONVERTED = ("bool", "int", "float")
@@ -30,13 +30,6 @@ FOUND = {
     "__ec2_autoscale_group_now": {"results": [{"desired_capacity": 3}]},
     "__ec2_autoscale_packed": {"digest": "5f1c"},
     "__ec2_autoscale_stored": {"parameter_metadata": {"version": 1}},
-}
-FACTS = {
-    "env": {},
-    "service_mgr": "systemd",
-    "distribution": "Debian",
-    "distribution_version": "13.2",
-    "distribution_major_version": "13",
 }
 
 
