@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ if not AnsibleCollectionConfig.collection_finder:
     init_plugin_loader([str(ROOT / ".ansible" / "collections")])
 
 
+@functools.cache
 def loaded(role: Path, *kinds: str) -> dict[str, Any]:
     """The variables of a role's defaults or vars as Ansible loads them, not yet evaluated."""
     loader = DataLoader()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-PAUSE_SECONDS = 0.5
+PAUSE_SECONDS = 0.2
 
 
 def until(condition: t.Callable[[], bool], seconds: float) -> bool:
