@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sandbox import build, images, shell
+from sandbox.engine import tags_of
 from sandbox.recipes import SERVER, Image, recipe_hash
 
 # The engine's images are listed in a file, one on each line.
@@ -109,3 +110,8 @@ def test_a_pipeline_names_the_command_that_failed() -> None:
     assert shell.run(["echo", "a b"], ["tr", "a", "c"]) == "c b"
     with pytest.raises(shell.Failure, match=r"(?s)`sh -c 'echo lost >&2; exit 3'` failed \(3\):\nlost"):
         shell.run(["echo"], ["sh", "-c", "echo lost >&2; exit 3"])
+
+
+def test_an_image_without_a_tag_is_not_named(engine: Path) -> None:
+    (engine / "tags").write_text("miniweb/nginx:1\nminiweb/nginx:<none>\n")
+    assert tags_of("miniweb/*") == ["miniweb/nginx:1"]

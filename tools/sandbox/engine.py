@@ -34,7 +34,9 @@ def exists(kind: str, name: str) -> bool:
 
 def tags_of(repository: str) -> list[str]:
     """The tags of the engine's images that match this name; * matches anything but a slash."""
-    return docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).splitlines()
+    found = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository).splitlines()
+    # An image whose tag has moved to another one is listed without it.
+    return [tag for tag in found if not tag.endswith(":<none>")]
 
 
 def remove_container(name: str) -> None:
