@@ -104,6 +104,10 @@ def build(engine, words):
     return 0, "", ""
 
 
+def info(engine, words):
+    return 0, "\n".join(engine["proxies"]), ""
+
+
 def volume(engine, words):
     if words[1] == "ls":
         return 0, "miniweb-web_data" if engine["volume"] else "", ""
@@ -171,6 +175,7 @@ COMMANDS = {
     "compose": compose,
     "exec": execute,
     "image": image,
+    "info": info,
     "inspect": inspect,
     "logs": logs,
     "network": network,

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -403,6 +404,7 @@ class Machine:
             "networks": [],
             "check": [],
             "count": 0,
+            "proxies": ["", "", ""],
             "prune_code": 0,
             "run_code": 0,
             "run_opens_data": False,
@@ -832,6 +834,33 @@ def test_a_moved_image_that_does_not_work_gives_way_to_the_one_before(machine: M
     machine.answer(pullable={"web:1": "sha256:3"})
     assert machine.run(pull="always")["actions"] == ["write compose.yaml", "recreate"]
     assert machine.runs() == ("sha256:3", "running")
+
+
+PROXY = "http://proxy.example.com:3128"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "given"),
+    [
+        (["", "", ""], {}),
+        ([PROXY, PROXY, "localhost,.example.com"], {"http": PROXY, "https": PROXY, "no": "localhost,.example.com"}),
+        (["", PROXY, ""], {"https": PROXY}),
+        # The engine does not tell a login.
+        (["http://xxxxx:xxxxx@proxy.example.com:3128", PROXY, ""], {"https": PROXY}),
+    ],
+)
+def test_a_build_gets_the_proxies_through_which_the_engine_pulls(
+    machine: Machine, tmp_path: Path, proxies: list[str], given: dict[str, str]
+) -> None:
+    machine.answer(proxies=proxies)
+    archive = tmp_path / "source.tar"
+    archive.touch()
+    machine.run(definition={"image": "web:built"}, build={"archive": "x"}, sent_archive=str(archive))
+    (build,) = (line.split() for line in machine.told() if line.startswith("build "))
+    arguments = dict(word.split("=", 1) for last, word in itertools.pairwise(build) if last == "--build-arg")
+    assert arguments == {
+        spelled: value for kind, value in given.items() for spelled in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
+    }
 
 
 @pytest.mark.parametrize(("pull", "builds"), [("always", 2), ("missing", 1)])

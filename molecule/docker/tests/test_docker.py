@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,23 @@ setsid python3 -m http.server --bind 127.0.0.1 --directory /srv/apt 8099 > /dev/
 echo $! > /run/repository.pid
 """
 
+
+# A proxy that writes down what it was asked for
+PROXY = """
+set -eu
+apt-get install --yes --no-install-recommends tinyproxy-bin
+cat > /run/proxy.conf <<END
+Listen 127.0.0.1
+Port 3128
+LogFile "/run/proxy.log"
+PidFile "/run/proxy.pid"
+LogLevel Connect
+MaxClients 20
+END
+tinyproxy -c /run/proxy.conf
+dpkg --purge --force-depends docker-buildx
+rm -f /var/cache/apt/archives/*.deb
+"""
 
 CONFIGURATION = "/etc/docker/daemon.json"
 SOURCE = "/etc/apt/sources.list.d/docker.sources"
@@ -242,6 +260,23 @@ def test_bad_input_is_refused_in_one_sentence(converge: Converge, variables: dic
     done = converge(variables)
     assert done.returncode != 0
     assert sentence in folded(done.stdout)
+
+
+def test_a_proxy_is_for_packages_and_images(host: Host, converge: Converge, container: str) -> None:
+    host.check_output("sh -c %s", PROXY)
+    before = runs(host, container)
+    assert converge({"docker_http_proxy": "http://127.0.0.1:3128"}).returncode == 0
+    assert host.run("docker buildx version").rc == 0
+    assert host.run("docker pull registry.example.com/app:1").rc != 0
+    asked = host.file("/run/proxy.log").content_string
+    assert re.search(r"GET http://\S+/docker-buildx_\S+\.deb", asked)
+    assert "CONNECT registry.example.com:443" in asked
+    assert runs(host, container) == before
+    assert "proxy" not in host.check_output("docker exec kept env").lower()
+
+    assert converge({}).returncode == 0
+    assert not info(host)["HttpProxy"]
+    host.check_output("kill $(cat /run/proxy.pid)")
 
 
 def test_dockers_own_repository_is_a_source(host: Host, converge: Converge) -> None:

@@ -43,6 +43,9 @@ IMAGE_MEGABYTES = 1000
 # How far back in a log the cause of a failure is looked for
 SEARCHED_LINES = 300
 TIMED_OUT = 124
+# The proxies of the engine, by the variable that a build gets, and how it prints one with a login
+PROXIES = {"HTTP_PROXY": "{{.HTTPProxy}}", "HTTPS_PROXY": "{{.HTTPSProxy}}", "NO_PROXY": "{{.NoProxy}}"}
+MASKED = "xxxxx:xxxxx@"
 # What can be changed on a container, or on its Compose file, without this collection
 HOST_SETTINGS = {
     "limits": ("Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "CpuShares", "CpuQuota", "PidsLimit"),
@@ -240,7 +243,8 @@ class Engine:
             raise ServiceError(f'The image "{image}" of the service "{self.name}" is missing, but {reason}.')
         if build:
             # The host's network, because a build has no user-defined network and hence no working DNS resolver.
-            words = [self.program, "build", "--network", "host", "--tag", image, "--file", build["dockerfile"], "-"]
+            words = [self.program, "build", "--network", "host", *self._proxies()]
+            words += ["--tag", image, "--file", build["dockerfile"], "-"]
             with open(archive, "rb") as stream:
                 code, out, err = self.module.run_command(words, data=stream.read(), binary_data=True)
             if code:
@@ -253,6 +257,13 @@ class Engine:
             if reason:
                 raise ServiceError(self._not_pulled(image, reason))
         self._note_image(image)
+
+    def _proxies(self) -> list[str]:
+        """Return what gives a build the proxies through which the engine pulls; it leaves no trace in the image."""
+        values = self.run("info", "--format", "\n".join(PROXIES.values()))[1].split("\n")
+        given = {name: value for name, value in zip(PROXIES, values) if value and MASKED not in value}
+        pairs = [f"{spelled}={value}" for name, value in given.items() for spelled in (name, name.lower())]
+        return [word for pair in pairs for word in ("--build-arg", pair)]
 
     def renew_image(self, image: str) -> None:
         """Pull an image whose tag may have moved. If that fails and the image is on the server, only warn.
