@@ -72,11 +72,6 @@ def everything(value: Any, option: dict[str, Any]) -> Any:
     return str(value).lower() if option["type"] in CONVERTED else value
 
 
-def arguments(value: Any, option: dict[str, Any]) -> Any:
-    """A value of an option as `-e name=value` gives it; a list cannot be given this way."""
-    return value if isinstance(value, list) else everything(value, option)
-
-
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The variables of all roles together, with their own key and secrets."""
@@ -127,9 +122,8 @@ def said(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> list[str]
 @pytest.mark.parametrize("result", [become, said])
 def test_text_gives_the_same_result(system: dict[str, Any], result: Callable[..., Any], role: str, choice: str) -> None:
     wanted = result(system, role, CHOICES[choice])
-    for as_text in (arguments, everything):
-        chosen = {name: as_text(value, OPTIONS[name]) for name, value in CHOICES[choice].items()}
-        assert result(system, role, chosen) == wanted, as_text.__name__
+    as_text = {name: everything(value, OPTIONS[name]) for name, value in CHOICES[choice].items()}
+    assert result(system, role, as_text) == wanted
 
 
 BY_ROLE = [role for role in NAMES if not role.startswith("ec2")]
@@ -215,18 +209,21 @@ def test_the_systems_own_values_as_text_are_handed_over_as_themselves(system: di
         ), role
 
 
-@pytest.mark.parametrize("name", [name for name in SCALARS if not name.startswith("miniweb_")])
-def test_one_value_as_text_is_handed_over_as_itself(
+@pytest.mark.parametrize("role", BY_ROLE)
+def test_a_roles_values_as_text_are_handed_over_as_themselves(
+    system: dict[str, Any], handed_natively: Callable[..., list[str]], role: str
+) -> None:
+    values = {name: str(ON.get(name, True)) for name in SCALARS if name.startswith(f"{role}_")}
+    assert handed(system, role, values) == handed_natively(role)
+
+
+# What is switched off hides others, so each is alone.
+@pytest.mark.parametrize("name", [name for name in SCALARS if isinstance(ON.get(name, True), bool)])
+def test_false_as_text_is_handed_over_as_false(
     system: dict[str, Any], handed_natively: Callable[..., list[str]], name: str
 ) -> None:
-    roles = [role for role in NAMES if name.startswith(f"{role}_")]
-    assert roles
-    value = ON.get(name, True)
-    for wanted in (True, False) if isinstance(value, bool) else (value,):
-        chosen = {name: wanted} if wanted != value else {}
-        for role in roles:
-            text = handed(system, role, {name: str(wanted)})
-            assert text == handed_natively(role, **chosen), (role, wanted)
+    for role in (role for role in BY_ROLE if name.startswith(f"{role}_")):
+        assert handed(system, role, {name: "False"}) == handed_natively(role, **{name: False})
 
 
 def samples(option: dict[str, Any]) -> list[dict[str, Any]]:
