@@ -13,13 +13,15 @@ import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import read_file
-from ansible_collections.miniweb.stack.plugins.module_utils.settled import installed_versions
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import package_states
 
 # The package of the engine itself in each source that the role docker installs from
 ENGINES = {"distribution": "docker.io", "docker": "docker-ce"}
 OLDEST = 25
 # Podman's stand-in for the program docker
 STAND_IN = "podman-docker"
+# dpkg's states of a package whose installation was cut short
+BEGUN = ("half-installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 SNAP = "/snap/bin/docker"
 APT = "/etc/apt"
 
@@ -129,8 +131,10 @@ class Finder:
         :raises Refused: it cannot be used.
         """
         names = {name for packages in self.packages.values() for name in packages}
-        versions = installed_versions(self.module, sorted({*names, *ENGINES.values(), STAND_IN}))
-        chosen = self._chosen(versions)
+        states = package_states(self.module, sorted({*names, *ENGINES.values(), STAND_IN}))
+        versions = {name: version for name, (status, version) in states.items() if status == "installed"}
+        begun = [source for source, name in ENGINES.items() if states.get(name, ("",))[0] in BEGUN]
+        chosen = self._begun(begun[0]) if begun else self._chosen(versions)
         if not chosen and self.unavailable:
             raise Refused(self.unavailable)
         source = chosen or ("distribution" if self.source == "auto" else self.source)
@@ -138,6 +142,20 @@ class Finder:
         repository = self._repository()
         obsolete = self._is_ours(self.repository["file"]) and (bool(repository) or source != "docker")
         return Found(chosen, missing, repository, obsolete)
+
+    def _begun(self, source: str) -> str:
+        """Return the source of an engine whose installation was cut short, to be completed; empty to replace it.
+
+        :raises Refused: another source is wanted.
+        """
+        if self.source in ("auto", source):
+            return source
+        if self.replace:
+            return ""
+        raise Refused(
+            f"docker_source: {self.source}, but on this server an installation of {ENGINES[source]} was cut short; set docker_source "
+            "to auto to complete it, or docker_replace_engine to true to replace it."
+        )
 
     def _chosen(self, versions: dict[str, str]) -> str:
         """Return the source of the engine to use; empty if one is to be installed."""

@@ -309,15 +309,21 @@ def image_ids(module: AnsibleModule, names: list[str]) -> dict[str, str]:
     return {name: out.strip() for name, (code, out, dummy) in answers if code == 0}
 
 
-def installed_versions(module: AnsibleModule, names: list[str]) -> dict[str, str]:
-    """Return which of these Debian packages are installed, with their versions."""
+def package_states(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, str]]:
+    """Return dpkg's status and the version of those of these Debian packages that it knows."""
     program = module.get_bin_path("dpkg-query")
     if not program or not names:
         return {}
     words = ["--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\n", *names]
     # It fails if one of them is unknown, but still prints the others.
-    lines = [line.split() for line in module.run_command([program, *words])[1].splitlines()]
-    return {line[0]: line[2] for line in lines if len(line) == 3 and line[1] == "installed"}
+    lines = [line.split(" ", 2) for line in module.run_command([program, *words])[1].splitlines()]
+    return {line[0]: (line[1], line[2]) for line in lines if len(line) == 3}
+
+
+def installed_versions(module: AnsibleModule, names: list[str]) -> dict[str, str]:
+    """Return which of these Debian packages are installed, with their versions."""
+    states = package_states(module, names)
+    return {name: version for name, (status, version) in states.items() if status == "installed"}
 
 
 def answer_hash(module: AnsibleModule, command: list[str]) -> str:

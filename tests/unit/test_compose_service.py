@@ -1009,6 +1009,14 @@ def test_failing_migration_leaves_a_new_server_empty(machine: Machine) -> None:
     assert machine.contents() == {}
 
 
+def test_a_message_shows_the_beginning_of_a_long_command(machine: Machine) -> None:
+    machine.answer(run_code=4)
+    said = machine.run(check_command=None, before_start=[["python", "run.py", *["word"] * 100]])["msg"]
+    assert "`python run.py word" in said
+    assert "…` of the service" in said
+    assert len(said) < 300
+
+
 def test_image_that_cannot_be_pulled(machine: Machine) -> None:
     result = machine.run(definition={"image": "web:4"})
     assert result["msg"].startswith('The image "web:4" of the service "web" cannot be pulled (manifest unknown): check')

@@ -17,7 +17,10 @@ UNAVAILABLE = "docker_source: there is none."
 
 
 class Machine:
-    """A server with these packages and programs; what an AnsibleModule offers."""
+    """A server with these programs and packages, by name with their version; what an AnsibleModule offers.
+
+    A version may begin with dpkg's status of the package.
+    """
 
     def __init__(self, packages: dict[str, str], programs: dict[str, str], service: bool = True) -> None:
         self.packages, self.programs, self.service = packages, programs, service
@@ -30,7 +33,8 @@ class Machine:
     def run_command(self, words: list[str], **given: Any) -> tuple[int, str, str]:
         name = Path(words[0]).name
         if name == "dpkg-query":
-            return 1, "".join(f"{one} installed {self.packages[one]}\n" for one in words if one in self.packages), ""
+            there = {one: self.packages[one] for one in words if one in self.packages}
+            return 1, "".join(f"{one} {'' if ' ' in it else 'installed '}{it}\n" for one, it in there.items()), ""
         if name == "systemctl":
             return (0 if self.service else 1), "", ""
         said = self.programs.get("compose" if "compose" in words else name, "")
@@ -79,6 +83,13 @@ def nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (ALL_CE, ENGINE, {"source": "distribution", "replace": True}, "", DEBIAN),
         (ALL_IO, ENGINE, {"source": "docker", "replace": True}, "", DOCKER),
         ({"docker.io": "20.10.24"}, ENGINE, {"source": "docker", "replace": True}, "", DOCKER),
+        # An installation that was cut short is completed.
+        ({"docker.io": "unpacked 26.1.5"}, {"dockerd": ENGINE["dockerd"]}, {}, "distribution", DEBIAN),
+        ({"docker.io": "half-installed "}, {}, {}, "distribution", DEBIAN),
+        ({"docker.io": "half-configured 26.1.5", "docker-compose": "2.26"}, ENGINE, {}, "distribution", ["docker.io"]),
+        ({"docker-ce": "unpacked 5:28.1.1"}, ENGINE, {"source": "docker"}, "docker", DOCKER),
+        ({"docker-ce": "unpacked 5:28.1.1"}, ENGINE, {"source": "distribution", "replace": True}, "", DEBIAN),
+        ({"docker.io": "config-files 26.1.5"}, {}, {}, "", DEBIAN),
         # Packages of a source that has none for this release, static programs, other packages
         (CE, ENGINE, {"packages": {"distribution": DEBIAN}}, "other", []),
         (ALL_CE, ENGINE, {"packages": {}, "unavailable": UNAVAILABLE}, "other", []),
@@ -98,6 +109,7 @@ def test_an_engine_that_works_is_used(
     [
         ({}, {}, {"packages": {}, "unavailable": UNAVAILABLE}, [UNAVAILABLE]),
         (ALL_CE, ENGINE, {"source": "distribution"}, ["has docker-ce 28.1.1", "docker_source to auto", "docker_replace_engine"]),
+        ({"docker-ce": "unpacked 1"}, ENGINE, {"source": "distribution"}, ["of docker-ce was cut short", "docker_source to auto"]),
         (ALL_IO, ENGINE, {"source": "docker"}, ["has docker.io 26.1.5", "docker_source to auto", "docker_replace_engine"]),
         ({"docker.io": "20.10.24"}, ENGINE, {}, ["docker.io 20.10.24", "25 or newer", "docker_replace_engine"]),
         ({"docker-ce": "5:24.0.9-1"}, ENGINE, {}, ["docker-ce 24.0.9", "upgrade it"]),

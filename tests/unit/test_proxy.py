@@ -48,11 +48,12 @@ def test_the_engine_and_apt_get_it(given: dict[str, Any], engine: dict[str, str]
         ({"docker_http_proxy": "proxy.example.com:3128"}, 'docker_http_proxy is "proxy.example.com:3128": set it to the URL'),
         ({"docker_http_proxy": "http://me:secret@proxy:3128"}, 'docker_http_proxy is "http://***@proxy:3128": set it'),
         ({"docker_http_proxy": f"{PROXY} {PROXY}"}, "docker_http_proxy is"),
+        ({"docker_repository_url": "https://me:secret@apt/linux"}, 'docker_repository_url is "https://***@apt/linux": set'),
         ({"docker_no_proxy": ["localhost,127.0.0.1"]}, 'docker_no_proxy: "localhost,127.0.0.1" cannot be used'),
         ({"docker_no_proxy": [""]}, "docker_no_proxy: "),
     ],
 )  # fmt: skip
-def test_what_is_no_proxy_is_refused(given: dict[str, Any], sentence: str) -> None:
+def test_what_cannot_be_one_or_is_no_secret_is_refused(given: dict[str, Any], sentence: str) -> None:
     own = {**loaded(ROLES / "docker", "defaults", "vars"), "ansible_role_name": "docker", "inventory_hostname": "www"}
     role = Role(str(ROLES / "docker"), {**SYSTEM, **own, **given}, DataLoader())
     role.check()

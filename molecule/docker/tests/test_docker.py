@@ -262,6 +262,28 @@ def test_bad_input_is_refused_in_one_sentence(converge: Converge, variables: dic
     assert sentence in folded(done.stdout)
 
 
+# As if the server had been switched off in the middle
+CUT_SHORT = """
+set -eu
+cd /tmp
+apt-get download docker.io docker-buildx
+dpkg --unpack docker.io_*.deb
+dpkg --purge --force-depends docker-buildx docker-compose
+dpkg --unpack docker-buildx_*.deb
+touch /var/lib/dpkg/updates/0001
+"""
+
+
+def test_an_installation_that_was_cut_short_is_completed(host: Host, converge: Converge, container: str) -> None:
+    before = runs(host, container)
+    host.check_output("sh -c %s", CUT_SHORT)
+    assert host.run("apt-get --simulate install hello").rc != 0
+    assert converge({}).returncode == 0
+    assert host.check_output("dpkg --audit") == ""
+    assert host.run("docker buildx version; docker compose version").rc == 0
+    assert runs(host, container) == before
+
+
 def test_a_proxy_is_for_packages_and_images(host: Host, converge: Converge, container: str) -> None:
     host.check_output("sh -c %s", PROXY)
     before = runs(host, container)

@@ -39,6 +39,8 @@ CONNECT_SECONDS = 1
 ENDED_TIMES = 2
 # Replaces the data's hash once an image other than the version's has had the data open.
 DATA_OPENED = "opened"
+# How much of a command is shown in a message
+SHOWN_CHARACTERS = 80
 
 
 class Failed(Exception):
@@ -253,8 +255,10 @@ class Applier:
     def _require_success(self, command: list[str], meaning: str, code: int, output: str) -> None:
         if code:
             owners = self.store.owners_named(self.name, output) if self.params["contributions_uid"] is not None else ""
+            line = " ".join(command)
+            shown = line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS].rstrip()}…"
             raise ServiceError(
-                f'{meaning}: `{" ".join(command)}` of the service "{self.name}" exited with {code}: '
+                f'{meaning}: `{shown}` of the service "{self.name}" exited with {code}: '
                 f"{cause(output)}{f' (contributed: {owners})' if owners else ''}. The files are as they were before.",
                 logs=output.splitlines()[-LOG_LINES:],
             )
