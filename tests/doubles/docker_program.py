@@ -6,6 +6,7 @@ an image in `opens_data` changes the data when its container is made, one in `op
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,12 +38,14 @@ def container(engine, document, name):
         "State": {
             "Status": state,
             "ExitCode": 3 if restarts else 0,
+            "Pid": os.getpid(),
             **({"Health": {"Status": health}} if health else {}),
         },
         "Config": {
             "Labels": {**service.get("labels", {}), PROJECT_LABEL: document["name"]},
             "Healthcheck": {**HEALTHCHECK, "Test": engine["check"]},
         },
+        "Mounts": engine["mounts"],
         "HostConfig": {"Memory": service.get("mem_limit", 0)},
         "NetworkSettings": {"Networks": {name: {"IPAddress": "127.0.0.1"} for name in service.get("networks", [])}},
     }
@@ -119,6 +122,7 @@ def turn(engine, words):
         return 1, "", f"'docker {words[0]}' requires at least 1 argument"
     for one in engine["containers"]:
         one["State"]["Status"] = "exited" if words[0] == "stop" else "running"
+        one["Mounts"] = engine["mounts"]
         if one["Image"] in engine["opens_data_late"]:
             (Path(engine["volume"]) / "opened").write_text(one["Image"])
     return 0, "", ""
@@ -181,6 +185,7 @@ COMMANDS = {
     "network": network,
     "ps": ps,
     "pull": pull,
+    "restart": turn,
     "rm": rm,
     "stop": turn,
     "unpause": turn,

@@ -402,6 +402,7 @@ class Machine:
             "volume": "",
             "containers": [],
             "networks": [],
+            "mounts": [],
             "check": [],
             "count": 0,
             "proxies": ["", "", ""],
@@ -739,6 +740,49 @@ def test_what_runs_is_compared_with_what_is_wanted_and_each_difference_is_named_
     assert machine.seen() == wanted
     assert not machine.run(**given)["changed"]
     assert machine.settled()
+
+
+def mount(source: Path, destination: Path, kind: str = "bind") -> dict[str, str]:
+    return {"Type": kind, "Source": str(source), "Destination": str(destination)}
+
+
+@pytest.mark.parametrize(
+    ("place", "seen", "kind", "detached"),
+    [
+        ("there", "there", "bind", False),
+        # Removed and made again, so that the process still has the old one; removed; moved away
+        ("there", "old", "bind", True),
+        ("removed", "old", "bind", True),
+        ("there", "old", "volume", False),
+        # Files are replaced when they are written.
+        ("there/file", "old/file", "bind", False),
+        # It would be looked for on the server.
+        ("there", "link/old", "bind", False),
+        ("there", "nowhere", "bind", False),
+    ],
+)
+def test_a_mounted_directory_that_was_removed_or_replaced(
+    tmp_path: Path, place: str, seen: str, kind: str, detached: bool
+) -> None:
+    for name in ("there", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert engines.is_detached(os.getpid(), mount(tmp_path / place, tmp_path / seen, kind)) == detached
+    assert not engines.is_detached(0, mount(tmp_path / place, tmp_path / seen, kind))
+
+
+def lose_sight(machine: Machine) -> None:
+    """As if a directory that the container has mounted were removed and made again."""
+    found = machine.containers
+    machine.answer(containers=[{**one, "Mounts": [mount(Path("/nowhere"), machine.directory)]} for one in found])
+
+
+def test_a_container_that_no_longer_sees_its_files_is_recreated(machine: Machine) -> None:
+    machine.run()
+    lose_sight(machine)
+    assert machine.run(page="new")["actions"] == ["write conf/page", "recreate: changed by hand: mounted files"]
+    assert not machine.run(page="new")["changed"]
 
 
 def test_a_program_recreated_from_an_edited_compose_file_is_recreated_from_ours(machine: Machine) -> None:
@@ -1529,6 +1573,15 @@ def test_a_reader_checks_and_loads_contributions(reader: WithReader) -> None:
     assert not reader.leave("a rule")["changed"]
     assert not reader.deploy()["changed"]
     assert reader.leave(None)["actions"] == ["withdraw web/app.rules.yml", "reload web"]
+
+
+def test_a_reader_that_no_longer_sees_its_files_is_started_again(reader: WithReader) -> None:
+    reader.deploy()
+    lose_sight(reader)
+    before = reader.containers[0]["Id"]
+    assert reader.leave("a rule")["actions"] == ["contribute web/app.rules.yml", "reload web"]
+    assert f"restart {before}" in reader.told()
+    assert not reader.deploy()["changed"]
 
 
 def test_waiting_contributions_are_loaded_by_the_readers_own_run(reader: WithReader) -> None:

@@ -259,6 +259,11 @@ def test_a_port_in_use_is_reported_and_the_previous_version_serves_again(host: H
             f" && docker compose --file {DIRECTORY}/compose.yaml up --detach",
             "recreate: changed by hand: mounts",
         ),
+        (
+            f"cp -a {DIRECTORY} {DIRECTORY}.old && rm -r {DIRECTORY} && mv {DIRECTORY}.old {DIRECTORY}",
+            "recreate: changed by hand: mounted files",
+        ),
+        (f"rm -r {DIRECTORY}", "recreate: changed by hand: mounted files"),
         ("docker pause {}", "resume"),
         ("docker stop {}", "start"),
         ("docker stop {} && docker network rm miniweb-example", "start"),

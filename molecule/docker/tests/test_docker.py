@@ -277,7 +277,7 @@ touch /var/lib/dpkg/updates/0001
 def test_an_installation_that_was_cut_short_is_completed(host: Host, converge: Converge, container: str) -> None:
     before = runs(host, container)
     host.check_output("sh -c %s", CUT_SHORT)
-    assert host.run("apt-get --simulate install hello").rc != 0
+    assert "dpkg was interrupted" in host.run("apt-get install --yes hello").stderr
     assert converge({}).returncode == 0
     assert host.check_output("dpkg --audit") == ""
     assert host.run("docker buildx version; docker compose version").rc == 0

@@ -19,7 +19,7 @@ import typing as t
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import ServiceError
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import Container, ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
@@ -28,8 +28,10 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     readable,
     write_file,
 )
+from ansible_collections.miniweb.stack.plugins.module_utils.waiting import until
 
 PROOF_PAUSE_SECONDS = 0.3
+RESTART_SECONDS = 60
 PROOF_DEFAULTS = {"on_server": False, "differs": False, "timeout": 30}
 HIDDEN = ".password"
 WARNING = "WARNING: "
@@ -333,6 +335,13 @@ def reload_containers(engine: Engine, command: list[str] | None, proof: dict[str
                 engine.module.warn(output[len(WARNING) :])
 
 
+def start_again(detached: list[Container], engine: Engine) -> None:
+    """Start containers again that no longer see what lies in their directories, and wait until they are healthy."""
+    if detached:
+        engine.run("restart", *(container.id for container in detached))
+        until(lambda: all(container.settled for container in engine.containers()), RESTART_SECONDS)
+
+
 def synchronise(store: Store, name: str, engine_of: t.Callable[[str, str], Engine]) -> list[str]:
     """Have a reader check, load and verify its files; return descriptions of what was done.
 
@@ -369,6 +378,7 @@ def load_contributed(store: Store, name: str, reader: Reader, engine_of: t.Calla
         return False
     # It may have loaded them, even if the verification fails or this run is interrupted.
     store.note_applied(name, "")
+    start_again([container for container in containers if container.detached], engine)
     reload_containers(engine, reader.reload_command, reader.reload_proof)
     return True
 

@@ -96,7 +96,22 @@ def container_of(found: dict[str, t.Any]) -> Container:
         verdict_seconds=(check.get("StartPeriod", 0) + probes) / 1e9,
         check=health_check(check.get("Test") or []),
         started=state.get("StartedAt", ""),
+        detached=any(is_detached(state.get("Pid", 0), mount) for mount in found.get("Mounts") or []),
     )
+
+
+def is_detached(process: int, mount: dict[str, t.Any]) -> bool:
+    """Return whether a directory that a container's process has mounted is no longer the one at its place on the server."""
+    if not process or mount.get("Type") != "bind":
+        return False
+    seen = f"/proc/{process}/root"
+    for part in mount["Destination"].strip("/").split("/"):
+        seen = f"{seen}/{part}"
+        # An absolute link would lead out of the container.
+        if os.path.islink(seen):
+            return False
+    source = mount["Source"]
+    return os.path.isdir(seen) and not (os.path.exists(source) and os.path.samefile(seen, source))
 
 
 def settings_in(found: dict[str, t.Any]) -> dict[str, str]:

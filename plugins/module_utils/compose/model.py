@@ -68,6 +68,8 @@ class Container:
     :param started: when it was last started.
     :param verdict_seconds: how long after its start the engine reports it as healthy or unhealthy at the latest.
     :param check: the command of its health check; empty without one.
+    :param detached: whether a directory that it has mounted has been removed or replaced since, so that it sees no change
+        there until it is started again.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Container:
     verdict_seconds: float = 0
     check: tuple[str, ...] = ()
     started: str = ""
+    detached: bool = False
 
     @property
     def mark(self) -> list[t.Any]:

@@ -306,6 +306,7 @@ def _compare_containers(plan: Plan, state: State, containers: list[Container], h
     unhealthy = any(one.state == "running" and one.health == "unhealthy" for one in containers)
     well = all(container.settled for container in containers) and state == seen_healthy(state, containers)
     plan.by_hand = changed_by_hand(plan.configuration, state, containers, image)
+    plan.by_hand += ["mounted files"] if any(container.detached for container in containers) else []
     plan.force = bool(plan.by_hand) or (unhealthy and (known or not has_data))
     plan.recreate = (
         plan.force or not containers or any(container.configuration != plan.configuration for container in containers)
