@@ -16,9 +16,13 @@ cd "$(dirname "$0")"
 case "$1 $2" in
     "image ls") touch tags; cat tags ;;
     "image inspect") ;;
-    build*) test -z "$BROKEN" || { echo "no space left" >&2; exit 1; }
+    build*) tar --extract --to-stdout > context || exit
+        test -z "$BROKEN" || { echo "no space left" >&2; exit 1; }
         while test "$1" != --iidfile; do shift; done; echo sha256:1 > "$2" ;;
-    run*) echo 1:2.3-4 ;;
+    create*) echo "$1" ;;
+    cp*) printf 'Package: other\nVersion: 9\n\nPackage: shop-server\nStatus: ok\nVersion: 1:2.3-4\n' > "$3/status" ;;
+    rm*) ;;
+    "image prune") ;;
     tag*) echo "$3" >> tags ;;
     save*) echo "$2" ;;
     load*) cat >> tags ;;
@@ -55,6 +59,15 @@ def test_an_image_is_built_once(engine: Path, image: Image, tmp_path: Path, caps
     (engine / "tags").unlink()
     assert build.ensure_image(image, tmp_path) == tag
     assert capsys.readouterr().out == "Loading the image shop from the cache…\n"
+
+
+def test_a_recipe_may_share_files_with_others(engine: Path, image: Image, tmp_path: Path) -> None:
+    (tmp_path / "shared").write_text("shared by both\n")
+    (image.recipe / "shared").symlink_to("../shared")
+    tag = build.ensure_image(image, tmp_path)
+    assert "shared by both\n" in (engine / "context").read_text()
+    (tmp_path / "shared").write_text("changed\n")
+    assert build.ensure_image(image, tmp_path) != tag
 
 
 def test_another_argument_is_another_image(engine: Path, image: Image, tmp_path: Path) -> None:

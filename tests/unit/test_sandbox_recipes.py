@@ -82,6 +82,19 @@ def test_program_version_refuses_nothing() -> None:
         recipes.program_version("")
 
 
+STATUS = "Package: a\nVersion: 1\nDescription: has words\n Version: 3\n\nPackage: ab\nVersion: 1:2-3\n"
+
+
+@pytest.mark.parametrize(("package", "version"), [("a", "1"), ("ab", "1:2-3")])
+def test_package_version(package: str, version: str) -> None:
+    assert recipes.package_version(STATUS, package) == version
+
+
+def test_package_version_refuses_a_package_that_is_not_there() -> None:
+    with pytest.raises(Failure, match="does not have the package b"):
+        recipes.package_version(STATUS, "b")
+
+
 @pytest.mark.parametrize(
     ("tags", "found"),
     [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sandbox.cache import compressor, feed, restored, store
 from sandbox.engine import docker, exists, tags_of
-from sandbox.recipes import BASE_OPTIONS, Image, base_tag, find_tag, program_version, recipe_hash
-from sandbox.shell import install, say
+from sandbox.recipes import BASE_OPTIONS, Image, base_tag, find_tag, package_version, program_version, recipe_hash
+from sandbox.shell import install, run, say
 
 
 def base_of(image: Image) -> str:
@@ -43,19 +43,32 @@ def build(image: Image, base: str) -> str:
     """Build the recipe; the tag is set last, so that only complete images have one."""
     say(f"Building the image {image.name}…")
     arguments = image.build_arguments(base)
+    version = recipe_hash(image.recipe, arguments)
     with tempfile.TemporaryDirectory(prefix="miniweb-") as directory:
         identity = Path(directory) / "id"
         options = ["--force-rm", "--network", "host", "--iidfile", str(identity)]
         options += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-        docker("build", *options, str(image.recipe))
+        # A recipe shares files with others by links, which Docker would not follow.
+        context = ["tar", "--create", "--dereference", "--directory", str(image.recipe), "."]
+        run(context, ["docker", "build", *options, "-"])
         made = identity.read_text().strip()
-    version = recipe_hash(image.recipe, arguments)
-    if image.package:
-        installed = docker("run", "--rm", "--entrypoint", "dpkg-query", made, "-W", "-f", "${Version}", image.package)
-        version = f"{program_version(installed)}-{version}"
+        if image.package:
+            version = f"{program_version(installed_version(made, image.package, Path(directory)))}-{version}"
     tag = f"miniweb/{image.name}:{version}"
     docker("tag", made, tag)
+    # Recipes label the stages that an image is made from: nothing needs them any more.
+    docker("image", "prune", "--force", "--filter", "label=miniweb.stage")
     return tag
+
+
+def installed_version(image: str, package: str, directory: Path) -> str:
+    """The version of a package in an image, which need not have any program: its list is copied to the directory."""
+    container = docker("create", image, "-")
+    try:
+        docker("cp", f"{container}:/var/lib/dpkg/status", str(directory))
+    finally:
+        docker("rm", "--volumes", container)
+    return package_version((directory / "status").read_text(), package)
 
 
 def ensure_image(image: Image, cache: Path, official_base: str = "") -> str:

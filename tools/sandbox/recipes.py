@@ -87,6 +87,15 @@ def program_version(package_version: str) -> str:
     return match[1]
 
 
+def package_version(status: str, package: str) -> str:
+    """The version of a package in the text of dpkg's list of packages."""
+    for entry in status.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in entry.splitlines() if re.match(r"(Package|Version): ", line))
+        if lines.get("Package") == package:
+            return lines["Version"]
+    raise Failure(f"The image does not have the package {package}.")
+
+
 def find_tag(tags: list[str], wanted: str) -> str | None:
     """Find the tag that is the recipe's hash, with or without a version before it."""
     return next((tag for tag in tags if tag.rpartition(":")[2].rpartition("-")[2] == wanted), None)
