@@ -693,6 +693,36 @@ def test_passwords_have_any_characters_that_their_programs_understand(check: Run
 
 
 @pytest.mark.parametrize(
+    ("name", "image", "refused"),
+    [
+        ("alertmanager_image", "prom/alertmanager:v0.33.1-distroless", True),
+        ("alertmanager_image", "prom/alertmanager:v0.33.1", False),
+        ("blackbox_exporter_image", "prom/blackbox-exporter:latest-distroless", True),
+        ("grafana_image", "grafana/grafana:13.0.2-ubuntu", True),
+        ("grafana_image", "grafana/grafana:13.0.2", False),
+        ("mysql_exporter_image", "prom/mysqld-exporter:v0.19.0-distroless", True),
+        ("nginx_image", "nginx", True),
+        ("nginx_image", "nginx:1.28.0", True),
+        ("nginx_image", "library/nginx:latest", True),
+        ("nginx_image", "nginx:1.28.0-bookworm-perl", True),
+        ("nginx_image", "nginx:1.28.0-alpine", False),
+        ("nginx_image", "nginx:stable-alpine3.22-slim", False),
+        ("nginx_image", "nginx@sha256:0f1c", False),
+        ("nginx_image", "nginxinc/nginx-unprivileged:1.28", False),
+        ("nginx_image", "registry.example.com:5000/team/nginx:1.30.6", False),
+        ("node_exporter_image", "prom/node-exporter:v1.12.1-distroless", True),
+        ("prometheus_image", "prom/prometheus:v3.14.0-distroless", True),
+        ("prometheus_image", "prom/prometheus:v3.14.0-busybox", False),
+    ],
+)
+def test_images_without_wget_are_refused(check: Run, name: str, image: str, refused: bool) -> None:
+    role = name.removesuffix("_image").replace("mysql_exporter", "mysql")
+    problems = check([role], mysql_exporter_state="present", **{name: image})
+    assert [problem for problem in problems if "cannot be evaluated" in problem and name in problem] == []
+    assert any(problem.startswith(f'{name} is "{image}", which has no') for problem in problems) is refused
+
+
+@pytest.mark.parametrize(
     ("password", "refused"),
     [("x" * 72, False), ("x" * 73, True), ("ñ" * 36, False), ("ñ" * 37, True), ("%" * 72, False), ("x" * 15, True)],
 )

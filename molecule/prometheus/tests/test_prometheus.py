@@ -225,6 +225,21 @@ def test_data_survive_a_new_container(host: Host, converge: Converge) -> None:
     assert {series["metric"]["job"] for series in found} >= {"prometheus", "again"}
 
 
+def test_it_is_healthy_where_dockers_client_has_a_proxy(host: Host, converge: Converge) -> None:
+    """The wget of its image would ask the proxy whatever no_proxy says."""
+    proxies = {"default": {"httpProxy": "http://127.0.0.2:3128", "noProxy": "127.0.0.1,localhost"}}
+    file = "/root/.docker/config.json"
+    host.check_output("mkdir -p /root/.docker && printf %%s %s > %s", json.dumps({"proxies": proxies}), file)
+    try:
+        image = PROMETHEUS.inspected(host)["Config"]["Image"]
+        assert "http_proxy=http://127.0.0.2:3128" in host.check_output("docker run --rm --entrypoint env %s", image)
+        host.check_output("docker rm --force %s", PROMETHEUS.container(host))
+        assert converge({}).returncode == 0
+        assert PROMETHEUS.becomes_healthy(host)
+    finally:
+        host.check_output("rm %s", file)
+
+
 def test_a_setting_that_it_refuses_at_start_is_rolled_back(host: Host, converge: Converge) -> None:
     PROMETHEUS.gives_way(host, converge, {"prometheus_extra_arguments": ["--no-such-flag"]}, "no-such-flag")
     assert query(host, "up") != {}
