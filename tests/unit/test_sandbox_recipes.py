@@ -205,6 +205,14 @@ def test_a_recipe_uses_all_its_arguments_and_needs_no_others(image: recipes.Imag
     assert all(f"${{{name}}}" in text for name in declared)
 
 
+@pytest.mark.parametrize("image", BUILT, ids=lambda image: image.name)
+def test_stages_of_a_recipe_have_the_label_by_which_they_are_removed(image: recipes.Image) -> None:
+    text = (image.recipe / "Dockerfile").read_text()
+    stages = re.findall(r"^FROM \S+ AS (\w+)\n(.*)$", text, re.MULTILINE)
+    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) == len(stages) + 1
+    assert [label for dummy, label in stages] == [f"LABEL miniweb.stage={name}" for name, dummy in stages]
+
+
 def test_every_recipe_is_used() -> None:
     found = {
         path.parent for directory in ("images", "sandbox") for path in recipes.RECIPES.parent.glob(f"{directory}/*/*")
