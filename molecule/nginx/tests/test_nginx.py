@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, folded
+from helpers.playbooks import Converge, converge_playbook, folded, restoring, run_playbook
 from helpers.server import ADDRESS, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
@@ -162,15 +162,90 @@ def test_only_what_is_the_same_for_everyone_is_compressed() -> None:
         assert "content-encoding" not in curl(*words, f"https://{ADDRESS}{path}")
 
 
-def test_the_client_address_from_a_trusted_proxy_is_used(converge: Converge) -> None:
+# What a balancer that ends TLS adds, for a visitor who wrote X-Forwarded-For himself
+FORWARDED = ["X-Forwarded-For: 198.51.100.6, 192.0.2.1", "X-Forwarded-Proto: https"]
+
+
+def headers_of(given: list[str]) -> list[str]:
+    return [word for header in given for word in ("-H", header)]
+
+
+@pytest.fixture(scope="module")
+def balancer(host: Host) -> Iterator[str]:
+    """The address of this machine, which is a load balancer in front of nginx for a while; the server itself is none."""
     seen = json.loads(curl(f"https://{ADDRESS}/"))["headers"]["X-Real-IP"]
-    assert converge({"nginx_trusted_proxies": [seen]}).returncode == 0
+    second = {"name": "second", "upstream": "http://upstream:8000", "server_names": ["second.example.com"]}
+    closed = {**second, "name": "closed", "server_names": ["closed.example.com"], "admin_only": True}
+    with restoring(lambda variables, *words: run_playbook(converge_playbook(), variables, *words)) as converge:
+        given = {"nginx_trusted_proxies": [seen, "2001:db8::/64"], "nginx_admin_addresses": ["192.0.2.1"]}
+        assert converge({**given, "nginx_sites": [SITE, second, closed]}).returncode == 0
+        assert eventually(lambda: status(*headers_of(FORWARDED), f"http://{ADDRESS}/") == "200")
+        yield seen
 
-    def believed() -> bool:
-        answer = json.loads(curl("-H", "X-Forwarded-For: 198.51.100.6, 192.0.2.1", f"https://{ADDRESS}/"))
-        return answer["headers"]["X-Real-IP"] == answer["headers"]["X-Forwarded-For"] == "192.0.2.1"
 
-    assert eventually(believed)
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (FORWARDED, "200"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: HTTPS"], "200"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, https"], "200"),
+        # Its own check
+        ([], "200"),
+        (["Host: 10.0.0.4"], "200"),
+        # A visitor without TLS
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http"], "301"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, http"], "301"),
+        (["X-Forwarded-For: 192.0.2.1|https|"], "301"),
+        (["X-Forwarded-For: 192.0.2.1"], "301"),
+        # Sites by name, one of them for administrators
+        ([*FORWARDED, "Host: second.example.com"], "200"),
+        ([*FORWARDED, "Host: closed.example.com"], "200"),
+        (["X-Forwarded-For: 192.0.2.1, 198.51.100.6", "X-Forwarded-Proto: https", "Host: closed.example.com"], "403"),
+        (["Host: closed.example.com"], "403"),
+    ],
+)
+def test_a_balancer_that_ends_tls_is_served_over_http(balancer: str, sent: list[str], answer: str) -> None:
+    assert status(*headers_of(sent), f"http://{ADDRESS}/") == answer
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_a_balancer_says_of_its_visitor_is_passed_on(balancer: str, scheme: str) -> None:
+    sent = [*FORWARDED, "Host: www.example.com"]
+    found = json.loads(curl(*headers_of(sent), f"{scheme}://{ADDRESS}/"))["headers"]
+    assert found["X-Real-IP"] == found["X-Forwarded-For"] == "192.0.2.1"
+    assert (found["Host"], found["X-Forwarded-Proto"], found["X-Forwarded-Port"]) == ("www.example.com", "https", "443")
+    port = json.loads(curl(*headers_of([*sent, "X-Forwarded-Port: 8443"]), f"{scheme}://{ADDRESS}/"))
+    assert port["headers"]["X-Forwarded-Port"] == "8443"
+
+
+@pytest.mark.parametrize(
+    ("asked", "passed"),
+    [
+        ("10.0.0.4", "server"),
+        ("10.0.0.4:80", "server"),
+        ("[2001:db8::4]", "server"),
+        ("www.example.com", "www.example.com"),
+        ("cafe.de", "cafe.de"),
+    ],
+)
+def test_a_balancers_own_check_asks_the_application_as_a_visitor(balancer: str, asked: str, passed: str) -> None:
+    found = json.loads(curl("-H", f"Host: {asked}", f"http://{ADDRESS}/"))["headers"]
+    assert (found["Host"], found["X-Forwarded-Proto"]) == (passed, "https")
+    visitor = json.loads(curl(*headers_of([*FORWARDED, f"Host: {asked}"]), f"http://{ADDRESS}/"))["headers"]
+    assert visitor["Host"] == asked
+
+
+@pytest.mark.parametrize("sent", [FORWARDED, [], ["X-Forwarded-Proto: https"], [*FORWARDED, "X-Forwarded-Port: 8443"]])
+def test_nobody_else_is_taken_for_the_balancer(host: Host, balancer: str, sent: list[str]) -> None:
+    """The server itself is a visitor like any other."""
+    words = " ".join(f"-H '{header}'" for header in sent)
+    answer = host.check_output(f"curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {words} http://localhost/a")
+    assert answer == "301 https://localhost/a"
+    found = json.loads(host.check_output(f"curl -sk {words} https://localhost/"))["headers"]
+    assert found["X-Real-IP"] == found["X-Forwarded-For"] not in ("192.0.2.1", "198.51.100.6", balancer)
+    assert (found["Host"], found["X-Forwarded-Port"]) == ("localhost", "443")
+    closed = f"curl -sk -o /dev/null -w '%{{http_code}}' {words} -H 'Host: closed.example.com' https://localhost/"
+    assert host.check_output(closed) == "403"
 
 
 def test_the_certificate_carries_every_name() -> None:
@@ -392,6 +467,14 @@ def test_nginx_says_what_it_has_loaded(host: Host) -> None:
     assert f"return 200 {loaded};" in host.file("/opt/miniweb/nginx/conf.d/health.conf").content_string
 
 
+def test_a_probes_certificate_that_is_empty_or_old_is_provided_again(host: Host, converge: Converge) -> None:
+    copy = "/opt/miniweb/contributions/blackbox_exporter/nginx.pem"
+    for broken in (f": > {copy}", f"rm {copy}", f"cp /etc/ssl/certs/ca-certificates.crt {copy}"):
+        host.check_output(broken)
+        assert converge({}).returncode == 0
+        assert left_certificate(host) == certificate()
+
+
 def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert set(NGINX.contributions(host)) == {"blackbox_exporter/nginx.pem"}
     absent = {"nginx_state": "absent", "nginx_upstream": ""}
@@ -425,6 +508,10 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
                 "nginx_sites: the closed_paths are debug; give each as /path/.",
                 'nginx_sites: the cookies are a-b; give names of letters, digits and "_".',
             ],
+        ),
+        (
+            {"nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
+            ['nginx_trusted_proxies: "10.0.0.0/8, 0.0.0.0/0" has a network with every address'],
         ),
         (
             {"nginx_exporter_enabled": True},
