@@ -36,6 +36,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
+        if self.path == "/large":
+            self.send_response(200); self.send_header("Content-Length", str(300 << 20)); self.end_headers()
+            for part in range(300): self.wfile.write(bytes(1 << 20))
+            return
         body = json.dumps({"path": self.path, "headers": dict(self.headers),
                            "connection": self.client_address,
                            "tls": isinstance(self.connection, ssl.SSLSocket), "padding": "x" * 2000}).encode()
@@ -277,6 +281,40 @@ def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     assert answers == {1_000_000: "200", 1_100_000: "413"}
 
 
+def kept_mb(host: Host) -> float:
+    """What nginx keeps on disk for its clients."""
+    return int(host.check_output("du -sk /opt/miniweb/nginx/temporary | cut -f1")) / 1024
+
+
+def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge, tmp_path: Path) -> None:
+    limits = {"nginx_max_requests": 8, "nginx_max_requests_per_address": 6, "nginx_response_buffer_mb": 2}
+    assert converge(limits).returncode == 0
+    body = tmp_path / "body"
+    body.write_bytes(bytes(1_000_000))
+    started = NGINX.started(host)
+    slow = ["curl", "--silent", "--insecure", "--http1.1", "--limit-rate", "2k", "--output", "/dev/null"]
+    given = [["/large"]] * 7 + [["/", "--data-binary", f"@{body}"]] * 5
+    clients = [subprocess.Popen([*slow, *words, f"https://{ADDRESS}{path}"]) for path, *words in given]
+    kept = []
+    try:
+        # Those over the limit of their address are refused at once, others are served.
+        assert eventually(lambda: sum(client.poll() is None for client in clients) == 6)
+        assert eventually(lambda: kept_mb(host) > 2)
+        for _sample in range(5):
+            kept.append(kept_mb(host))
+            assert status(f"https://{ADDRESS}/") == "503"
+            assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost/") == "200"
+            assert status(f"https://{ADDRESS}:3000/") == "200", "administrators are not refused"
+        assert max(kept) < 8 * (1 + 2)
+        assert (NGINX.started(host), NGINX.inspected(host)["State"]["OOMKilled"]) == (started, False)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
+    assert eventually(lambda: kept_mb(host) < 1)
+
+
 def test_websockets_pass_where_they_are_switched_on() -> None:
     answers = {}
     for port in (443, 3000):
@@ -512,6 +550,13 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
         (
             {"nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
             ['nginx_trusted_proxies: "10.0.0.0/8, 0.0.0.0/0" has a network with every address'],
+        ),
+        (
+            {"nginx_max_requests": 10, "nginx_max_requests_per_address": 11, "nginx_response_buffer_mb": -1},
+            [
+                "nginx_max_requests_per_address is 11: set it to a number from 1 to nginx_max_requests (10).",
+                "nginx_response_buffer_mb is -1: set it to 0 or a number of megabytes.",
+            ],
         ),
         (
             {"nginx_exporter_enabled": True},
