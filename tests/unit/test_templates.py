@@ -373,6 +373,8 @@ def test_a_site_with_a_particular_certificate_is_probed_with_any_one_too() -> No
     assert second["static_configs"][0]["labels"] == {
         "instance": "https://a/",
         "__param_module": "http_2xx_any_certificate",
+        # ServerDown counts the targets of an instance.
+        "monitoring": "true",
     }
     assert second["relabel_configs"] == first["relabel_configs"]
 
