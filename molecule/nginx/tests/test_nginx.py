@@ -14,7 +14,7 @@ import pytest
 import yaml
 from cryptography import x509
 from helpers.playbooks import Converge, converge_playbook, folded, restoring, run_playbook
-from helpers.server import ADDRESS, default_of
+from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
 from helpers.web import curl, status
@@ -130,7 +130,8 @@ def test_it_is_measured_inside_only(host: Host, converge: Converge) -> None:
     assert set(left) == LEFT
     (job,) = yaml.safe_load(left["prometheus/nginx_exporter.jobs.yml"])["scrape_configs"]
     assert (job["job_name"], job["static_configs"][0]["targets"]) == ("nginx", ["nginx_exporter:9113"])
-    (group,) = yaml.safe_load(left["prometheus/nginx_exporter.rules.yml"])["groups"]
+    group, expected = yaml.safe_load(left["prometheus/nginx_exporter.rules.yml"])["groups"]
+    assert [rule["labels"] for rule in expected["rules"]] == [{"job": "nginx", "instance": SERVER}]
     assert [rule["expr"] for rule in group["rules"] if rule["alert"] == "NginxDown"] == ['nginx_up{job="nginx"} == 0']
     assert json.loads(left["grafana/nginx_exporter.json"])["title"] == "nginx"
     served = NGINX.started(host)
