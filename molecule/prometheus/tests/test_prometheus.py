@@ -60,7 +60,7 @@ def test_a_target_that_is_down_raises_its_alert(host: Host) -> None:
     assert eventually(firing)
 
 
-def test_a_job_that_has_lost_its_targets_raises_its_alert(host: Host, converge: Converge) -> None:
+def test_a_job_without_targets_raises_its_alert(host: Host, converge: Converge) -> None:
     def missing() -> dict[str, float]:
         return query(host, 'ALERTS{alertname="ScrapeJobMissing", alertstate="firing"}')
 
@@ -69,12 +69,12 @@ def test_a_job_that_has_lost_its_targets_raises_its_alert(host: Host, converge: 
     assert missing() == {}
     lost = {"job_name": "lost", "file_sd_configs": [{"files": ["/etc/prometheus/files/lost.json"]}]}
     given = {"prometheus_scrape_configs": [lost], "prometheus_alert_job_missing_for": "0s"}
+    assert converge(given).returncode == 0
+    assert eventually(lambda: missing() == {"lost": 1}), query(host, "scrape_job_expected")
     file = {"name": "lost.json", "content": json.dumps([{"targets": ["prometheus:9090"]}])}
     assert converge({**given, "prometheus_files": [file]}).returncode == 0
     assert eventually(lambda: query(host, "up").get("lost") == 1)
     assert eventually(lambda: missing() == {}), missing()
-    assert converge(given).returncode == 0
-    assert eventually(lambda: missing() == {"lost": 1}), query(host, "scrape_job_expected")
 
 
 # As compose_service runs it on the server
