@@ -71,8 +71,8 @@ def test_a_job_without_targets_raises_its_alert(host: Host, converge: Converge) 
     given = {"prometheus_scrape_configs": [lost], "prometheus_alert_job_missing_for": "0s"}
     assert converge(given).returncode == 0
     assert eventually(lambda: missing() == {"lost": 1}), query(host, "scrape_job_expected")
-    file = {"name": "lost.json", "content": json.dumps([{"targets": ["prometheus:9090"]}])}
-    assert converge({**given, "prometheus_files": [file]}).returncode == 0
+    found = {"job_name": "lost", "static_configs": [{"targets": ["prometheus:9090"]}]}
+    assert converge({**given, "prometheus_scrape_configs": [found]}).returncode == 0
     assert eventually(lambda: query(host, "up").get("lost") == 1)
     assert eventually(lambda: missing() == {}), missing()
 
