@@ -26,7 +26,9 @@ options:
         type: str
         required: true
       ext:
-        description: Suffix of the file's name. Files ending with C(.password) are hidden in diffs.
+        description: >-
+          Suffix of the file's name. Files ending with C(.password) are hidden in diffs, and those with
+          C(.pem) must hold certificates.
         type: str
         required: true
       content:

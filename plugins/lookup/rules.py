@@ -16,10 +16,16 @@ description:
   - That of the alert C(MysqlDown) of the role C(mysql) is C(<runbook_url>mysql/runbooks/MysqlDown.md).
 options:
   _terms:
-    description: The template, looked up as by M(ansible.builtin.template).
+    description: The template, looked up as by M(ansible.builtin.template). Without one, the result is the rules about O(jobs).
     type: list
     elements: str
-    required: true
+  jobs:
+    description:
+      - The scrape jobs that belong to the rules, as in Prometheus's C(scrape_configs). Of each that has targets, or finds its
+        own, the series C(scrape_job_expected) is recorded, so that Prometheus has an alert if the job itself is lost.
+    type: list
+    elements: dict
+    default: []
   runbook_url:
     description: URL of the directory with the roles and their runbooks, which ends with C(/).
     type: str
@@ -60,6 +66,29 @@ def with_runbooks(text: str, address: str) -> str:
     return yaml.safe_dump(rules, sort_keys=False, allow_unicode=True, width=10000)
 
 
+def with_jobs(text: str, jobs: list[dict[str, t.Any]], instance: str) -> str:
+    """Return the rules with a further group, which records that these jobs are expected on this server."""
+    rules = yaml.safe_load(text)
+    recorded = [
+        {
+            "record": "scrape_job_expected",
+            "expr": "vector(1)",
+            "labels": {"job": str(job["job_name"]), "instance": instance},
+        }
+        for job in jobs
+        if has_targets(job)
+    ]
+    if recorded:
+        rules["groups"].append({"name": "jobs", "rules": recorded})
+    return yaml.safe_dump(rules, sort_keys=False, allow_unicode=True, width=10000)
+
+
+def has_targets(job: dict[str, t.Any]) -> bool:
+    """Return whether a scrape job has targets of its own, or asks something else for them."""
+    found = any(group.get("targets") for group in job.get("static_configs") or [])
+    return found or any(value for key, value in job.items() if key.endswith("_sd_configs"))
+
+
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
@@ -80,4 +109,7 @@ class LookupModule(LookupBase):
                 "The lookup rules was called outside a role: call it in the vars of the rules' role."
             )
         texts = rendered(self, terms, variables, variable_start_string="<<", variable_end_string=">>")
-        return [with_runbooks(str(text), f"{base}{role}/runbooks/") for text in texts]
+        jobs = self._templar.template(self.get_option("jobs"))
+        instance = str(variables.get("inventory_hostname", ""))
+        texts = [with_runbooks(str(text), f"{base}{role}/runbooks/") for text in texts or ["groups: []"]]
+        return [with_jobs(text, jobs, instance) for text in texts]

@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 import typing as t
+import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
@@ -16,6 +17,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine impor
 HERE = "127.0.0.1"
 ANSWER_SECONDS = 5
 SHOWN_CHARACTERS = 200
+MOST_REDIRECTS = 10
 # Prints the number of each site that does not answer with success, and what the program says about it.
 ASK_INSIDE = """
 number=0
@@ -31,7 +33,8 @@ Site = dict[str, t.Any]
 
 def address(site: Site, host: str = "") -> str:
     """Return a site's URL, by its own name or by another one."""
-    return f"https://{host or site['server_names'][0]}:{site['port']}{site['health_path'] or '/'}"
+    name = host or site["server_names"][0]
+    return f"https://{f'[{name}]' if ':' in name else name}:{site['port']}{site['health_path'] or '/'}"
 
 
 def failures(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:
@@ -49,24 +52,49 @@ def failures(module: AnsibleModule, service: str, sites: list[Site]) -> list[str
 
 
 def failure(site: Site) -> str:
-    """Ask a site at its published port; return what is wrong, empty if nothing is."""
+    """Ask a site at its published port, and follow it where it redirects to itself; return what is wrong, or nothing."""
+    url = address(site)
+    for _attempt in range(MOST_REDIRECTS + 1):
+        try:
+            answer, said = ask(site, url)
+        except (OSError, http.client.HTTPException) as error:
+            return f"no answer ({error})"
+        if answer.status >= (400 if site["health_path"] else 500):
+            return f"{answer.status} {answer.reason}: {said}".rstrip(": ")
+        target = answer.getheader("Location") if 300 <= answer.status < 400 else None
+        url = urllib.parse.urljoin(url, target or "")
+        if not target or not belongs(site, url):
+            return ""
+    return f"redirects again and again, at last to {url}: does the application use X-Forwarded-Proto?"
+
+
+def belongs(site: Site, url: str) -> bool:
+    """Return whether a URL is one of this site."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or 443
+    except ValueError:
+        return False
+    names = [name.lower() for name in site["server_names"]]
+    return parts.scheme == "https" and port == site["port"] and (parts.hostname or "") in names
+
+
+def ask(site: Site, url: str) -> tuple[http.client.HTTPResponse, str]:
+    """Request a URL of a site on this server; return the answer and the beginning of its text."""
+    parts = urllib.parse.urlsplit(url)
+    name = parts.hostname or ""
     context = ssl.create_default_context()
     # The certificate is the probe's subject, and may be the server's own.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(site["server_names"][0], site["port"], timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPSConnection(name, site["port"], timeout=ANSWER_SECONDS)
     try:
         with socket.create_connection((HERE, site["port"]), timeout=ANSWER_SECONDS) as plain:
-            connection.sock = context.wrap_socket(plain, server_hostname=site["server_names"][0])
-            connection.request("GET", site["health_path"] or "/")
+            connection.sock = context.wrap_socket(plain, server_hostname=name)
+            connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")))
             answer = connection.getresponse()
-            body = answer.read(SHOWN_CHARACTERS).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer ({error})"
+            return answer, " ".join(answer.read(SHOWN_CHARACTERS).decode(errors="replace").split())
     finally:
         connection.close()
-    if answer.status < (400 if site["health_path"] else 500):
-        return ""
-    return f"{answer.status} {answer.reason}: {' '.join(body.split())}".rstrip(": ")
 
 
 def failures_inside(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:

@@ -31,6 +31,19 @@ from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SECRET = "s3cr3t-$value"
+# Valid for a hundred years
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBbzCCARWgAwIBAgIUcAr4PdTsm5ajPWqGqfnpq4wvc7QwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBYTAgFw0yNjExMjYyMDQyMDJaGA8yMTI2MTEwMjIwNDIwMlow
+DDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDL1YXUgygA3
+8lhk7Juwgz9m1ZuNnpT/PMWWZDQKTbvjuliTCcCMoOMA3pYWz5mYepIkZfICqJ0b
+OLdb03dRxnejUzBRMB0GA1UdDgQWBBQ4S/GnxgOvGM9SHKmbLLzQ1jrFHTAfBgNV
+HSMEGDAWgBQ4S/GnxgOvGM9SHKmbLLzQ1jrFHTAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0gAMEUCICajdUx7kbrC3iJQgr7eusvngLnbyukDssr8bxZSjWHq
+AiEA8HDHPHJBJgSytHfh4MAsxkFh12/cZ7JC6WyLaNYgseY=
+-----END CERTIFICATE-----
+"""
 PARAMS: dict[str, Any] = {
     "name": "web",
     "definition": {"image": "web:1"},
@@ -40,6 +53,11 @@ PARAMS: dict[str, Any] = {
     "pull": "missing",
     "directories": [],
 }
+
+
+def pem(text: str, ext: str = "pem") -> dict[str, Any]:
+    """A certificate for the service probe."""
+    return {"reader": "probe", "ext": ext, "content": text}
 
 
 def files(page: bytes = b"page", conf: bytes = b"conf", secret: str = SECRET) -> list[model.File]:
@@ -1463,6 +1481,15 @@ def test_a_password_among_the_contributions_is_hidden(machine: Machine) -> None:
         ([{"reader": "prometheus", "ext": "token", "secret": SECRET}], '"prometheus/web.token" is a secret'),
         ([{"reader": "../etc", "ext": "x", "content": ""}], '"../etc/web.x" may only have letters'),
         ([{"reader": "prometheus", "ext": "pem", "source": "tls/x.pem"}], 'the source "tls/x.pem" of web.pem'),
+        (
+            [pem("")],
+            '"probe/web.pem" of the service "web" holds no certificate: it is empty; provide one in PEM format.',
+        ),
+        ([pem(" \n")], '"probe/web.pem" of the service "web" holds no certificate: it is empty'),
+        ([pem("a certificate")], '"probe/web.pem" of the service "web" holds no certificate; provide one'),
+        ([pem(CERTIFICATE[:300])], '"probe/web.pem" of the service "web" holds no certificate; provide one'),
+        ([pem(CERTIFICATE + CERTIFICATE.replace("MIIB", "XXXX"))], '"probe/web.pem" of the service "web" holds no'),
+        ([pem("", ext="tls.pem")], '"probe/web.tls.pem" of the service "web" holds no certificate: it is empty'),
     ],
 )
 def test_invalid_contributions_are_reported_before_anything_is_done(
@@ -1471,6 +1498,21 @@ def test_invalid_contributions_are_reported_before_anything_is_done(
     assert machine.run(contributions=items)["msg"].startswith(f"contributions: {sentence}")
     assert machine.told() == []
     assert not machine.directory.exists()
+
+
+@pytest.mark.parametrize("text", ["{0}", "{0}{0}", "# für die Probe\n{0}\n# and no more\n"])
+def test_certificates_are_contributed_as_they_are(machine: Machine, text: str) -> None:
+    given = text.format(CERTIFICATE)
+    assert machine.run(contributions=[pem(given)])["actions"][-1] == "contribute probe/web.pem"
+    assert (machine.contributions / "probe" / "web.pem").read_text() == given
+
+
+def test_a_certificate_that_became_empty_on_the_server_is_provided_again(machine: Machine) -> None:
+    machine.run(contributions=[pem(CERTIFICATE)])
+    copy = machine.contributions / "probe" / "web.pem"
+    copy.write_text("")
+    assert machine.run(contributions=[pem(CERTIFICATE)])["actions"] == ["contribute probe/web.pem"]
+    assert copy.read_text() == CERTIFICATE
 
 
 def test_a_source_may_be_one_of_the_files(machine: Machine) -> None:
@@ -1740,7 +1782,7 @@ def test_check_mode_does_not_withdraw_a_file_that_the_run_would_create(machine: 
     contribution = {"reader": "probe", "ext": "pem", "source": "tls/certificate.pem"}
     certificate = machine.directory / "tls" / "certificate.pem"
     certificate.parent.mkdir(parents=True)
-    certificate.write_text("first")
+    certificate.write_text(CERTIFICATE)
     machine.run(contributions=[contribution])
     certificate.unlink()
     assert machine.run(check_mode=True, contributions=[contribution])["actions"] == ["contribute probe/web.pem"]

@@ -90,3 +90,33 @@ def test_a_wrong_address_is_refused(tmp_path: Path, address: str) -> None:
 def test_it_needs_a_role(tmp_path: Path) -> None:
     with pytest.raises(AnsibleError, match="outside a role"):
         look_up(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({"static_configs": [{"targets": ["a:1"]}]}, True),
+        ({"static_configs": [{"targets": []}, {"targets": ["a:1"]}]}, True),
+        ({"dns_sd_configs": [{"names": ["a"]}]}, True),
+        ({"static_configs": []}, False),
+        ({"static_configs": [{"targets": []}]}, False),
+        ({"file_sd_configs": []}, False),
+        ({}, False),
+    ],
+)
+def test_jobs_that_should_have_targets_are_recorded(job: dict[str, Any], expected: bool) -> None:
+    jobs = [{"job_name": "shop", **job}]
+    groups = yaml.safe_load(plugin.with_jobs("groups: [{name: a, rules: []}]", jobs, "www"))["groups"]
+    labels = {"job": "shop", "instance": "www"}
+    recorded = {"record": "scrape_job_expected", "expr": "vector(1)", "labels": labels}
+    assert groups[1:] == ([{"name": "jobs", "rules": [recorded]}] if expected else [])
+
+
+def test_jobs_may_come_without_other_rules() -> None:
+    loader = DataLoader()
+    given = {"ansible_role_name": "shop", "inventory_hostname": "www"}
+    lookup = lookup_loader.get("miniweb.stack.rules", loader=loader, templar=Templar(loader, variables=given))
+    jobs = [{"job_name": "shop", "static_configs": [{"targets": ["a:1"]}]}]
+    (text,) = lookup.run([], variables=given, jobs=jobs)
+    (group,) = yaml.safe_load(text)["groups"]
+    assert [rule["labels"]["job"] for rule in group["rules"]] == ["shop"]

@@ -27,13 +27,17 @@ esac
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers /<status> with that status, and records the names asked for."""
+    """Answers /<status> with that status, /to/<URL> with a redirect to it, and records the names asked for."""
 
     names: list[str] = []
 
     def do_GET(self) -> None:
         self.names.append(self.headers["Host"])
-        self.send_response(int(self.path.strip("/") or 404))
+        target = self.path.removeprefix("/to/").format(port=self.server.server_port)
+        redirects = target != self.path or self.path == "/again"
+        self.send_response(302 if redirects else int(self.path.strip("/") or 404))
+        if redirects:
+            self.send_header("Location", target)
         self.end_headers()
         self.wfile.write(b'{"database":\n "unreachable"}')
 
@@ -88,6 +92,30 @@ def test_what_counts_as_an_answer(run_module: Any, nginx: Path, port: int, path:
     assert result.get("failed", False) == bool(said)
     assert f'the site "main", {url}, {said}' in result["msg"] if said else result["asked"] == [url]
     assert Handler.names[-1] == f"www.example.com:{port}"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/to//200", ""),
+        ("/to//503", "gives 503 Service Unavailable"),
+        ("/to/https://www.example.com:{port}/200", ""),
+        ("/to/https://WWW.example.com:{port}/503", "gives 503 Service Unavailable"),
+        ("/to/https://other:{port}/503", "gives 503 Service Unavailable"),
+        # What another site answers is its own matter.
+        ("/to/https://login.example.com/503", ""),
+        ("/to/https://www.example.com/503", ""),
+        ("/to/http://www.example.com:{port}/503", ""),
+        ("/to/https://www.example.com:port/503", ""),
+        ("/again", "redirects again and again, at last to https://www.example.com:"),
+    ],
+)
+def test_redirects_of_a_site_to_itself_are_followed(
+    run_module: Any, nginx: Path, port: int, path: str, said: str
+) -> None:
+    result = run_module("site_check", programs=nginx, sites=[site(port, path)], timeout=0)
+    assert result.get("failed", False) == bool(said)
+    assert said in result.get("msg", "")
 
 
 def test_a_port_on_which_nothing_listens(run_module: Any, nginx: Path) -> None:

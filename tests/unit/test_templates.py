@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 import yaml
@@ -118,6 +123,28 @@ def test_nginx_redirects_to_another_port() -> None:
     assert "return 301 https://$host:8443$request_uri;" in text
 
 
+@pytest.mark.parametrize(("port", "suffix"), [(443, ""), (8443, ":8443")])
+def test_nginx_behind_a_balancer_serves_http_where_it_would_redirect(port: int, suffix: str) -> None:
+    """The scenario asks it."""
+    sites = [
+        {"name": "second", "upstream": "http://b:1", "server_names": ["b.example.com"]},
+        {"name": "third", "upstream": "http://c:1", "port": 3000},
+    ]
+    given = {"nginx_upstream": "http://app:8000", "nginx_https_port": port, "nginx_sites": sites}
+    alone = render("nginx", "default.conf.j2", **given)
+    assert not {"real_ip", "is_plain", "visited"} & set(re.findall(r"real_ip|is_plain|visited", alone))
+    text = render("nginx", "default.conf.j2", **given, nginx_trusted_proxies=["10.0.0.0/8", "2001:db8::/64"])
+    main, second, third = servers(text)
+    for part, marks in ((main, " default_server"), (second, "")):
+        assert f"listen 80{marks};" in part
+        assert f"listen [::]:80{marks};" in part
+        assert part.index("if ($is_plain)") < part.index("location /")
+    assert "listen 80" not in third
+    assert f'default "{suffix}";\n    1 "";' in text
+    assert re.findall(r"set_real_ip_from (\S+);", text) == ["10.0.0.0/8", "2001:db8::/64"]
+    assert "$http_host;" not in "".join((main, second, third))
+
+
 def test_nginx_admin_site() -> None:
     site = {"name": "grafana", "port": 3000, "upstream": "http://grafana:3000", "admin_only": True, "websocket": True}
     arguments = {"nginx_upstream": "http://app:8000", "nginx_sites": [site], "nginx_hsts_seconds": 60}
@@ -226,6 +253,88 @@ def test_the_application_is_measured_where_it_says() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("url", "worker", "target", "scheme"),
+    [
+        ("https://www.example.com", "gthread", "www.example.com", "https"),
+        ("https://www.example.com:8443/", "sync", "www.example.com:8443", "https"),
+        ("http://[2001:db8::1]:8080", "gevent", "[2001:db8::1]:8080", "http"),
+        ("https://www.example.com", "tornado", "app:8000", None),
+        ("", "gthread", "app:8000", None),
+    ],
+)
+def test_the_application_is_measured_under_the_name_of_its_site(
+    url: str, worker: str, target: str, scheme: str | None
+) -> None:
+    given = {"flask_app_external_url": url, "flask_app_worker_class": worker}
+    job = value("flask_app", "__flask_app_job", flask_app_metrics_path="/metrics", **given)
+    assert job["static_configs"][0] == {"targets": [target], "labels": {"instance": "www"}}
+    assert job.get("proxy_url") == ("http://app:8000" if scheme else None)
+    assert job.get("http_headers") == ({"X-Forwarded-Proto": {"values": [scheme]}} if scheme else None)
+
+
+# Answers with what it was asked for: /to/<URL> with a redirect to it, and all else with that status.
+STRICT = """
+def app(environ, start_response):
+    host, path = environ["HTTP_HOST"], environ["PATH_INFO"]
+    if host not in ("www.example.com", "www.example.com:8443"):
+        start_response("400 Bad Request", [])
+        return [b"this host is not served"]
+    secure = environ.get("HTTP_X_FORWARDED_PROTO") == "https"
+    location = path.removeprefix("/to/") if path.startswith("/to/") else "" if secure else f"https://{host}{path}"
+    location = path if path == "/again" else location
+    start_response("302 Found" if location else path.strip("/") + " said", [("Location", location)] if location else [])
+    return [b"the text"]
+"""
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[int]:
+    """The port of an application that checks Host and forces HTTPS."""
+    found: dict[str, Any] = {}
+    exec(STRICT, found)
+    server = make_server("127.0.0.1", 0, found["app"], handler_class=Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *given: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "said"),
+    [
+        ("https://www.example.com", "/200", ""),
+        ("https://www.example.com/", "/200", ""),
+        ("https://www.example.com:8443", "/204?deep=1", ""),
+        ("https://www.example.com", "/503", "https://www.example.com/503 gives 503 said: the text"),
+        ("https://www.example.com", "/to//200", ""),
+        ("https://www.example.com", "/to//500", "https://www.example.com/500 gives 500 said: the text"),
+        ("https://www.example.com", "/to/https://www.example.com/500", "gives 500"),
+        ("https://www.example.com", "/to/https://login.example.com/500", ""),
+        ("https://www.example.com", "/again", "redirects again and again, at last to https://www.example.com/again"),
+        ("http://www.example.com", "/200", ""),
+        ("https://other.example.com", "/200", "https://other.example.com/200 gives 400"),
+        ("", "/200", "gives 400 Bad Request: this host is not served"),
+    ],
+)
+def test_the_health_check_asks_as_the_proxy_does(strict: int, url: str, path: str, said: str) -> None:
+    given = {"flask_app_port": strict, "flask_app_external_url": url, "flask_app_health_path": path}
+    program = render("flask_app", "health.py.j2", **given)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr) == (1 if said else 0, True), done.stderr
+    assert len(done.stderr.splitlines()) == (1 if said else 0)
+
+
+def test_the_health_check_names_an_application_that_does_not_answer() -> None:
+    program = render("flask_app", "health.py.j2", flask_app_port=1)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("http://127.0.0.1:1/ gives no answer: ")) == (1, True)
+
+
 def test_what_prometheus_lets_blackbox_exporter_ask() -> None:
     targets = [
         {"url": "https://host.docker.internal:443/healthz", "instance": "https://www.example.com"},
@@ -243,6 +352,73 @@ def test_what_prometheus_lets_blackbox_exporter_ask() -> None:
     ]
     assert job["relabel_configs"][-1] == {"target_label": "__address__", "replacement": "blackbox_exporter:9115"}
     assert yaml.safe_load(render("blackbox_exporter", "jobs.yml.j2"))["scrape_configs"][0]["static_configs"] == []
+
+
+def test_a_site_with_a_particular_certificate_is_probed_with_any_one_too() -> None:
+    strict = {"ca_file": "/nginx.pem", "server_name": "www"}
+    http = {"headers": {"Host": "www"}, "tls_config": strict}
+    modules = {"http_2xx": {"prober": "http", "http": http}, "plain": {"prober": "http"}, "tcp": {"prober": "tcp"}}
+    targets = [{"url": "https://a/"}, {"url": "http://b/", "module": "plain"}]
+    given = {"blackbox_exporter_modules": modules, "blackbox_exporter_targets": targets}
+    config = yaml.safe_load(value("blackbox_exporter", "__blackbox_exporter_config", **given)[0]["secret"])["modules"]
+    assert {name: config[name] for name in modules} == modules
+    assert set(config) - set(modules) == {"http_2xx_any_certificate"}
+    assert config["http_2xx_any_certificate"]["http"] == {
+        "headers": {"Host": "www"},
+        "tls_config": {"ca_file": "", "insecure_skip_verify": True, "server_name": "www"},
+    }
+    first, second = yaml.safe_load(render("blackbox_exporter", "jobs.yml.j2", **given))["scrape_configs"]
+    assert [len(job["static_configs"]) for job in (first, second)] == [2, 1]
+    assert second["job_name"] == "blackbox_any_certificate"
+    assert second["static_configs"][0]["labels"] == {
+        "instance": "https://a/",
+        "__param_module": "http_2xx_any_certificate",
+        # ServerDown counts the targets of an instance.
+        "monitoring": "true",
+    }
+    assert second["relabel_configs"] == first["relabel_configs"]
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "jobs"),
+    [
+        ("alert_responder", {}, {"alert_responder"}),
+        ("alertmanager", {}, {"alertmanager"}),
+        ("blackbox_exporter", {}, set()),
+        ("blackbox_exporter", {"blackbox_exporter_targets": [{"url": "https://a/"}]}, {"blackbox"}),
+        ("flask_app", {"flask_app_name": "shop", "flask_app_metrics_path": "/metrics"}, {"shop"}),
+        ("grafana", {}, {"grafana"}),
+        ("mysql", {}, {"mysql"}),
+        ("nginx", {}, {"nginx"}),
+        ("node_exporter", {}, {"node"}),
+        ("prometheus", {}, {"prometheus"}),
+        (
+            "prometheus",
+            {"prometheus_scrape_configs": [{"job_name": "own", "static_configs": [{"targets": ["a:1"]}]}]},
+            {"prometheus", "own"},
+        ),
+        ("redis", {}, {"redis"}),
+    ],
+)
+def test_every_service_with_a_job_says_that_it_is_expected(role: str, given: dict[str, Any], jobs: set[str]) -> None:
+    names = {
+        "alert_responder": "__alert_responder_contributions",
+        "flask_app": "__flask_app_measured",
+        "grafana": "__grafana_measured",
+        "nginx": "__nginx_exporter_contributions",
+        "mysql": "__mysql_exporter_contributions",
+        "redis": "__redis_exporter_contributions",
+    }
+    if role == "prometheus":
+        files = value(role, "__prometheus_config_files", **given)
+        text = next(file["content"] for file in files if file["dest"] == "config/rules/default.yml")
+    else:
+        left = value(role, names.get(role, f"__{role}_contributions"), **{"alert_responder_password": "x" * 20} | given)
+        text = next(file["content"] for file in left if file["ext"] == "rules.yml")
+    rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    found = [rule["labels"] for rule in rules if rule.get("record") == "scrape_job_expected"]
+    assert {labels["job"] for labels in found} == jobs
+    assert {labels["instance"] for labels in found} <= {"www"}
 
 
 @pytest.mark.parametrize("requirements", [True, False])

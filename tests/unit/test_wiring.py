@@ -130,6 +130,22 @@ def test_a_role_is_wired_in_the_whole_system_alone(
         ({"nginx_server_names": ["www.example.com"]}, "grafana", "grafana_root_url", "https://www.example.com:3000/"),
         ({"miniweb_monitoring": False}, "flask_app", "flask_app_metrics_path", ""),
         ({"miniweb_monitoring": False}, "nginx", "nginx_sites", []),
+        ({"nginx_server_names": ["a.example"]}, "flask_app", "flask_app_external_url", "https://a.example"),
+        (
+            {"nginx_server_names": ["2001:db8::1"], "nginx_https_port": "8443"},
+            "flask_app",
+            "flask_app_external_url",
+            "https://[2001:db8::1]:8443",
+        ),
+        ({"nginx_server_names": ["a b", "a.example"]}, "flask_app", "flask_app_external_url", "https://a.example"),
+        ({"nginx_server_names": []}, "flask_app", "flask_app_external_url", ""),
+        ({"nginx_state": "absent"}, "flask_app", "flask_app_external_url", ""),
+        (
+            {"nginx_server_names": ["a.example", "192.0.2.1", "localhost", "2001:db8::1", "b"]},
+            "blackbox_exporter",
+            "blackbox_exporter_server_names",
+            ["a.example", "b"],
+        ),
         ({"miniweb_database_host": "db.example.com"}, "mysql", "mysql_state", "absent"),
         ({"miniweb_database_host": "db.example.com"}, "flask_app", "flask_app_wait_for", ["db.example.com:3306"]),
         (

@@ -49,6 +49,18 @@ def instance() -> str:
     return f"server-{uuid.uuid4().hex[:8]}"
 
 
+def test_each_receiver_is_asked_for_by_name(host: Host) -> None:
+    """As compose_service runs it on the server, after a reload."""
+    own = ["nobody", "default", "heartbeat", "webhook_shelves"]
+    for names, said in (
+        (own, "alertmanager_config_last_reload_success_timestamp_seconds"),
+        ([*own, "pager"], 'Alertmanager has not loaded the receiver "pager"'),
+        (own[:-1], 'Alertmanager still has the receiver "webhook_shelves"'),
+    ):
+        done = host.run("python3 /opt/miniweb/alertmanager/prove.py %s", json.dumps(names))
+        assert (done.rc, said in done.stdout + done.stderr) == (int(names != own), True), done.stderr
+
+
 def test_an_alert_reaches_all_its_receivers(host: Host, receiver: Receiver, instance: str) -> None:
     alert(host, "ShopClosed", instance)
     for to in ("/all", "/slack", "ops@example.com", "boss@example.com"):

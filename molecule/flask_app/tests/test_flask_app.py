@@ -13,6 +13,7 @@ import pytest
 import yaml
 from helpers.docker_ignore import RULES, TREE
 from helpers.playbooks import Converge
+from helpers.server import default_of
 from helpers.service import Service
 from testinfra.host import Host
 
@@ -32,6 +33,32 @@ HELLO = """
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello from VERSION"]
+"""
+
+
+# Serves its own site over HTTPS only, and its measurements likewise.
+STRICT = """
+def app(environ, start_response):
+    if environ["HTTP_HOST"] != "www.example.com":
+        start_response("400 Bad Request", [])
+        return [b"this host is not served"]
+    if environ["wsgi.url_scheme"] != "https":
+        start_response("301 Moved Permanently", [("Location", "https://www.example.com" + environ["PATH_INFO"])])
+        return []
+    start_response("200 OK", [("Content-Type", "text/plain; version=0.0.4")])
+    return [b"asked_under{path=\\"%s\\"} 1\\n" % environ["PATH_INFO"].encode()]
+"""
+# Prints what Prometheus has of the job once it has asked: its `up`, and what the application said.
+SCRAPED = """
+docker rm --force scraper; docker run --detach --name scraper --network miniweb-edge --user 0 --entrypoint prometheus \
+    --volume /opt/miniweb/contributions/prometheus:/jobs:ro {image} --config.file=/jobs/app.jobs.yml > /dev/null || exit 1
+for i in $(seq 60); do
+    for name in up asked_under; do
+        docker exec scraper wget -q -O - "http://127.0.0.1:9090/api/v1/query?query=$name" | grep '"job":"app"' && found=1
+    done
+    test -n "$found" && break; sleep 1
+done
+docker rm --force scraper > /dev/null
 """
 
 
@@ -136,6 +163,33 @@ def test_a_source_with_secrets_is_refused_unless_told(host: Host, converge: Conv
     assert host.check_output("docker exec %s cat .env", APP.container(host)) == "PASSWORD=of the scenario"
 
 
+@pytest.mark.parametrize("worker", ["gthread", "sync"])
+def test_an_application_that_checks_host_and_forces_https_is_healthy_and_measured(
+    host: Host, converge: Converge, tmp_path: Path, worker: str
+) -> None:
+    source = project(tmp_path / "strict", "")
+    (source / "wsgi.py").write_text(STRICT)
+    given = plain(
+        flask_app_source_dir=str(source),
+        flask_app_health_path="/health",
+        flask_app_external_url="https://www.example.com",
+        flask_app_worker_class=worker,
+    )
+    assert converge(given).returncode == 0
+    assert APP.becomes_healthy(host)
+    assert "this host is not served" in ask(host, "/health")
+    image = default_of("prometheus", "prometheus_image")
+    found = host.check_output("sh -c %s", SCRAPED.format(image=image))
+    (series,) = [json.loads(line)["data"]["result"][0] for line in found.splitlines() if "asked_under" in line]
+    assert (series["metric"]["path"], series["value"][1]) == ("/metrics", "1")
+    (up,) = [json.loads(line)["data"]["result"][0] for line in found.splitlines() if '"__name__":"up"' in line]
+    assert up["value"][1] == "1"
+    # Asked as another site, it is not healthy, and gives way.
+    other = {**given, "flask_app_external_url": "https://other.example.com", "flask_app_start_timeout_seconds": 5}
+    if worker == "gthread":
+        APP.gives_way(host, converge, other, "https://other.example.com/health gives 400 Bad Request")
+
+
 def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
     repository = project(tmp_path / "repository", "git")
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
@@ -207,7 +261,12 @@ def test_a_release_that_never_answers_is_rolled_back(host: Host, converge: Conve
     (bad / "wsgi.py").write_text(HELLO.replace("200 OK", "500 Internal Server Error"))
     quick = {"flask_app_start_timeout_seconds": 5}
     assert converge(plain(flask_app_source_dir=str(good))).returncode == 0
-    APP.gives_way(host, converge, plain(flask_app_source_dir=str(bad), **quick), "HTTP Error 500")
+    APP.gives_way(
+        host,
+        converge,
+        plain(flask_app_source_dir=str(bad), **quick),
+        "/ gives 500 Internal Server Error: hello from",
+    )
     assert ask(host, "/") == "hello from a good release"
     project(bad, "a corrected release")
     assert converge(plain(flask_app_source_dir=str(bad), **quick)).returncode == 0
@@ -229,6 +288,7 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
         ({"flask_app_wait_for": ["mysql"]}, "flask_app_wait_for: mysql; give each as host:port."),
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
+        ({"flask_app_external_url": "www.example.com"}, 'flask_app_external_url: "www.example.com" cannot be used'),
         ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
     ]
     APP.refuses_each(host, converge, cases)

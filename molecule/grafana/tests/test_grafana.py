@@ -187,7 +187,7 @@ def test_alertmanager_and_metrics_come_with_their_variables(host: Host, converge
     assert "grafana_build_info" in body
     assert password not in json.dumps(GRAFANA.inspected(host))
     left = GRAFANA.contributions(host)
-    assert set(left) == {"prometheus/grafana.jobs.yml", "prometheus/grafana.password"}
+    assert set(left) == {f"prometheus/grafana.{ext}" for ext in ("jobs.yml", "password", "rules.yml")}
     assert left["prometheus/grafana.password"] == password
     (job,) = yaml.safe_load(left["prometheus/grafana.jobs.yml"])["scrape_configs"]
     assert job["basic_auth"]["password_file"] == "/etc/prometheus/contributions/grafana.password"

@@ -94,7 +94,8 @@ def test_it_brings_what_prometheus_and_grafana_need(host: Host) -> None:
     (job,) = yaml.safe_load(left["prometheus/mysql_exporter.jobs.yml"])["scrape_configs"]
     assert job["job_name"] == "mysql"
     assert job["static_configs"] == [{"targets": ["mysql_exporter:9104"], "labels": {"instance": SERVER}}]
-    (group,) = yaml.safe_load(left["prometheus/mysql_exporter.rules.yml"])["groups"]
+    group, expected = yaml.safe_load(left["prometheus/mysql_exporter.rules.yml"])["groups"]
+    assert [rule["labels"] for rule in expected["rules"]] == [{"job": "mysql", "instance": SERVER}]
     assert {rule["alert"] for rule in group["rules"]} >= {"MysqlDown", "MysqlTooManyConnections"}
     assert json.loads(left["grafana/mysql_exporter.json"])["title"] == "MySQL"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, folded
-from helpers.server import ADDRESS, default_of
+from helpers.playbooks import Converge, converge_playbook, folded, restoring, run_playbook
+from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
 from helpers.web import curl, status
@@ -36,6 +36,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
+        if self.path == "/large":
+            self.send_response(200); self.send_header("Content-Length", str(300 << 20)); self.end_headers()
+            for part in range(300): self.wfile.write(bytes(1 << 20))
+            return
         body = json.dumps({"path": self.path, "headers": dict(self.headers),
                            "connection": self.client_address,
                            "tls": isinstance(self.connection, ssl.SSLSocket), "padding": "x" * 2000}).encode()
@@ -126,7 +130,8 @@ def test_it_is_measured_inside_only(host: Host, converge: Converge) -> None:
     assert set(left) == LEFT
     (job,) = yaml.safe_load(left["prometheus/nginx_exporter.jobs.yml"])["scrape_configs"]
     assert (job["job_name"], job["static_configs"][0]["targets"]) == ("nginx", ["nginx_exporter:9113"])
-    (group,) = yaml.safe_load(left["prometheus/nginx_exporter.rules.yml"])["groups"]
+    group, expected = yaml.safe_load(left["prometheus/nginx_exporter.rules.yml"])["groups"]
+    assert [rule["labels"] for rule in expected["rules"]] == [{"job": "nginx", "instance": SERVER}]
     assert [rule["expr"] for rule in group["rules"] if rule["alert"] == "NginxDown"] == ['nginx_up{job="nginx"} == 0']
     assert json.loads(left["grafana/nginx_exporter.json"])["title"] == "nginx"
     served = NGINX.started(host)
@@ -162,15 +167,90 @@ def test_only_what_is_the_same_for_everyone_is_compressed() -> None:
         assert "content-encoding" not in curl(*words, f"https://{ADDRESS}{path}")
 
 
-def test_the_client_address_from_a_trusted_proxy_is_used(converge: Converge) -> None:
+# What a balancer that ends TLS adds, for a visitor who wrote X-Forwarded-For himself
+FORWARDED = ["X-Forwarded-For: 198.51.100.6, 192.0.2.1", "X-Forwarded-Proto: https"]
+
+
+def headers_of(given: list[str]) -> list[str]:
+    return [word for header in given for word in ("-H", header)]
+
+
+@pytest.fixture(scope="module")
+def balancer(host: Host) -> Iterator[str]:
+    """The address of this machine, which is a load balancer in front of nginx for a while; the server itself is none."""
     seen = json.loads(curl(f"https://{ADDRESS}/"))["headers"]["X-Real-IP"]
-    assert converge({"nginx_trusted_proxies": [seen]}).returncode == 0
+    second = {"name": "second", "upstream": "http://upstream:8000", "server_names": ["second.example.com"]}
+    closed = {**second, "name": "closed", "server_names": ["closed.example.com"], "admin_only": True}
+    with restoring(lambda variables, *words: run_playbook(converge_playbook(), variables, *words)) as converge:
+        given = {"nginx_trusted_proxies": [seen, "2001:db8::/64"], "nginx_admin_addresses": ["192.0.2.1"]}
+        assert converge({**given, "nginx_sites": [SITE, second, closed]}).returncode == 0
+        assert eventually(lambda: status(*headers_of(FORWARDED), f"http://{ADDRESS}/") == "200")
+        yield seen
 
-    def believed() -> bool:
-        answer = json.loads(curl("-H", "X-Forwarded-For: 198.51.100.6, 192.0.2.1", f"https://{ADDRESS}/"))
-        return answer["headers"]["X-Real-IP"] == answer["headers"]["X-Forwarded-For"] == "192.0.2.1"
 
-    assert eventually(believed)
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (FORWARDED, "200"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: HTTPS"], "200"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, https"], "200"),
+        # Its own check
+        ([], "200"),
+        (["Host: 10.0.0.4"], "200"),
+        # A visitor without TLS
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http"], "301"),
+        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, http"], "301"),
+        (["X-Forwarded-For: 192.0.2.1|https|"], "301"),
+        (["X-Forwarded-For: 192.0.2.1"], "301"),
+        # Sites by name, one of them for administrators
+        ([*FORWARDED, "Host: second.example.com"], "200"),
+        ([*FORWARDED, "Host: closed.example.com"], "200"),
+        (["X-Forwarded-For: 192.0.2.1, 198.51.100.6", "X-Forwarded-Proto: https", "Host: closed.example.com"], "403"),
+        (["Host: closed.example.com"], "403"),
+    ],
+)
+def test_a_balancer_that_ends_tls_is_served_over_http(balancer: str, sent: list[str], answer: str) -> None:
+    assert status(*headers_of(sent), f"http://{ADDRESS}/") == answer
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_a_balancer_says_of_its_visitor_is_passed_on(balancer: str, scheme: str) -> None:
+    sent = [*FORWARDED, "Host: www.example.com"]
+    found = json.loads(curl(*headers_of(sent), f"{scheme}://{ADDRESS}/"))["headers"]
+    assert found["X-Real-IP"] == found["X-Forwarded-For"] == "192.0.2.1"
+    assert (found["Host"], found["X-Forwarded-Proto"], found["X-Forwarded-Port"]) == ("www.example.com", "https", "443")
+    port = json.loads(curl(*headers_of([*sent, "X-Forwarded-Port: 8443"]), f"{scheme}://{ADDRESS}/"))
+    assert port["headers"]["X-Forwarded-Port"] == "8443"
+
+
+@pytest.mark.parametrize(
+    ("asked", "passed"),
+    [
+        ("10.0.0.4", "server"),
+        ("10.0.0.4:80", "server"),
+        ("[2001:db8::4]", "server"),
+        ("www.example.com", "www.example.com"),
+        ("cafe.de", "cafe.de"),
+    ],
+)
+def test_a_balancers_own_check_asks_the_application_as_a_visitor(balancer: str, asked: str, passed: str) -> None:
+    found = json.loads(curl("-H", f"Host: {asked}", f"http://{ADDRESS}/"))["headers"]
+    assert (found["Host"], found["X-Forwarded-Proto"]) == (passed, "https")
+    visitor = json.loads(curl(*headers_of([*FORWARDED, f"Host: {asked}"]), f"http://{ADDRESS}/"))["headers"]
+    assert visitor["Host"] == asked
+
+
+@pytest.mark.parametrize("sent", [FORWARDED, [], ["X-Forwarded-Proto: https"], [*FORWARDED, "X-Forwarded-Port: 8443"]])
+def test_nobody_else_is_taken_for_the_balancer(host: Host, balancer: str, sent: list[str]) -> None:
+    """The server itself is a visitor like any other."""
+    words = " ".join(f"-H '{header}'" for header in sent)
+    answer = host.check_output(f"curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {words} http://localhost/a")
+    assert answer == "301 https://localhost/a"
+    found = json.loads(host.check_output(f"curl -sk {words} https://localhost/"))["headers"]
+    assert found["X-Real-IP"] == found["X-Forwarded-For"] not in ("192.0.2.1", "198.51.100.6", balancer)
+    assert (found["Host"], found["X-Forwarded-Port"]) == ("localhost", "443")
+    closed = f"curl -sk -o /dev/null -w '%{{http_code}}' {words} -H 'Host: closed.example.com' https://localhost/"
+    assert host.check_output(closed) == "403"
 
 
 def test_the_certificate_carries_every_name() -> None:
@@ -200,6 +280,41 @@ def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
         body.write_bytes(b"x" * size)
         answers[size] = status("--data-binary", f"@{body}", f"https://{ADDRESS}/")
     assert answers == {1_000_000: "200", 1_100_000: "413"}
+
+
+def kept_mb(host: Host) -> float:
+    """What nginx keeps on disk for its clients. It removes the names of such files at once."""
+    blocks = "find /proc/[0-9]*/fd -lname '/var/cache/nginx/*' -exec stat -L -c %b {} + 2>/dev/null"
+    return sum(map(int, host.run(blocks).stdout.split())) / 2048
+
+
+def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge, tmp_path: Path) -> None:
+    limits = {"nginx_max_requests": 8, "nginx_max_requests_per_address": 6, "nginx_response_buffer_mb": 2}
+    assert converge(limits).returncode == 0
+    body = tmp_path / "body"
+    body.write_bytes(bytes(1_000_000))
+    started = NGINX.started(host)
+    slow = ["curl", "--silent", "--insecure", "--http1.1", "--limit-rate", "2k", "--output", "/dev/null"]
+    given = [["/large"]] * 7 + [["/", "--data-binary", f"@{body}"]] * 5
+    clients = [subprocess.Popen([*slow, *words, f"https://{ADDRESS}{path}"]) for path, *words in given]
+    kept = []
+    try:
+        # Those over the limit of their address are refused at once, others are served.
+        assert eventually(lambda: sum(client.poll() is None for client in clients) == 6)
+        assert eventually(lambda: kept_mb(host) > 2)
+        for _sample in range(5):
+            kept.append(kept_mb(host))
+            assert status(f"https://{ADDRESS}/") == "503"
+            assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost/") == "200"
+            assert status(f"https://{ADDRESS}:3000/") == "200", "administrators are not refused"
+        assert max(kept) < 8 * (1 + 2)
+        assert (NGINX.started(host), NGINX.inspected(host)["State"]["OOMKilled"]) == (started, False)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
+    assert eventually(lambda: kept_mb(host) < 1)
 
 
 def test_websockets_pass_where_they_are_switched_on() -> None:
@@ -392,6 +507,14 @@ def test_nginx_says_what_it_has_loaded(host: Host) -> None:
     assert f"return 200 {loaded};" in host.file("/opt/miniweb/nginx/conf.d/health.conf").content_string
 
 
+def test_a_probes_certificate_that_is_empty_or_old_is_provided_again(host: Host, converge: Converge) -> None:
+    copy = "/opt/miniweb/contributions/blackbox_exporter/nginx.pem"
+    for broken in (f": > {copy}", f"rm {copy}", f"cp /etc/ssl/certs/ca-certificates.crt {copy}"):
+        host.check_output(broken)
+        assert converge({}).returncode == 0
+        assert left_certificate(host) == certificate()
+
+
 def test_absent_and_present_again(host: Host, converge: Converge) -> None:
     assert set(NGINX.contributions(host)) == {"blackbox_exporter/nginx.pem"}
     absent = {"nginx_state": "absent", "nginx_upstream": ""}
@@ -424,6 +547,17 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
             [
                 "nginx_sites: the closed_paths are debug; give each as /path/.",
                 'nginx_sites: the cookies are a-b; give names of letters, digits and "_".',
+            ],
+        ),
+        (
+            {"nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
+            ['nginx_trusted_proxies: "10.0.0.0/8, 0.0.0.0/0" has a network with every address'],
+        ),
+        (
+            {"nginx_max_requests": 10, "nginx_max_requests_per_address": 11, "nginx_response_buffer_mb": -1},
+            [
+                "nginx_max_requests_per_address is 11: set it to a number from 1 to nginx_max_requests (10).",
+                "nginx_response_buffer_mb is -1: set it to 0 or a number of megabytes.",
             ],
         ),
         (

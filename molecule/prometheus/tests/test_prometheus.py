@@ -60,6 +60,49 @@ def test_a_target_that_is_down_raises_its_alert(host: Host) -> None:
     assert eventually(firing)
 
 
+def test_a_job_without_targets_raises_its_alert(host: Host, converge: Converge) -> None:
+    def missing() -> dict[str, float]:
+        return query(host, 'ALERTS{alertname="ScrapeJobMissing", alertstate="firing"}')
+
+    expected = {"prometheus", "again", "nothing"}
+    assert eventually(lambda: set(query(host, "scrape_job_expected")) == expected)
+    assert missing() == {}
+    lost = {"job_name": "lost", "file_sd_configs": [{"files": ["/etc/prometheus/files/lost.json"]}]}
+    given = {"prometheus_scrape_configs": [lost], "prometheus_alert_job_missing_for": "0s"}
+    assert converge(given).returncode == 0
+    assert eventually(lambda: missing() == {"lost": 1}), query(host, "scrape_job_expected")
+    found = {"job_name": "lost", "static_configs": [{"targets": ["prometheus:9090"]}]}
+    assert converge({**given, "prometheus_scrape_configs": [found]}).returncode == 0
+    assert eventually(lambda: query(host, "up").get("lost") == 1)
+    assert eventually(lambda: missing() == {}), missing()
+
+
+# As compose_service runs it on the server
+PROVE = f"cd /opt/miniweb/prometheus && python3 prove.py {CONTRIBUTIONS}"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "missing"),
+    [
+        ("late.rules.yml", "groups: []", ""),
+        ("late.rules.yml", '{"groups": [{"name": "late", "rules": []}]}', 'the rule group "late" of late.rules.yml'),
+        ("late.rules.yml", "groups:\n- name: late\n  rules: []", 'the rule group "late" of late.rules.yml'),
+        ("late.jobs.yml", "scrape_configs:\n- job_name: late", 'the job "late" of late.jobs.yml'),
+        ("late.jobs.yml", '{"scrape_configs": [{"job_name": "late"}]}', 'the job "late" of late.jobs.yml'),
+    ],
+)
+def test_what_prometheus_was_handed_is_asked_for_by_name(host: Host, file: str, text: str, missing: str) -> None:
+    assert host.run(PROVE).rc == 0, host.run(PROVE).stderr
+    host.check_output("printf %%s %s > %s", text, f"{CONTRIBUTIONS}/{file}")
+    try:
+        said = host.run(PROVE)
+        assert (said.rc, f"Prometheus has not loaded {missing}" in said.stderr) == (
+            (1, True) if missing else (0, False)
+        )
+    finally:
+        host.check_output("rm %s", f"{CONTRIBUTIONS}/{file}")
+
+
 def test_the_retention_is_what_was_asked_for(host: Host) -> None:
     flags = api(host, "status/flags")
     assert (flags["storage.tsdb.retention.time"], flags["storage.tsdb.retention.size"]) in {

@@ -125,7 +125,8 @@ def test_it_brings_what_prometheus_and_grafana_need(host: Host) -> None:
     (job,) = yaml.safe_load(left["prometheus/redis_exporter.jobs.yml"])["scrape_configs"]
     assert job["job_name"] == "redis"
     assert job["static_configs"] == [{"targets": ["redis_exporter:9121"], "labels": {"instance": SERVER}}]
-    (group,) = yaml.safe_load(left["prometheus/redis_exporter.rules.yml"])["groups"]
+    group, expected = yaml.safe_load(left["prometheus/redis_exporter.rules.yml"])["groups"]
+    assert [rule["labels"] for rule in expected["rules"]] == [{"job": "redis", "instance": SERVER}]
     assert {rule["alert"] for rule in group["rules"]} >= {"RedisDown", "RedisMemoryNearlyFull"}
     assert json.loads(left["grafana/redis_exporter.json"])["title"] == "Redis"
 

@@ -82,7 +82,17 @@ def test_everything_is_measured_and_shown_as_before(host: Host) -> None:
         found = json_from(f"{URL}:9090/api/v1/targets")["data"]["activeTargets"]
         return {target["labels"]["job"]: target["health"] for target in found}
 
-    jobs = ("alertmanager", "app", "blackbox", "grafana", "mysql", "nginx", "node", "prometheus")
+    jobs = [
+        "alertmanager",
+        "app",
+        "blackbox",
+        "blackbox_any_certificate",
+        "grafana",
+        "mysql",
+        "nginx",
+        "node",
+        "prometheus",
+    ]
     assert eventually(lambda: targets() == dict.fromkeys(jobs, "up")), targets()
     groups = json_from(f"{URL}:9090/api/v1/rules")["data"]["groups"]
     assert {"MysqlDown", "HighCpuUsage", "SiteDown", "ServerDown"} <= {

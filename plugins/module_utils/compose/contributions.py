@@ -14,6 +14,7 @@ import base64
 import dataclasses
 import os
 import re
+import ssl
 import time
 import typing as t
 
@@ -34,6 +35,9 @@ PROOF_PAUSE_SECONDS = 0.3
 RESTART_SECONDS = 60
 PROOF_DEFAULTS = {"on_server": False, "differs": False, "timeout": 30}
 HIDDEN = ".password"
+CERTIFICATES = ".pem"
+# A file that a run would create, in check mode
+NOT_MADE_YET = FileState(b"", 0o400)
 WARNING = "WARNING: "
 
 
@@ -100,7 +104,7 @@ def described(
     """Return the contributions described in a module's parameters.
 
     :param read: returns a file below the service's directory.
-    :raises ServiceError: a name is invalid, or a source does not exist.
+    :raises ServiceError: a name is invalid, a source does not exist, or a certificate is none.
     """
     result = []
     for item in items:
@@ -126,8 +130,24 @@ def described(
             content = found.content
         else:
             content = text.encode()
+        known = text is not None or found is not NOT_MADE_YET
+        if file.endswith(CERTIFICATES) and known and not are_certificates(content):
+            raise ServiceError(
+                f'contributions: "{item["reader"]}/{file}" of the service "{service}" holds no certificate'
+                f"{'' if content.strip() else ': it is empty'}; provide one in PEM format."
+            )
         result.append(Contribution(item["reader"], file, content))
     return result
+
+
+def are_certificates(content: bytes) -> bool:
+    """Return whether a text has at least one certificate in PEM format, and none that cannot be read."""
+    try:
+        text = content.decode(errors="replace").encode("ascii", errors="ignore").decode()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ValueError, ssl.SSLError):
+        return False
+    return True
 
 
 class Store:

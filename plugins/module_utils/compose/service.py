@@ -293,7 +293,7 @@ class Service:
         def read(source: str) -> FileState | None:
             found = contents.get(source) or self.directory.read(source)
             # Files that this run would create cannot be read in check mode.
-            return FileState(b"", 0o400) if found is None and self.module.check_mode else found
+            return contributed.NOT_MADE_YET if found is None and self.module.check_mode else found
 
         return contributed.described(self.name, items, read)
 
