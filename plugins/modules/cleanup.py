@@ -282,7 +282,7 @@ class Cleanup:
         return [Item("images and containers", size, OTHERS, "the engine does not run, so whose they are is unknown")]
 
     def _images(self) -> list[Item]:
-        ids = sorted(set(self._docker("image", "ls", "--all", "--quiet", "--no-trunc")[1].split()))
+        ids = sorted(set(self._docker("image", "ls", "--quiet", "--no-trunc")[1].split()))
         inspected = json.loads(self._docker("image", "inspect", *ids)[1] or "[]") if ids else []
         recorded = self.engine.recorded_images()
         used, needed = self._images_of_containers(), self._images_needed()
