@@ -353,6 +353,8 @@ class Cleanup:
     def _build_cache(self) -> list[Item]:
         lines = self._docker("system", "df", "--format", "{{.Type}}\t{{.Size}}")[1].splitlines()
         size = sum(size_of(line.partition("\t")[2]) for line in lines if line.startswith("Build"))
+        if size < LEAST_BYTES:
+            return []
         # What was built has no digest of a registry.
         ids = list(self.engine.recorded_images())
         said = self._docker("image", "inspect", "--format", "{{len .RepoDigests}}", *ids)[1].split() if ids else []
@@ -424,7 +426,8 @@ class Cleanup:
         # The one before, which mysql_logs.py has set aside
         older = f"{slow}.1"
         items = []
-        if sizes([slow, older]):
+        # MySQL writes a title into an empty one.
+        if sizes([slow, older]) >= LEAST_BYTES:
 
             def remove() -> str:
                 return deleted([older]) or (emptied(slow) if os.path.exists(slow) else "")
