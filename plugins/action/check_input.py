@@ -406,6 +406,8 @@ class ActionModule(ActionBase):
             # Kept out of the result: only the tasks of this run use it.
             if "engine" in answer:
                 remember(variables, engine=answer.pop("engine"))
+            if "disk_mb" in answer:
+                remember(variables, disk_mb=answer.pop("disk_mb"))
             if whole:
                 found = {"settled": {}, "traces": None, "services": None}
                 remember(variables, **{name: answer.pop(name, empty) for name, empty in found.items()})

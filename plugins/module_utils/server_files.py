@@ -71,13 +71,23 @@ def difference(path: str, before: FileState | None, after: FileState, hidden: bo
     return {"before_header": path, "after_header": path, "before": old, "after": new}
 
 
-def free_megabytes(path: str) -> int:
-    """Return how many megabytes are free on the file system that holds, or will hold, a path."""
+def _file_system(path: str) -> os.statvfs_result:
     path = os.path.abspath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize // 1_000_000
+    return os.statvfs(path)
+
+
+def free_megabytes(path: str) -> int:
+    """Return how many megabytes are free on the file system that holds, or will hold, a path."""
+    found = _file_system(path)
+    return found.f_bavail * found.f_frsize // 1_000_000
+
+
+def total_megabytes(path: str) -> int:
+    """Return how many megabytes the file system has that holds, or will hold, a path."""
+    found = _file_system(path)
+    return found.f_blocks * found.f_frsize // 1_000_000
 
 
 # How programs mark the line that says what is wrong; their last one often says only that something is. Redis frames a title.

@@ -29,6 +29,8 @@ description:
     C(.daemon.json.previous). The next run completes one that was interrupted.
   - An engine that is stopped, has failed or is older than its configuration is restarted. Under systemd it is enabled, too,
     so that it starts on boot.
+  - Under systemd, a unit in O(unit_directory) starts an engine again that has given up, which it does after a few failed
+    starts, so that one without room on its disk comes back after room has been made. Adding it restarts nothing.
 requirements:
   - Docker Engine 25 or newer on the server
 options:
@@ -56,6 +58,13 @@ options:
     description: The engine's configuration file. Its directory is created when it does not exist.
     type: path
     default: /etc/docker/daemon.json
+  unit_directory:
+    description:
+      - Directory of systemd's units, for C(docker.service.d/00-miniweb.conf) and C(miniweb-docker-retry.service). Files that
+        others added to the engine's unit stay as they are. A symbolic link in place of one of the two, with which users
+        of systemd turn off a unit, stays, too. It is not used without systemd.
+    type: path
+    default: /etc/systemd/system
   service_manager:
     description: Program that starts and stops the engine. V(auto) uses systemd if it is running.
     type: str
@@ -118,7 +127,8 @@ RETURN = r"""
 actions:
   description:
     - Descriptions of what was done, or would be done in check mode, in order.
-    - C(prove) means that the result of an interrupted run was verified.
+    - C(prove) means that the result of an interrupted run was verified, C(never give up) that the
+      units in O(unit_directory) were.
   returned: success
   type: list
   elements: str
@@ -165,6 +175,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import (
     SETTLED_SPEC,
+    UNITS_DIRECTORY,
     Notes,
     files,
     packages,
@@ -178,6 +189,28 @@ INIT_LOG = "/var/log/docker.log"
 WIDEST_MODE = 0o644
 LOG_LINES = 30
 QUESTION_SECONDS = 30
+# An engine that gives up, for example because its disk is full, is started again. Its own unit could do that (with
+# StartLimitIntervalSec=0), but it would never have failed then: every question to the engine would wait at its socket.
+UNITS = {
+    "docker.service.d/00-miniweb.conf": b"""\
+# Written by miniweb.stack.
+[Unit]
+OnFailure=miniweb-docker-retry.service
+""",
+    "miniweb-docker-retry.service": b"""\
+# Written by miniweb.stack.
+[Unit]
+Description=Start a Docker engine again that gave up, for example because its disk is full
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sleep 20
+# Unless somebody else has started it, or reset its failure, in the meantime
+ExecStart=/bin/sh -c 'if systemctl is-failed --quiet docker.service; then \
+    systemctl reset-failed docker.service docker.socket; systemctl --no-block start docker.service; fi'
+""",
+}
 SETTLE_SECONDS = 30
 RELOAD_SECONDS = 5
 
@@ -525,6 +558,26 @@ class Systemd:
         """Let the engine start on boot."""
         self.module.run_command([self.program, "enable", "docker.service"], check_rc=True)
 
+    def _differing(self, directory: str) -> list[str]:
+        """Return which of the units are not as they should be; a link was set by somebody else."""
+        paths = {name: os.path.join(directory, name) for name in UNITS}
+        found = {name: read_file(path) for name, path in paths.items() if not os.path.islink(path)}
+        return [name for name, file in found.items() if file is None or file.content != UNITS[name]]
+
+    def gives_up(self, directory: str) -> bool:
+        """Return whether nothing starts an engine again that has given up."""
+        # systemd has not read what an interrupted run wrote.
+        words = [self.program, "show", "--property=NeedDaemonReload", "docker.service"]
+        return bool(self._differing(directory)) or "=yes" in self.module.run_command(words)[1]
+
+    def never_give_up(self, directory: str) -> None:
+        """Have systemd start an engine again that has given up."""
+        for name in self._differing(directory):
+            path = os.path.join(directory, name)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            write_file(path, FileState(UNITS[name], WIDEST_MODE, os.geteuid(), os.getegid()))
+        self.module.run_command([self.program, "daemon-reload"], check_rc=True)
+
     def restart(self) -> bool:
         """Restart the engine; return whether it came up."""
         self.since = time.time()
@@ -563,6 +616,13 @@ class InitScript:
 
     def enable(self) -> None:
         """Do nothing, as it is never found disabled."""
+
+    def gives_up(self, directory: str) -> bool:
+        """Return false, as an init script has no unit that could start it again."""
+        return False
+
+    def never_give_up(self, directory: str) -> None:
+        """Do nothing, as it never gives up."""
 
     def active(self) -> bool:
         """Return whether the engine's process exists."""
@@ -840,6 +900,7 @@ def main() -> None:
             "hide_existing": {"type": "bool", "default": False},
             "path": {"type": "path", "default": CONFIGURATION_FILE},
             "state_file": {"type": "path", "default": STATE_FILE},
+            "unit_directory": {"type": "path", "default": UNITS_DIRECTORY},
             "service_manager": {"type": "str", "choices": ["auto", "systemd", "init"], "default": "auto"},
             "wait_timeout": {"type": "int", "default": 120},
             "note": {
@@ -864,14 +925,18 @@ def main() -> None:
     try:
         found = daemon.find()
         plan = make_plan(found, daemon.configuration, daemon.owner, daemon.group)
-        disabled = manager.disabled()
-        actions = [*plan.actions(daemon.path), *(["start on boot"] if disabled else [])]
+        disabled, gives_up = manager.disabled(), manager.gives_up(module.params["unit_directory"])
+        actions = [*(["never give up"] if gives_up else []), *plan.actions(daemon.path)]
+        actions += ["start on boot"] if disabled else []
         result: dict[str, t.Any] = {"changed": bool(actions), "actions": actions}
         if module._diff:
             result["diff"] = text_diff(plan, found, daemon.configuration, daemon.path)
         if plan.write:
             daemon.validate()
         if not module.check_mode:
+            # First, because an engine that does not start now may do so later.
+            if gives_up:
+                manager.never_give_up(module.params["unit_directory"])
             daemon.apply(plan, found)
             daemon.record(daemon.written)
             if disabled:

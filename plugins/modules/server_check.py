@@ -45,6 +45,10 @@ options:
         description: Megabytes (1000000 bytes) that must be free there, by the name of the variable that sets them.
         type: dict
         default: {}
+      disk_size:
+        description: Whether the service adapts to the size of the disk of the engine's data, which is then returned.
+        type: bool
+        default: false
       engine:
         description: The Docker engine that the service is to have. What the server already has is kept or refused.
         type: dict
@@ -135,6 +139,11 @@ engine:
   returned: when one of O(checks) has O(checks[].engine)
   type: dict
   sample: {source: docker, missing: [docker-buildx-plugin], repository: /etc/apt/sources.list.d/docker.list, obsolete: false}
+disk_mb:
+  description: The size of the disk of the engine's data, in megabytes (1000000 bytes).
+  returned: when one of O(checks) has O(checks[].disk_size)
+  type: int
+  sample: 40000
 settled:
   description: The digest and the result of each task that is known to be done, by module and name.
   returned: when O(notes=true)
@@ -178,7 +187,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration
     root_in,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_found import Finder, Found, Refused
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes, total_megabytes
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
@@ -406,6 +415,7 @@ def main() -> None:
                     "unit": {"type": "str"},
                     "disk_path": {"type": "path"},
                     "disk_free_mb": {"type": "dict", "default": {}},
+                    "disk_size": {"type": "bool", "default": False},
                     "engine": {
                         "type": "dict",
                         "options": {
@@ -433,13 +443,17 @@ def main() -> None:
     notes = Notes(module)
     if module.params["notes"]:
         result.update(settled=notes.holding(), traces=notes.traces(), services=notes.services())
+    data = ""
     for check in module.params["checks"]:
         if check["engine"]:
             found, root, faults = server.engine(check["engine"], "settled/docker" in result.get("settled", {}))
+            data = root
             check["disk_path"] = check["disk_path"] or root
             result["engine"] = found._asdict()
             problems += faults
         problems += server.problems(check)
+    if any(check["disk_size"] for check in module.params["checks"]):
+        result["disk_mb"] = total_megabytes(data or data_root())
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
     module.exit_json(changed=False, problems=problems, **result)

@@ -83,6 +83,11 @@ def engine_at_start(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     return _known(variables).get("engine") or {}
 
 
+def disk_at_start(variables: dict[str, t.Any]) -> int:
+    """Return the size of the disk of the engine's data in megabytes; 0 if that is not known."""
+    return _known(variables).get("disk_mb") or 0
+
+
 def code_of(*directories: str) -> t.Iterator[str]:
     """Yield the files below directories in a fixed order."""
     for top in directories:

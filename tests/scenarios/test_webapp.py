@@ -21,12 +21,12 @@ START_SECONDS = 90
 
 
 @pytest.fixture
-def database() -> Iterator[str]:
-    """URL of an empty database."""
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database; a parameter is the size of its disk."""
     password = secrets.token_hex()
     image = registry.on_engine(default_of("mysql", "mysql_image"))
     given = {"MYSQL_ROOT_PASSWORD": secrets.token_hex(), "MYSQL_DATABASE": "miniwebapp", "MYSQL_USER": "miniwebapp"}
-    options = ["--name", NAME, "--publish", f"{ADDRESS}:3306:3306", "--tmpfs", "/var/lib/mysql"]
+    options = ["--name", NAME, "--publish", f"{ADDRESS}:3306:3306", "--tmpfs", f"/var/lib/mysql:size={request.param}"]
     for name, value in (given | {"MYSQL_PASSWORD": password}).items():
         options += ["--env", f"{name}={value}"]
     remove_container(NAME)
@@ -50,11 +50,18 @@ def greets() -> bool:
         return False
 
 
-def test_the_applications_own_tests_pass(database: str) -> None:
+@pytest.mark.parametrize(
+    ("database", "tests"),
+    [("2g", "tests"), ("420m", "tests/full_disk.py")],
+    indirect=["database"],
+    ids=["all", "full_disk"],
+)
+def test_the_applications_own_tests_pass(database: str, tests: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q"],
+        [sys.executable, "-m", "pytest", "-q", tests],
         cwd=ROOT / "files" / "webapp",
-        env={**os.environ, "TEST_DATABASE_URL": database},
+        # With the application's own time limit
+        env={**os.environ, "TEST_DATABASE_URL": f"{database}&read_timeout=10"},
         check=False,
     )
     assert done.returncode == 0

@@ -515,6 +515,14 @@ def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
     assert done == kept
 
 
+def test_the_size_of_the_disk_is_kept_for_its_role(make_role, check: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_role("shop", {}, "server: [{service: shop, disk_size: true}]")
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(check_input, "remember", lambda variables, **known: kept.update(known))
+    assert check(["shop"]) == []
+    assert kept["disk_mb"] > 0
+
+
 def test_a_role_that_names_others_needs_them_whatever_the_tags(make_role, check: Run) -> None:
     make_role("shop", {"shop_port": {"type": "int", "required": True}})
     problems = check(["shop"], role="miniweb.stack.bazaar", ansible_run_tags=["aws"])
@@ -609,7 +617,8 @@ def test_checks_are_complete(role: str) -> None:
         assert re.search(r"[.]('? *}})?$", entry["message"]), entry["message"]
     for entry in rules.get("server") or []:
         assert "service" in entry
-        assert set(entry) <= {"service", "ports", "unit", "disk_path", "disk_free_mb", "engine", "when"}, entry
+        known = {"service", "ports", "unit", "disk_path", "disk_free_mb", "disk_size", "engine", "when"}
+        assert set(entry) <= known, entry
     for entry in rules.get("kept_secrets") or []:
         assert set(entry) - {"when"} == {"variable", "volume"}, entry
         assert "lookup('miniweb.stack.secret'" in options(role)[entry["variable"]]["default"]

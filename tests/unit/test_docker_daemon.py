@@ -176,6 +176,11 @@ elif name == "systemctl":
     elif words[0] == "enable":
         state["enabled"] = True
         save()
+    elif words[0] == "show":
+        print(f"NeedDaemonReload={'yes' if state['unread'] else 'no'}")
+    elif words[0] == "daemon-reload":
+        state["unread"] = False
+        told("daemon-reload", os.getppid())
     elif words[0] == "reload":
         state["running"] = {**state["running"], "live-restore": json.loads(config.read_text()).get("live-restore", False)}
         told("reload", os.getppid())
@@ -236,6 +241,7 @@ class Server:
         self.path, self.run_module = path, run_module
         self.config, self.journal = path / "daemon.json", path / ".daemon.json.previous"
         self.record = path / "docker.json"
+        self.units = {path / "units" / name: text for name, text in dd.UNITS.items()}
         self.good = {**OPTIONS, "pidfile": str(path / "docker.pid")}
         for name in ("docker", "dockerd", "systemctl", "service", "journalctl"):
             (path / name).write_text(f"#!{sys.executable} -IS\n{PROGRAM}")
@@ -243,10 +249,14 @@ class Server:
         for name in ("containers/id-web", "volumes/data"):
             (path / "root" / name).mkdir(parents=True)
         self.write(self.good)
+        for unit, text in self.units.items():
+            unit.parent.mkdir(parents=True, exist_ok=True)
+            unit.write_bytes(text)
         self.set(
             active=True,
             broken=False,
             swarm=False,
+            unread=False,
             running=self.good,
             containers=[{"id": "id-web", "name": "web", "status": "running", "exit_code": 0, "policy": "no"}],
             volumes=["data"],
@@ -279,6 +289,7 @@ class Server:
             programs=self.path,
             check_mode=check_mode,
             path=str(self.config),
+            unit_directory=str(self.path / "units"),
             service_manager=manager,
             state_file=str(self.record),
             wait_timeout=1,
@@ -320,6 +331,51 @@ def test_an_engine_that_does_not_start_on_boot_is_enabled(server: Server) -> Non
     assert server.run()["actions"] == ["start on boot"]
     assert server.state["enabled"]
     assert not server.run()["changed"]
+
+
+@pytest.mark.parametrize("text", [None, b"", b"[Unit]\nDescription=Earlier\n"], ids=["missing", "empty", "earlier"])
+@pytest.mark.parametrize("unit", dd.UNITS)
+@pytest.mark.parametrize("manager", ["systemd", "init"])
+def test_an_engine_that_gives_up_is_told_not_to_and_is_not_restarted(
+    server: Server, manager: str, unit: str, text: bytes | None
+) -> None:
+    path = server.path / "units" / unit
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text)
+    ours = manager == "systemd"
+    for check_mode in (True, False):
+        assert server.run(manager, check_mode)["actions"] == (["never give up"] if ours else [])
+        assert (path.exists() and path.read_bytes() == dd.UNITS[unit]) == (ours and not check_mode)
+    assert server.state["told"] == (["daemon-reload"] if ours else [])
+    assert server.run(manager)["actions"] == []
+
+
+def test_what_systemd_has_not_read_is_read(server: Server) -> None:
+    server.set(unread=True)
+    server.run()
+    assert server.state["told"] == ["daemon-reload"]
+    assert not server.run()["changed"]
+
+
+@pytest.mark.parametrize("unit", dd.UNITS)
+def test_what_others_made_of_the_units_stays(server: Server, unit: str) -> None:
+    theirs = server.path / "units" / "docker.service.d" / "override.conf"
+    theirs.write_text("[Service]\nRestartSec=1\n")
+    masked = server.path / "units" / unit
+    masked.unlink()
+    masked.symlink_to("/dev/null")
+    assert server.run()["actions"] == []
+    assert theirs.read_text() == "[Service]\nRestartSec=1\n"
+    assert masked.is_symlink()
+
+
+def test_an_engine_that_does_not_start_will_be_started_again(server: Server) -> None:
+    for unit in server.units:
+        unit.unlink()
+    server.set(active=False, broken=True)
+    assert "the engine does not run: " in server.run()["msg"]
+    assert all(unit.read_bytes() == text for unit, text in server.units.items())
 
 
 @pytest.mark.parametrize("manager", ["systemd", "init"])

@@ -63,6 +63,14 @@ def docker(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_size_of_the_disk_is_returned_to_whom_it_concerns(run_module, asked: bool) -> None:
+    result = run_module("server_check", checks=[{"service": "mysql", "disk_size": asked}, {"service": "nginx"}])
+    assert result["problems"] == []
+    assert ("disk_mb" in result) == asked
+    assert result.get("disk_mb", 1) > 0
+
+
 def test_free_port_and_disk(run_module, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

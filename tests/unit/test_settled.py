@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible import constants
+from ansible.plugins.loader import lookup_loader
 from ansible_collections.miniweb.stack.plugins.module_utils import settled as notes
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.contributions import Index, Reader, Store
 from ansible_collections.miniweb.stack.plugins.plugin_utils import settled as look
@@ -385,6 +386,18 @@ def test_the_engine_is_known_in_its_play(
     look.remember(HERE, engine=found)
     assert look.engine_at_start(HERE) == found
     assert look.engine_at_start({**HERE, "ansible_play_name": "Another one"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("disk", "share"), [(None, 1000), (0, 1000), (400, 40), (8000, 800), (10_000, 1000), (500_000, 1000)]
+)
+def test_a_share_of_the_disk_is_limited(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, disk: int | None, share: int
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    if disk is not None:
+        look.remember(HERE, disk_mb=disk)
+    assert lookup_loader.get("miniweb.stack.disk_share").run([10], HERE, most=1000) == [share]
 
 
 def test_another_play_does_not_use_the_traces(perform) -> None:

@@ -42,9 +42,16 @@ def options() -> dict[str, dict[str, Any]]:
     return found
 
 
+def native(default: Any) -> Any:
+    """A default, or, for one that depends on the server's disk, a number that it may have."""
+    return 64 if isinstance(default, str) else default
+
+
 OPTIONS = options()
 DEFAULTS = {
-    name: option["default"] for name, option in OPTIONS.items() if option["type"] in CONVERTED and "default" in option
+    name: native(option["default"])
+    for name, option in OPTIONS.items()
+    if option["type"] in CONVERTED and "default" in option
 }
 OTHERS = {name: not value if isinstance(value, bool) else value + 1 for name, value in DEFAULTS.items()}
 SITE = {"name": "one", "upstream": "http://one:1"}

@@ -17,6 +17,7 @@ from flask import Flask, Request, current_app, g, redirect, request, session, ur
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, ngettext
+from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
@@ -183,14 +184,24 @@ def check(username: str, password: str) -> sa.Row[Any]:
         _remember(sources, now)
         raise Unauthorized(gettext("The username or the password is wrong"), www_authenticate=CHALLENGES)
     if user._mapping[own]:
-        db.session.execute(sa.delete(LoginFailure).where(LoginFailure.source == own))
-        db.session.commit()
+        _store_if_possible(sa.delete(LoginFailure).where(LoginFailure.source == own))
     if passwords.is_outdated(user.password_hash):
         renewed = sa.update(User).where(User.id == user.id, User.password_hash == user.password_hash)
-        db.session.execute(renewed.values(password_hash=passwords.make_hash(password)))
-        db.session.commit()
-        return users.find(user.id)
+        if _store_if_possible(renewed.values(password_hash=passwords.make_hash(password))):
+            return users.find(user.id)
     return user
+
+
+def _store_if_possible(statement: sa.Executable) -> bool:
+    """Store what a login can do without, so that people can log in and read while the database has no room."""
+    try:
+        db.session.execute(statement)
+        db.session.commit()
+    except OperationalError as error:
+        db.session.rollback()
+        current_app.logger.warning("Not stored at a login: %s", error.orig)
+        return False
+    return True
 
 
 def _network(address: str) -> str:

@@ -6,10 +6,12 @@ from flask import Flask, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 from werkzeug.routing import RequestRedirect
+
+from . import room
 
 PAGES = {
     400: (lazy_gettext("Bad Request"), lazy_gettext("The request cannot be understood.")),
@@ -20,7 +22,14 @@ PAGES = {
     413: (lazy_gettext("Too Large"), lazy_gettext("That is more than this server takes.")),
     500: (lazy_gettext("Internal Server Error"), lazy_gettext("The server made a mistake, which is in its log.")),
     503: (lazy_gettext("Service Unavailable"), None),
+    507: (lazy_gettext("Insufficient Storage"), None),
 }
+
+
+class InsufficientStorage(HTTPException):
+    """The database has no room for what is to be stored."""
+
+    code = 507
 
 
 def register(app: Flask) -> None:
@@ -28,6 +37,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(CSRFError, _csrf_error)
     for error in (OperationalError, InterfaceError, PoolTimeoutError):
         app.register_error_handler(error, _database_away)
+    app.register_error_handler(DBAPIError, _database_fault)
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
@@ -52,6 +62,18 @@ def _csrf_error(error: CSRFError) -> ResponseReturnValue:
     return _http_error(error)
 
 
+def _database_fault(error: DBAPIError) -> ResponseReturnValue:
+    if not room.lacks(error):
+        raise error
+    return _database_away(error)
+
+
 def _database_away(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("%s %s: %s", request.method, request.path, getattr(error, "orig", error))
+    if isinstance(error, DBAPIError) and room.lacks(error):
+        problem = gettext(
+            "There is no room left in the database: nothing can be stored until its operator makes room. What is there "
+            "can be read."
+        )
+        return _http_error(InsufficientStorage(problem))
     return _http_error(ServiceUnavailable(gettext("The database cannot be reached; try again in a moment")))

@@ -19,6 +19,7 @@ DESCRIPTIONS = {
     415: "The body is not application/json",
     429: "Too many failed logins; Retry-After gives the seconds to wait",
     503: "The database cannot be reached",
+    507: "The database has no room; reading goes on",
 }
 
 
@@ -42,7 +43,7 @@ def document(limits: dict[str, Any]) -> dict[str, Any]:
                     "createUser",
                     "Create a user",
                     {201: _answer("Created", MESSAGE, _LOCATION)},
-                    (400, 403, 409, 413, 415),
+                    (400, 403, 409, 413, 415, 507),
                     requestBody=_body("NewUser"),
                 ),
             },
@@ -53,11 +54,11 @@ def document(limits: dict[str, Any]) -> dict[str, Any]:
                     "changeUser",
                     "Change the fields given; a new password ends the user's sessions and, unless it is one's own, tokens",
                     {200: _answer("Changed", MESSAGE)},
-                    (400, 403, 404, 409, 413, 415),
+                    (400, 403, 404, 409, 413, 415, 507),
                     requestBody=_body("ChangedUser"),
                 ),
                 "delete": _operation(
-                    "deleteUser", "Delete a user", {200: _answer("Deleted", MESSAGE)}, (403, 404, 409)
+                    "deleteUser", "Delete a user", {200: _answer("Deleted", MESSAGE)}, (403, 404, 409, 507)
                 ),
             },
         },

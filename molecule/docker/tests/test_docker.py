@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers.playbooks import Converge, folded
 from helpers.server import default_of
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 IMAGE = default_of("flask_app", "flask_app_base_image")
@@ -225,6 +226,26 @@ def test_an_engine_that_failed_runs_again(host: Host, converge: Converge) -> Non
     assert host.run("docker version").rc != 0
     assert converge({}).returncode == 0
     assert info(host)["RegistryConfig"]["Mirrors"] == ["https://mirror.example.com/"]
+
+
+@pytest.fixture
+def small_disk(host: Host) -> Iterator[str]:
+    """A small disk on which a stopped engine has its data."""
+    host.check_output("systemctl stop docker.service docker.socket")
+    host.check_output("mount -t tmpfs -o size=64m,mode=0710 tmpfs /var/lib/docker")
+    yield "/var/lib/docker"
+    host.check_output("systemctl stop docker.service docker.socket")
+    host.check_output("umount /var/lib/docker && systemctl start docker.service")
+
+
+def test_an_engine_without_room_comes_back_as_soon_as_there_is_some(host: Host, small_disk: str) -> None:
+    host.run("dd if=/dev/zero of=%s/filler bs=1M", small_disk)
+    assert host.run("systemctl start docker.service").rc != 0
+    assert eventually(lambda: host.run("systemctl is-failed docker.service").rc == 0)
+    # Nobody waits for an engine that has given up.
+    assert host.run("docker version").rc != 0
+    host.check_output("rm %s/filler", small_disk)
+    assert eventually(lambda: host.run("docker version").rc == 0)
 
 
 def test_a_missed_restart_is_done_by_the_next_run(host: Host, converge: Converge) -> None:

@@ -301,7 +301,7 @@ def test_container_metrics_are_switched_off_without_a_trace(host: Host, converge
     assert converge(off).returncode == 0
     assert not host.file(PROGRAM).exists
     assert not host.file(PROGRAM.replace("container_metrics", "docker_engine")).exists
-    assert host.check_output(f"find /etc/systemd/system {TEXTFILES} -name 'miniweb-*' -o -name 'containers*'") == ""
+    assert host.check_output(f"find /etc/systemd/system {TEXTFILES} -name '{UNIT}*' -o -name 'containers*'") == ""
     assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
     assert not [name for name in metrics(host) if name.startswith("container_")]
     assert "changed=0" in converge(off).stdout
@@ -319,7 +319,7 @@ def test_it_is_removed_without_a_trace_and_comes_back(host: Host, converge: Conv
         assert not NODE_EXPORTER.container(host)
         assert not host.file("/opt/miniweb/node_exporter").exists
         assert NODE_EXPORTER.contributions(host) == {}
-        assert host.check_output("find /etc/systemd/system -name 'miniweb-*'") == ""
+        assert host.check_output(f"find /etc/systemd/system -name '{UNIT}*'") == ""
         assert host.check_output(f"systemctl list-units --all --plain --no-legend '{UNIT}*'") == ""
         assert host.check_output(f"ls {TEXTFILES}") == "backup.prom", "files of others stay"
         assert "changed=0" in converge(absent).stdout

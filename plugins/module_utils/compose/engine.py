@@ -306,7 +306,8 @@ class Engine:
             "check its name and tag, and that this server reaches its registry."
         )
 
-    def _images(self) -> dict[str, dict[str, str]]:
+    def recorded_images(self) -> dict[str, dict[str, str]]:
+        """Return the reference and the service of each image that this collection pulled or built here, by ID."""
         return load(read_file(self.images_file)).get("images", {})
 
     def _save_images(self, images: dict[str, dict[str, str]]) -> None:
@@ -316,7 +317,7 @@ class Engine:
     def _note_image(self, image: str) -> None:
         identity = self.image_id(image)
         with locked(f"{self.images_file}.lock"):
-            images = self._images()
+            images = self.recorded_images()
             images.pop(identity, None)
             self._save_images({**images, identity: {"reference": image, "service": self.name}})
 
@@ -329,7 +330,7 @@ class Engine:
         """
         current = self.image_id(image)
         with locked(f"{self.images_file}.lock"):
-            images = self._images()
+            images = self.recorded_images()
             if built:
                 repository = image.rpartition(":")[0]
                 columns = "{{.ID}} {{.Repository}}:{{.Tag}}"
@@ -341,16 +342,32 @@ class Engine:
                 images = {**older, **images}
             own = [identity for identity, item in images.items() if item["service"] == self.name]
             for identity in [one for one in own if one != current][: max(len(own) - keep, 0)]:
-                # A tag that has moved belongs to a newer image by now. The engine refuses to remove an image in use.
-                reference = images[identity]["reference"]
-                target = reference if self.image_id(reference) == identity else identity
-                code, dummy, err = self.run("image", "rm", target, check=False)
-                if code == 0 or "No such image" in err:
+                if not self._removal_error(identity, images[identity]["reference"]):
                     del images[identity]
-            if images != self._images():
+            if images != self.recorded_images():
                 self._save_images(images)
         if built:
             self.run("builder", "prune", "--force", "--filter", "until=168h", check=False)
+
+    def remove_image(self, identity: str) -> str:
+        """Remove an image that this collection pulled or built; return the error, empty on success.
+
+        The caller holds the lock of the file that records them.
+        """
+        images = self.recorded_images()
+        error = self._removal_error(identity, images[identity]["reference"]) if identity in images else ""
+        if not error and images.pop(identity, None):
+            # On a full disk, the record stays until the next one is written; it says nothing about other images.
+            with contextlib.suppress(OSError):
+                self._save_images(images)
+        return error
+
+    def _removal_error(self, identity: str, reference: str) -> str:
+        """Remove an image; return the error. The engine refuses to remove one that is in use."""
+        # A tag that has moved belongs to a newer image by now.
+        target = reference if self.image_id(reference) == identity else identity
+        code, out, err = self.run("image", "rm", target, check=False)
+        return (err or out) if code and "No such image" not in err else ""
 
     def make_network(self, name: str, internal: bool) -> bool:
         """Make sure that a network exists and return whether it was created.
