@@ -404,8 +404,9 @@ class ActionModule(ActionBase):
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
             # Kept out of the result: only the tasks of this run use it.
-            if "engine" in answer:
-                remember(variables, engine=answer.pop("engine"))
+            found = {name: answer.pop(name) for name in ("engine", "ipv6") if name in answer}
+            if found:
+                remember(variables, **found)
             if whole:
                 found = {"settled": {}, "traces": None, "services": None}
                 remember(variables, **{name: answer.pop(name, empty) for name, empty in found.items()})

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, folded
-from helpers.server import ADDRESS, default_of
+from helpers.playbooks import Converge, changes, folded
+from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
 from helpers.web import curl, status
@@ -427,6 +427,10 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
             ],
         ),
         (
+            {"nginx_admin_addresses": ["2001:db8::7"]},
+            ["nginx_admin_addresses has only IPv6 addresses (2001:db8::7), which nginx does not see behind Docker"],
+        ),
+        (
             {"nginx_exporter_enabled": True},
             ["nginx_exporter_enabled is now called nginx_exporter_state (present or absent): rename it."],
         ),
@@ -449,3 +453,41 @@ def test_a_broken_configuration_never_takes_over(host: Host, converge: Converge)
 
 def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
     NGINX.confined(host, "101:101", published=frozenset({"80/tcp", "443/tcp", "3000/tcp"}))
+
+
+# As on a kernel without IPv6: the system call says EAFNOSUPPORT, to the containers and to Ansible's modules, too.
+WITHOUT_IPV6 = """
+set -eu
+for unit in containerd docker ssh; do
+    mkdir -p /etc/systemd/system/$unit.service.d
+    printf '[Service]\\nRestrictAddressFamilies=~AF_INET6\\n' > /etc/systemd/system/$unit.service.d/without-ipv6.conf
+done
+systemctl daemon-reload
+systemctl restart containerd docker ssh
+pkill --full '^sshd.*: admin'
+"""
+WITH_IPV6 = """
+rm -r /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d /etc/systemd/system/ssh.service.d
+systemctl daemon-reload
+systemctl restart containerd docker ssh
+pkill --full '^sshd.*: admin'
+docker rm --force upstream $(docker ps --quiet --filter label=com.docker.compose.project=miniweb-nginx)
+"""
+
+
+@pytest.fixture
+def kernel_without_ipv6(host: Host, converge: Converge) -> Iterator[None]:
+    subprocess.run(["docker", "exec", SERVER, "sh", "-c", WITHOUT_IPV6], check=True)
+    host.check_output("docker rm --force %s", NGINX.container(host))
+    yield
+    subprocess.run(["docker", "exec", SERVER, "sh", "-c", WITH_IPV6], check=True)
+    assert converge({}).returncode == 0
+
+
+def test_nginx_starts_on_a_kernel_without_ipv6(host: Host, converge: Converge, kernel_without_ipv6: None) -> None:
+    refused = host.run("python3 -c 'import socket; socket.socket(socket.AF_INET6)'")
+    assert "Address family not supported" in refused.stderr
+    assert converge({}).returncode == 0
+    run_upstream(host)
+    assert status(f"https://{ADDRESS}/page") == "200"
+    assert changes(converge({})) == 0
