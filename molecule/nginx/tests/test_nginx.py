@@ -491,3 +491,59 @@ def test_nginx_starts_on_a_kernel_without_ipv6(host: Host, converge: Converge, k
     run_upstream(host)
     assert status(f"https://{ADDRESS}/page") == "200"
     assert changes(converge({})) == 0
+
+
+# A visitor beside the server, with addresses of both families, and an engine that translates IPv6. Debian's needs two options.
+VISITOR = """
+set -eu
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > $file; done
+cp /etc/docker/daemon.json /root/daemon.json
+python3 -c '
+import json
+path = "/etc/docker/daemon.json"
+options = json.load(open(path))
+options.update(experimental=True, ip6tables=True)
+json.dump(options, open(path, "w"))
+'
+systemctl restart docker
+ip netns add visitor
+ip link add visitor0 type veth peer name visitor1 netns visitor
+ip address add 2001:db8:1::1/64 dev visitor0 nodad
+ip address add 192.0.2.1/24 dev visitor0
+ip link set visitor0 up
+ip netns exec visitor sh -ec '
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > $file; done
+ip address add 2001:db8:1::7/64 dev visitor1 nodad
+ip address add 192.0.2.7/24 dev visitor1
+ip link set visitor1 up
+'
+"""
+NO_VISITOR = """
+ip netns delete visitor
+mv /root/daemon.json /etc/docker/daemon.json
+systemctl restart docker
+ip6tables --table nat --flush; ip6tables --table nat --delete-chain
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $file; done
+"""
+
+
+@pytest.fixture
+def visitor(host: Host, converge: Converge) -> Iterator[None]:
+    host.check_output(VISITOR)
+    yield
+    host.run(NO_VISITOR)
+    assert converge({}).returncode == 0
+
+
+def seen_as(host: Host, address: str) -> str:
+    """The visitor's address as the upstream gets it."""
+    command = f"ip netns exec visitor curl --silent --insecure --max-time 20 https://{address}/visit"
+    return json.loads(host.check_output(command))["headers"]["X-Real-IP"]
+
+
+def test_visitors_over_ipv6_keep_their_addresses(host: Host, converge: Converge, visitor: None) -> None:
+    assert seen_as(host, "192.0.2.1") == "192.0.2.7"
+    assert changes(converge({})) == 1
+    assert seen_as(host, "[2001:db8:1::1]") == "2001:db8:1::7"
+    assert seen_as(host, "192.0.2.1") == "192.0.2.7"
+    assert changes(converge({})) == 0
