@@ -404,10 +404,9 @@ class ActionModule(ActionBase):
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)
             # Kept out of the result: only the tasks of this run use it.
-            if "engine" in answer:
-                remember(variables, engine=answer.pop("engine"))
-            if "disk_mb" in answer:
-                remember(variables, disk_mb=answer.pop("disk_mb"))
+            found = {name: answer.pop(name) for name in ("engine", "ipv6", "disk_mb") if name in answer}
+            if found:
+                remember(variables, **found)
             if whole:
                 found = {"settled": {}, "traces": None, "services": None}
                 remember(variables, **{name: answer.pop(name, empty) for name, empty in found.items()})

@@ -135,6 +135,12 @@ options:
         description: Whether the network is internal, without outbound connectivity.
         type: bool
         default: false
+      ipv6:
+        description:
+          - Whether the network has IPv6, so that who comes over IPv6 to a published port keeps their address. Where the engine
+            does not translate IPv6, or its forwarding would cost the server its route, the service is not attached to it.
+        type: bool
+        default: false
   volumes:
     description: Named volumes of this service, as used in the C(volumes) of O(definition).
     type: list
@@ -353,6 +359,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "required": True},
                     "internal": {"type": "bool", "default": False},
+                    "ipv6": {"type": "bool", "default": False},
                 },
             },
             "volumes": {"type": "list", "elements": "str", "default": []},

@@ -104,6 +104,11 @@ options:
         type: list
         elements: str
         default: []
+      answer:
+        description: A program with its arguments that changes nothing, and must keep printing the same.
+        type: list
+        elements: str
+        default: []
 extends_documentation_fragment:
   - miniweb.stack.attributes
   - miniweb.stack.settled
@@ -177,6 +182,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.settled import (
     SETTLED_SPEC,
     UNITS_DIRECTORY,
     Notes,
+    answer,
     files,
     packages,
     unit_conditions,
@@ -888,6 +894,8 @@ def record(module: ServerModule, note: dict[str, t.Any]) -> None:
     conditions = [*files(*note["files"]), *unit_conditions(module, note["units"])]
     if note["packages"]:
         conditions.append(packages(*note["packages"]))
+    if note["answer"]:
+        conditions.append(answer(module, *note["answer"]))
     Notes(module).write(f"settled/{note['name']}", module.params["settled"], conditions, {})
 
 
@@ -911,6 +919,7 @@ def main() -> None:
                     "files": {"type": "list", "elements": "path", "default": []},
                     "packages": {"type": "list", "elements": "str", "default": []},
                     "units": {"type": "list", "elements": "str", "default": []},
+                    "answer": {"type": "list", "elements": "str", "default": []},
                 },
             },
             **SETTLED_SPEC,

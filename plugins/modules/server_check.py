@@ -49,6 +49,12 @@ options:
         description: Whether the service adapts to the size of the disk of the engine's data, which is then returned.
         type: bool
         default: false
+      reached_ports:
+        description:
+          - TCP ports of the server that containers connect to, by the name of the variable that sets them. A chain of nftables
+            that drops such connections is a problem; one of iptables or firewalld is not.
+        type: dict
+        default: {}
       engine:
         description: The Docker engine that the service is to have. What the server already has is kept or refused.
         type: dict
@@ -144,6 +150,10 @@ disk_mb:
   returned: when one of O(checks) has O(checks[].disk_size)
   type: int
   sample: 40000
+ipv6:
+  description: Whether programs on this server can open IPv6 sockets; false if the kernel has no IPv6.
+  returned: success
+  type: bool
 settled:
   description: The digest and the result of each task that is known to be done, by module and name.
   returned: when O(notes=true)
@@ -187,6 +197,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration
     root_in,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_found import Finder, Found, Refused
+from ansible_collections.miniweb.stack.plugins.module_utils.firewall import dropping
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes, total_megabytes
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
@@ -242,6 +253,15 @@ def read(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
+
+
+def has_ipv6() -> bool:
+    """Return whether the kernel has IPv6. Files below /proc/net do not tell: they also depend on the network namespace."""
+    try:
+        socket.socket(socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 class Server:
@@ -363,6 +383,18 @@ class Server:
                 )
         return found
 
+    def dropped(self, check: dict[str, t.Any]) -> list[str]:
+        """Return which ports of this server its own rules of nftables keep from the containers, one sentence per chain."""
+        found = []
+        for variable, ports in check["reached_ports"].items():
+            for chain, dropped in dropping(self.module, ports).items():
+                listed = ", ".join(map(str, dropped))
+                found.append(
+                    f"{variable}: the {chain} of this server drops what containers send to its ports {listed}: add the rule "
+                    f"'iifname \"br-*\" tcp dport {{ {listed} }} accept' there, or leave these ports out."
+                )
+        return found
+
     def engine(self, wanted: dict[str, t.Any], settled: bool) -> tuple[Found, str, list[str]]:
         """Return the engine of this server, the data directory it is to have, and what stands in the way.
 
@@ -416,6 +448,7 @@ def main() -> None:
                     "disk_path": {"type": "path"},
                     "disk_free_mb": {"type": "dict", "default": {}},
                     "disk_size": {"type": "bool", "default": False},
+                    "reached_ports": {"type": "dict", "default": {}},
                     "engine": {
                         "type": "dict",
                         "options": {
@@ -451,12 +484,12 @@ def main() -> None:
             check["disk_path"] = check["disk_path"] or root
             result["engine"] = found._asdict()
             problems += faults
-        problems += server.problems(check)
+        problems += [*server.problems(check), *server.dropped(check)]
     if any(check["disk_size"] for check in module.params["checks"]):
         result["disk_mb"] = total_megabytes(data or data_root())
     if module.params["volumes"]:
         result["volumes"] = [name for name in module.params["volumes"] if name in server.volumes]
-    module.exit_json(changed=False, problems=problems, **result)
+    module.exit_json(changed=False, problems=problems, ipv6=has_ipv6(), **result)
 
 
 if __name__ == "__main__":

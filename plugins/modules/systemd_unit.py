@@ -13,7 +13,7 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Writes the files of a program and of its units, and enables and starts the timer or the socket that starts its service.
+  - Writes the files of a program and of its units, and enables and starts the timer or the socket that starts its service, or the service.
   - What runs is restarted if it was started from other files. That is recorded once the new program answers, so that the
     next run completes an interrupted one.
 options:
@@ -27,9 +27,9 @@ options:
     choices: [present, absent]
     default: present
   start:
-    description: What starts the service. Its unit is enabled and started.
+    description: What starts the service; V(service) if it starts with the server. Its unit is enabled and started.
     type: str
-    choices: [socket, timer]
+    choices: [socket, timer, service]
     required: true
   directories:
     description: Directories that are created for everybody to read and for root to change.
@@ -62,6 +62,13 @@ options:
       - An HTTP address at the socket that must answer with a status below 400 within 30 seconds. Requests wait in the socket
         while the service starts, so it is asked once.
     type: str
+  proof_command:
+    description:
+      - A program with its arguments that changes nothing, and succeeds as long as what the unit has set up is there; if it
+        fails, the unit is started again.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - miniweb.stack.attributes
   - miniweb.stack.settled
@@ -168,11 +175,12 @@ class Unit:
         outdated = self._write() or read_file(self.record) != started
         if outdated:
             self.actions.append(f"start {self.started_unit}")
-        elif not self._runs():
+        elif not self._runs() or not self._proven():
             self.actions.append(f"start {self.started_unit} again")
         if self.module.check_mode:
             return
-        if outdated:
+        # What was set up and undone again is no reason for systemd to start what it has started.
+        if outdated or (self.actions and self.params["proof_command"]):
             # Not restarted: systemd refuses to start a socket whose service is still stopping.
             self._stop()
         if self.actions:
@@ -183,6 +191,8 @@ class Unit:
         if outdated:
             os.makedirs(STARTED_DIRECTORY, mode=0o755, exist_ok=True)
             write_file(self.record, started)
+        if not self._proven():
+            raise UnitError(f"{self.started_unit} has started, but `{' '.join(self.params['proof_command'])}` fails.")
         self._note([*self.params["directories"], *self.files, self.record], self.units)
 
     def _write(self) -> bool:
@@ -211,6 +221,11 @@ class Unit:
         state = settled.unit_states(self.module, [self.started_unit]).get(self.started_unit, {})
         wanted = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
         return all(state.get(name) == value for name, value in wanted.items())
+
+    def _proven(self) -> bool:
+        """Return whether what the unit has set up is there."""
+        command = self.params["proof_command"]
+        return not command or self.module.run_command(command)[0] == 0
 
     def _probe(self) -> None:
         """Check that the program answers.
@@ -258,6 +273,8 @@ class Unit:
 
     def _note(self, paths: list[str], units: list[str]) -> None:
         conditions = [*settled.files(*paths), *settled.unit_conditions(self.module, units)]
+        if units and self.params["proof_command"]:
+            conditions.append(settled.answer(self.module, *self.params["proof_command"]))
         key = f"systemd_unit/{self.params['name']}"
         settled.Notes(self.module).write(key, self.params["settled"], conditions, {"actions": []})
 
@@ -311,7 +328,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "start": {"type": "str", "choices": ["socket", "timer"], "required": True},
+            "start": {"type": "str", "choices": ["socket", "timer", "service"], "required": True},
             "directories": {"type": "list", "elements": "path", "default": []},
             "files": {
                 "type": "list",
@@ -327,6 +344,7 @@ def main() -> None:
             },
             "leaves": {"type": "list", "elements": "path", "default": []},
             "probe_url": {"type": "str"},
+            "proof_command": {"type": "list", "elements": "str", "default": []},
             **settled.SETTLED_SPEC,
         },
         supports_check_mode=True,

@@ -42,6 +42,7 @@ def remember(variables: dict[str, t.Any], **known: t.Any) -> None:
     :param traces: the names of the services and units of which there is something.
     :param services: the names of the services that compose_service has deployed.
     :param engine: the Docker engine, as the module server_check returns it.
+    :param ipv6: whether the kernel has IPv6.
     """
     known = {**_known(variables), "play": variables.get("ansible_play_name"), **known}
     with open(_path(variables), "w", encoding="utf-8") as stream:
@@ -86,6 +87,11 @@ def engine_at_start(variables: dict[str, t.Any]) -> dict[str, t.Any]:
 def disk_at_start(variables: dict[str, t.Any]) -> int:
     """Return the size of the disk of the engine's data in megabytes; 0 if that is not known."""
     return _known(variables).get("disk_mb") or 0
+
+
+def has_ipv6(variables: dict[str, t.Any]) -> bool:
+    """Return whether the server's kernel has IPv6, as most have; true if that is not known."""
+    return _known(variables).get("ipv6", True)
 
 
 def code_of(*directories: str) -> t.Iterator[str]:

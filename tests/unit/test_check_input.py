@@ -617,7 +617,17 @@ def test_checks_are_complete(role: str) -> None:
         assert re.search(r"[.]('? *}})?$", entry["message"]), entry["message"]
     for entry in rules.get("server") or []:
         assert "service" in entry
-        known = {"service", "ports", "unit", "disk_path", "disk_free_mb", "disk_size", "engine", "when"}
+        known = {
+            "service",
+            "ports",
+            "unit",
+            "disk_path",
+            "disk_free_mb",
+            "disk_size",
+            "reached_ports",
+            "engine",
+            "when",
+        }
         assert set(entry) <= known, entry
     for entry in rules.get("kept_secrets") or []:
         assert set(entry) - {"when"} == {"variable", "volume"}, entry
@@ -794,6 +804,47 @@ def test_sites_of_nginx_do_not_conflict(check: Run, given: dict[str, Any], found
     said = "\n".join(check(["nginx"], **known))
     assert found in said
     assert bool(found) == (" port" in said.replace("cannot be evaluated", ""))
+
+
+@pytest.mark.parametrize(
+    ("ports", "refused"),
+    [
+        ([], False),
+        ([443, 9100], False),
+        (["443", "9100"], False),
+        ([0], True),
+        ([65536], True),
+        ([*range(1, 17)], True),
+    ],
+)
+def test_ports_that_containers_reach(check: Run, ports: list[Any], refused: bool) -> None:
+    said = "list at most 15 ports from 1 to 65535"
+    assert any(said in one for one in check(["docker"], docker_server_ports=ports)) is refused
+
+
+ADMINISTRATION = {"name": "administration", "upstream": "http://a:1", "port": 3000, "admin_only": True}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "site", "refused"),
+    [
+        (["2001:db8::7"], {}, True),
+        (["2001:db8::7"], {"admin_only": "true"}, True),
+        (["2001:db8::7", "fd00::/8"], {"port": 443, "server_names": ["admin"]}, True),
+        (["2001:db8::7"], {"admin_only": False}, False),
+        (["2001:db8::7"], {"admin_only": "false"}, False),
+        (["2001:db8::7", "203.0.113.7"], {}, False),
+        (["203.0.113.0/24"], {}, False),
+        (["0.0.0.0/0"], {}, False),
+        ([], {}, False),
+    ],
+)
+def test_administrators_are_not_locked_out_by_ipv6(
+    check: Run, addresses: list[str], site: dict[str, Any], refused: bool
+) -> None:
+    found = check(["nginx"], nginx_admin_addresses=addresses, nginx_sites=[{**ADMINISTRATION, **site}])
+    said = f"nginx_admin_addresses has only IPv6 addresses ({', '.join(addresses)}), which nginx does not see"
+    assert any(said in one for one in found) is refused
 
 
 def test_old_names_are_not_options() -> None:

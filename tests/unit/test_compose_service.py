@@ -9,6 +9,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -855,6 +856,59 @@ def test_a_network_that_was_removed_is_made_again_before_a_service_is_started(ma
     machine.become("exited")
     machine.run(**given)
     assert not any(line.endswith("--force-recreate") for line in machine.told())
+
+
+ROUTES = {
+    "none": "",
+    "by hand": "00 x 00 fe80 400 1 0 00000003 eth0",
+    "advertised": "00 x 00 fe80 400 1 0 00450003 eth0",
+    "advertised, of another network": "40 x 00 fe80 400 1 0 00450003 eth0",
+    "unreachable": "00 x 00 fe80 ffffffff 1 0 00200200 lo",
+}
+
+
+@pytest.mark.parametrize(
+    ("translates", "route", "accepts", "attached"),
+    [
+        ("yes", "none", "1", True),
+        ("yes", "by hand", "1", True),
+        ("yes", "unreachable", "1", True),
+        ("yes", "advertised", "2", True),
+        ("yes", "advertised, of another network", "1", True),
+        # Its route would be lost.
+        ("yes", "advertised", "1", False),
+        ("no", "none", "1", False),
+        ("no", "by hand", "1", False),
+    ],
+)
+def test_a_network_with_ipv6_is_used_where_visitors_keep_their_addresses(
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    translates: str,
+    route: str,
+    accepts: str,
+    attached: bool,
+) -> None:
+    monkeypatch.setattr(engines, "PROC", str(tmp_path))
+    (tmp_path / "sys/net/ipv6/conf/eth0").mkdir(parents=True)
+    (tmp_path / "sys/net/ipv6/conf/eth0/accept_ra").write_text(accepts)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/ipv6_route").write_text(f"{'0' * 32} {ROUTES[route]}\n" if ROUTES[route] else "")
+    program = machine.bin / "ip6tables"
+    program.write_text(f"#!/bin/sh\ntest {translates} = yes\n")
+    program.chmod(0o755)
+    given = {"networks": [{"name": "edge"}, {"name": "visitors", "ipv6": True}], "settled": "asked"}
+    machine.run(**given)
+    made = [line for line in machine.told() if line.startswith("network create")]
+    assert made[0] == "network create edge"
+    assert [
+        bool(re.fullmatch(r"network create --ipv6 --subnet fd[0-9a-f:]+::/64 visitors", one)) for one in made[1:]
+    ] == ([True] if attached else [])
+    written = json.loads((machine.directory / "compose.yaml").read_text())
+    assert written["services"]["web"]["networks"] == (["edge", "visitors"] if attached else ["edge"])
+    note = json.loads(next((tmp_path / "settled").glob("compose_service%web.json")).read_text())
+    assert [one[0] for one in note["conditions"]].count("answer") == 1
 
 
 # -- images whose tag may move ----------------------------------------------------------------------------------------

@@ -280,3 +280,16 @@ def test_free_space_is_measured_where_the_engine_keeps_its_data(run_module, dock
         engine["configuration"] = given
         problems = run_module("server_check", programs=docker(""), checks=[check])["problems"]
         assert any(f" MB must be free for {path} on this server" in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_whether_the_kernel_has_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: bool) -> None:
+    real = socket.socket
+
+    def opened(family: int = -1, *others: int) -> socket.socket:
+        if family == socket.AF_INET6 and not ipv6:
+            raise OSError(97, "Address family not supported by protocol")
+        return real(socket.AF_INET)
+
+    monkeypatch.setattr(socket, "socket", opened)
+    assert server_check.has_ipv6() is ipv6

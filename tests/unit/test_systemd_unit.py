@@ -19,7 +19,8 @@ echo "$*" >> "$here/told"
 case "$1" in
 show) cat "$here/state"; exit ;;
 stop) test ! -e "$here/runs" || { echo "Job for web.timer failed." >&2; exit 1; } ;;
-enable) test ! -e "$here/fails" || { echo "Job for web.socket failed." >&2; exit 1; } ;;
+enable) test ! -e "$here/sets" || touch "$here/set"
+    test ! -e "$here/fails" || { echo "Job for web.socket failed." >&2; exit 1; } ;;
 esac
 """
 RUNNING = "Id=web.timer\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\nMainPID=0\n"
@@ -225,3 +226,31 @@ def test_what_cannot_be_stopped_ends_the_run(machine: Machine, given: dict[str, 
     assert (machine.files / "web.timer").exists()
     (machine.bin / "runs").unlink()
     assert machine.run(**given)["changed"]
+
+
+def test_what_a_unit_has_set_up_is_set_up_again(machine: Machine) -> None:
+    (machine.bin / "sets").touch()
+    proof = {"proof_command": ["test", "-e", str(machine.bin / "set")]}
+    machine.run(**proof)
+    assert not machine.run(**proof)["changed"]
+    machine.told()
+    (machine.bin / "set").unlink()
+    assert machine.run(check_mode=True, **proof)["actions"] == ["start web.timer again"]
+    assert machine.told() == []
+    assert machine.run(**proof)["actions"] == ["start web.timer again"]
+    assert machine.told() == START
+    assert (machine.bin / "set").exists()
+
+
+def test_a_unit_that_sets_up_nothing_fails(machine: Machine) -> None:
+    command = ["test", "-e", str(machine.bin / "set")]
+    assert machine.run(proof_command=command)["msg"] == f"web.timer has started, but `{' '.join(command)}` fails."
+    # The next run tries again.
+    assert machine.run(proof_command=command)["failed"]
+
+
+def test_a_service_that_starts_with_the_server(machine: Machine) -> None:
+    machine.state(RUNNING.replace("web.timer", "web.service"))
+    assert "start web.service" in machine.run(start="service")["actions"]
+    assert machine.told() == ["stop web.service", "daemon-reload", "enable --now web.service"]
+    assert not machine.run(start="service")["changed"]

@@ -98,6 +98,16 @@ def test_nginx_shows_its_state_where_its_exporter_is(given: dict[str, Any], stat
     assert ("stub_status" in text) is (state == "present")
 
 
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_nginx_listens_on_ipv6_where_the_kernel_has_it(ipv6: bool) -> None:
+    site = {"name": "grafana", "port": 3000, "upstream": "http://grafana:3000"}
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", nginx_sites=[site], __nginx_ipv6=ipv6)
+    listened = re.findall(r"listen (\S+?);? ", text)
+    assert listened == [
+        address for port in ("80", "443", "3000") for address in ([port, f"[::]:{port}"] if ipv6 else [port])
+    ]
+
+
 def test_nginx_reports_which_configuration_and_certificate_it_has_loaded() -> None:
     def loaded(configuration: str, certificate: str) -> str:
         given = {"__nginx_configuration": configuration, "__nginx_certificate": {"certificate": certificate}}

@@ -111,6 +111,7 @@ def test_all_variables_of_the_whole_system_have_a_value(together: ValueOf, role:
             ["miniweb-monitor", "miniweb-probe"],
         ),
         ("mysql", "mysql_database", "app", "miniwebapp"),
+        ("docker", "__docker_server_ports", [], [443, 9100]),
     ],
 )
 def test_a_role_is_wired_in_the_whole_system_alone(
@@ -126,6 +127,20 @@ def test_a_role_is_wired_in_the_whole_system_alone(
         ({"nginx_upstream": "http://other:1"}, "nginx", "nginx_upstream", "http://other:1"),
         ({"flask_app_name": "shop", "flask_app_port": 9000}, "nginx", "nginx_upstream", "http://shop:9000"),
         ({"mysql_database": "shop"}, "flask_app", "flask_app_environment.DATABASE_NAME", "shop"),
+        (
+            {"miniweb_alert_responder_state": "present", "alert_responder_port": "9095", "nginx_https_port": 8443},
+            "docker",
+            "__docker_server_ports",
+            [8443, 9095, 9100],
+        ),
+        ({"node_exporter_listen_address": "0.0.0.0:9200"}, "docker", "__docker_server_ports", [443, 9200]),
+        ({"nginx_state": "absent"}, "docker", "__docker_server_ports", [9100]),
+        (
+            {"miniweb_monitoring": "false", "miniweb_alert_responder_state": "present"},
+            "docker",
+            "__docker_server_ports",
+            [],
+        ),
         ({"grafana_state": "absent"}, "nginx", "nginx_sites | map(attribute='port')", [9090, 9093]),
         ({"nginx_server_names": ["www.example.com"]}, "grafana", "grafana_root_url", "https://www.example.com:3000/"),
         ({"miniweb_monitoring": False}, "flask_app", "flask_app_metrics_path", ""),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.playbooks import Converge, folded
+from helpers.playbooks import Converge, changes, folded
 from helpers.server import default_of
 from helpers.waiting import eventually
 from testinfra.host import Host
@@ -380,3 +380,109 @@ def test_a_distribution_that_is_not_supported_is_named(host: Host, converge: Con
     assert done.returncode != 0
     assert "for Debian 11; the source distribution serves Debian 13, Ubuntu 22.04, Ubuntu 24.04." in folded(done.stdout)
     assert converge({}, "--flush-cache").returncode == 0
+
+
+PORTS = [9095, 9100]
+LISTENERS = """
+import socket, sys, threading
+def serve(port):
+    with socket.create_server(("172.17.0.1", port)) as server:
+        while True:
+            server.accept()[0].close()
+for port in (9095, 9100, 9101):
+    threading.Thread(target=serve, args=(port,)).start()
+"""
+CONNECT = """
+import socket
+for port in (9095, 9100, 9101):
+    try:
+        socket.create_connection(("host.docker.internal", port), 2).close()
+        print(port)
+    except OSError:
+        pass
+"""
+# How an administrator closes a server, and opens it again
+USUAL = [
+    "INPUT --in-interface lo --jump ACCEPT",
+    "INPUT --match conntrack --ctstate ESTABLISHED,RELATED --jump ACCEPT",
+    "INPUT --protocol tcp --dport 22 --jump ACCEPT",
+]
+REJECT = "INPUT --jump REJECT"
+FIREWALLS = {
+    "policy": (
+        [*(f"iptables --append {rule}" for rule in USUAL), "iptables --policy INPUT DROP"],
+        ["iptables --policy INPUT ACCEPT", *(f"iptables --delete {rule}" for rule in USUAL)],
+    ),
+    "rule": (
+        [f"iptables --append {rule}" for rule in [*USUAL, REJECT]],
+        [f"iptables --delete {rule}" for rule in [REJECT, *USUAL]],
+    ),
+    "ufw": (
+        ["apt-get install --yes ufw", "ufw allow 22/tcp", "ufw --force enable"],
+        ["ufw --force disable", "apt-get purge --yes ufw"],
+    ),
+}
+
+
+def reached(host: Host, firewall: str = "") -> list[int]:
+    """The ports of the server that a container on a network of its own reaches."""
+    closed, opened = FIREWALLS.get(firewall, ([], []))
+    words = "docker run --rm --network firewalled --add-host host.docker.internal:host-gateway %s python3 -c %s"
+    for command in closed:
+        host.check_output(command)
+    try:
+        return [int(port) for port in host.check_output(words, IMAGE, CONNECT).split()]
+    finally:
+        for command in opened:
+            host.check_output(command)
+
+
+@pytest.fixture
+def listeners(host: Host) -> Iterator[None]:
+    """Programs of the server that containers connect to."""
+    host.check_output("docker network create firewalled")
+    host.check_output("setsid python3 -c %s > /dev/null 2>&1 < /dev/null & echo $! > /run/listeners.pid", LISTENERS)
+    yield
+    host.check_output("kill $(cat /run/listeners.pid); docker network rm firewalled")
+
+
+def test_containers_reach_what_they_need_through_a_firewall(host: Host, converge: Converge, listeners: None) -> None:
+    assert {name: reached(host, name) for name in FIREWALLS} == dict.fromkeys(FIREWALLS, [])
+    assert converge({"docker_server_ports": PORTS}).returncode == 0
+    assert {name: reached(host, name) for name in FIREWALLS} == dict.fromkeys(FIREWALLS, PORTS)
+    # Whatever empties the chain takes the rule away, too: the next run sees it.
+    host.check_output("iptables --flush INPUT")
+    assert reached(host, "policy") == []
+    assert changes(converge({"docker_server_ports": PORTS})) == 1
+    assert reached(host, "policy") == PORTS
+    assert changes(converge({"docker_server_ports": PORTS})) == 0
+    assert converge({"docker_server_ports": [9100]}).returncode == 0
+    assert reached(host, "policy") == [9100]
+    assert converge({}).returncode == 0
+    assert reached(host, "policy") == []
+    assert not host.file("/etc/systemd/system/miniweb-firewall.service").exists
+    assert "miniweb.stack" not in host.check_output("iptables-save")
+
+
+NFTABLES = """
+table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iif lo accept
+        ct state vmap { established : accept, related : accept, invalid : drop }
+        tcp dport { 22, 443 } counter accept
+        %s
+    }
+}
+"""
+
+
+def test_rules_of_nftables_in_the_way_are_named_beforehand(host: Host, converge: Converge) -> None:
+    host.check_output("apt-get install --yes nftables")
+    for rule, problem in (("", True), ('iifname "br-*" tcp dport { 9095, 9100 } accept', False)):
+        host.check_output("echo %s | nft -f -", NFTABLES % rule)
+        done = converge({"docker_server_ports": [*PORTS, 443]})
+        host.check_output("nft delete table inet filter")
+        assert (done.returncode != 0) is problem
+        said = 'the chain "input" of the nftables table "inet filter" of this server drops what containers send to its ports'
+        assert (f"docker_server_ports: {said} 9095, 9100: add the rule" in folded(done.stdout)) is problem

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, converge_playbook, folded, restoring, run_playbook
+from helpers.playbooks import Converge, changes, converge_playbook, folded, restoring, run_playbook
 from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
@@ -561,6 +561,10 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
             ],
         ),
         (
+            {"nginx_admin_addresses": ["2001:db8::7"]},
+            ["nginx_admin_addresses has only IPv6 addresses (2001:db8::7), which nginx does not see behind Docker"],
+        ),
+        (
             {"nginx_exporter_enabled": True},
             ["nginx_exporter_enabled is now called nginx_exporter_state (present or absent): rename it."],
         ),
@@ -583,3 +587,97 @@ def test_a_broken_configuration_never_takes_over(host: Host, converge: Converge)
 
 def test_the_container_has_no_more_rights_than_it_needs(host: Host) -> None:
     NGINX.confined(host, "101:101", published=frozenset({"80/tcp", "443/tcp", "3000/tcp"}))
+
+
+# As on a kernel without IPv6: the system call says EAFNOSUPPORT, to the containers and to Ansible's modules, too.
+WITHOUT_IPV6 = """
+set -eu
+for unit in containerd docker ssh; do
+    mkdir -p /etc/systemd/system/$unit.service.d
+    printf '[Service]\\nRestrictAddressFamilies=~AF_INET6\\n' > /etc/systemd/system/$unit.service.d/without-ipv6.conf
+done
+systemctl daemon-reload
+systemctl restart containerd docker ssh
+pkill --full '^sshd.*: admin'
+"""
+WITH_IPV6 = """
+rm -r /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d /etc/systemd/system/ssh.service.d
+systemctl daemon-reload
+systemctl restart containerd docker ssh
+pkill --full '^sshd.*: admin'
+docker rm --force upstream $(docker ps --quiet --filter label=com.docker.compose.project=miniweb-nginx)
+"""
+
+
+@pytest.fixture
+def kernel_without_ipv6(host: Host, converge: Converge) -> Iterator[None]:
+    subprocess.run(["docker", "exec", SERVER, "sh", "-c", WITHOUT_IPV6], check=True)
+    host.check_output("docker rm --force %s", NGINX.container(host))
+    yield
+    subprocess.run(["docker", "exec", SERVER, "sh", "-c", WITH_IPV6], check=True)
+    assert converge({}).returncode == 0
+
+
+def test_nginx_starts_on_a_kernel_without_ipv6(host: Host, converge: Converge, kernel_without_ipv6: None) -> None:
+    refused = host.run("python3 -c 'import socket; socket.socket(socket.AF_INET6)'")
+    assert "Address family not supported" in refused.stderr
+    assert converge({}).returncode == 0
+    run_upstream(host)
+    assert status(f"https://{ADDRESS}/page") == "200"
+    assert changes(converge({})) == 0
+
+
+# A visitor beside the server, with addresses of both families, and an engine that translates IPv6. Debian's needs two options.
+VISITOR = """
+set -eu
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > $file; done
+cp /etc/docker/daemon.json /root/daemon.json
+python3 -c '
+import json
+path = "/etc/docker/daemon.json"
+options = json.load(open(path))
+options.update(experimental=True, ip6tables=True)
+json.dump(options, open(path, "w"))
+'
+systemctl restart docker
+ip netns add visitor
+ip link add visitor0 type veth peer name visitor1 netns visitor
+ip address add 2001:db8:1::1/64 dev visitor0 nodad
+ip address add 192.0.2.1/24 dev visitor0
+ip link set visitor0 up
+ip netns exec visitor sh -ec '
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > $file; done
+ip address add 2001:db8:1::7/64 dev visitor1 nodad
+ip address add 192.0.2.7/24 dev visitor1
+ip link set visitor1 up
+'
+"""
+NO_VISITOR = """
+ip netns delete visitor
+mv /root/daemon.json /etc/docker/daemon.json
+systemctl restart docker
+ip6tables --table nat --flush; ip6tables --table nat --delete-chain
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $file; done
+"""
+
+
+@pytest.fixture
+def visitor(host: Host, converge: Converge) -> Iterator[None]:
+    host.check_output(VISITOR)
+    yield
+    host.run(NO_VISITOR)
+    assert converge({}).returncode == 0
+
+
+def seen_as(host: Host, address: str) -> str:
+    """The visitor's address as the upstream gets it."""
+    command = f"ip netns exec visitor curl --silent --insecure --max-time 20 https://{address}/visit"
+    return json.loads(host.check_output(command))["headers"]["X-Real-IP"]
+
+
+def test_visitors_over_ipv6_keep_their_addresses(host: Host, converge: Converge, visitor: None) -> None:
+    assert seen_as(host, "192.0.2.1") == "192.0.2.7"
+    assert changes(converge({})) == 1
+    assert seen_as(host, "[2001:db8:1::1]") == "2001:db8:1::7"
+    assert seen_as(host, "192.0.2.1") == "192.0.2.7"
+    assert changes(converge({})) == 0

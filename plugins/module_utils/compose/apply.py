@@ -146,7 +146,7 @@ class Applier:
     def _provide(self) -> None:
         image = self.params["definition"]["image"]
         self.engine.provide_image(image, self.params["build"], self.params["sent_archive"])
-        made = [self.engine.make_network(network["name"], network["internal"]) for network in self.params["networks"]]
+        made = [self.engine.make_network(**network) for network in self.params["networks"]]
         # A stopped container remembers a network's ID, and cannot be started on a new one of the same name.
         self.on_new_network = any(made)
 

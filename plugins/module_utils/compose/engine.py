@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import ipaddress
 import json
 import os
 import typing as t
@@ -58,6 +59,43 @@ PROGRAM_SETTINGS = {
     "user": ("User",),
     "program": ("Entrypoint", "Cmd", "Env", "WorkingDir", "Healthcheck"),
 }
+
+
+# Prints whether the engine translates IPv6 addresses: it makes this chain when it starts. Without it, what is published is
+# passed on by a program, and all visitors have the bridge's address.
+TRANSLATES_IPV6 = (
+    "sh",
+    "-c",
+    "ip6tables --wait --table nat --numeric --list DOCKER > /dev/null 2>&1 && echo yes || echo no",
+)
+
+
+PROC = "/proc"
+# The kernel's mark of such a route, RTF_ADDRCONF
+BY_ADVERTISEMENT = 0x40000
+
+
+def unique_local_subnet() -> str:
+    """Return a network of IPv6 addresses for this server alone, as RFC 4193 has it."""
+    return str(ipaddress.IPv6Network((b"\xfd" + os.urandom(5) + bytes(10), 64)))
+
+
+def routes_by_advertisement() -> bool:
+    """Return whether the kernel has its IPv6 default route from a router's advertisements.
+
+    It would lose it: with a network that has IPv6 the engine makes the server forward, and the kernel of a server that forwards
+    ignores advertisements.
+    """
+    try:
+        with open(os.path.join(PROC, "net/ipv6_route"), encoding="ascii") as stream:
+            routes = [line.split() for line in stream]
+    except FileNotFoundError:
+        return False
+    default = ["0" * 32, "00"]
+    devices = {route[9] for route in routes if route[:2] == default and int(route[8], 16) & BY_ADVERTISEMENT}
+    # 2 means that it takes them all the same; the routes of programs such as systemd-networkd have no such mark.
+    settings = (read_file(os.path.join(PROC, f"sys/net/ipv6/conf/{device}/accept_ra")) for device in devices)
+    return any(setting is None or setting.content.strip() != b"2" for setting in settings)
 
 
 def lack_of_room() -> str:
@@ -369,20 +407,35 @@ class Engine:
         code, out, err = self.run("image", "rm", target, check=False)
         return (err or out) if code and "No such image" not in err else ""
 
-    def make_network(self, name: str, internal: bool) -> bool:
+    def translates_ipv6(self) -> bool:
+        """Return whether visitors of a network with IPv6 keep their addresses, and the server its own route."""
+        translates = self.module.run_command(list(TRANSLATES_IPV6))[1].strip() == "yes"
+        return translates and not routes_by_advertisement()
+
+    def make_network(self, name: str, internal: bool, ipv6: bool = False) -> bool:
         """Make sure that a network exists and return whether it was created.
 
-        :raises ServiceError: it exists but is internal when it should not be, or vice versa.
+        :raises ServiceError: it exists but is internal, or has no IPv6, when it should not be so, or vice versa.
         """
-        code, out, dummy = self.run("network", "inspect", "--format", "{{.Internal}}", name, check=False)
+        code, out, dummy = self.run(
+            "network", "inspect", "--format", "{{.Internal}} {{.EnableIPv6}}", name, check=False
+        )
         if code:
             options = ["--internal"] if internal else []
+            # Before version 27 the engine has no IPv6 addresses of its own to give.
+            options += ["--ipv6", "--subnet", unique_local_subnet()] if ipv6 else []
             self.run("network", "create", *options, name)
             return True
-        if (out.strip() == "true") != internal:
+        found_internal, dummy, found_ipv6 = out.strip().partition(" ")
+        if (found_internal == "true") != internal:
             raise ServiceError(
-                f'The network "{name}" exists with internal={out.strip()}, but the service "{self.name}" wants '
+                f'The network "{name}" exists with internal={found_internal}, but the service "{self.name}" wants '
                 f"internal={str(internal).lower()}: make both sides equal, or stop its services and remove the network."
+            )
+        if ipv6 and found_ipv6 != "true":
+            raise ServiceError(
+                f'The network "{name}" exists without IPv6, but the service "{self.name}" wants it with IPv6: stop its '
+                "services and remove the network, or use another one."
             )
         return False
 

@@ -14,7 +14,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
 from ansible_collections.miniweb.stack.plugins.module_utils.compose import contributions as contributed
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.apply import Applier
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import (
+    TRANSLATES_IPV6,
+    Engine,
+    locked,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
@@ -58,6 +62,7 @@ class Service:
         self.module = module
         self.params = module.params
         self.name: str = module.params["name"]
+        self.asks_for_ipv6 = any(network["ipv6"] for network in module.params.get("networks") or [])
         self.directory = Directory(module.params.get("directory") or os.path.join(BASE_DIRECTORY, self.name))
         self.store = contributed.Store(module.params["contributions_directory"])
         self.engine = self.engine_of(self.name, self.directory.path)
@@ -79,6 +84,7 @@ class Service:
         """Deploy the service and its contributions; return the module's result."""
         if not self.params["definition"].get("image"):
             raise ServiceError(f'definition: the service "{self.name}" names no image.')
+        self._choose_networks()
         self._renew_images()
         files = described_files(self.params)
         # Invalid contributions are reported before anything is changed.
@@ -88,12 +94,19 @@ class Service:
         result["container_id"] = containers[0].id[:12] if containers else ""
         self._contribute(result, files)
         conditions = self._conditions(files, containers)
+        if self.asks_for_ipv6:
+            conditions.append(settled.answer(self.module, *TRANSLATES_IPV6))
         project = self.engine.project
         if self.params["pull"] == "always":
             # Every run must ask the registry.
             self.params["settled"] = None
         self._note("compose_service", files, conditions, container_id=result["container_id"], project=project)
         return result
+
+    def _choose_networks(self) -> None:
+        """Leave out the networks with IPv6 where they are of no use."""
+        if self.asks_for_ipv6 and not self.engine.translates_ipv6():
+            self.params["networks"] = [network for network in self.params["networks"] if not network["ipv6"]]
 
     def _renew_images(self) -> None:
         """Pull the image, or what it is built from, if its tag may have moved; the tag of a built image names its base.
