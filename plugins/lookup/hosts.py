@@ -15,8 +15,9 @@ description:
     are not selected, and the run is a success; this lookup ends the run instead, with one sentence and the exit code 1.
   - It does so if an inventory does not exist or names no server, or if no server is left by C(--limit).
   - If only playbooks of this collection are run, it also does so for a tag that no task has (C(--tags), C(--skip-tags)), a pattern
-    in C(--limit) that matches nothing, and C(--start-at-task), which would skip the check of the input. In a playbook of your
-    own, other plays may need these.
+    in C(--limit) that matches nothing, C(--start-at-task) and C(--skip-tags always), which would skip the check of the input, and
+    C(--tags untagged), C(--tags always) and C(--tags never), which select none of its parts. In a playbook of your own, other
+    plays may need these.
   - It does not look when nothing is run (C(--syntax-check), C(--list-hosts), C(--list-tags), C(--list-tasks)).
   - An inventory that cannot be read while another one names servers is found by Ansible alone, with the setting
     C(any_unparsed_is_failed) in the section C([inventory]) of C(ansible.cfg).
@@ -51,11 +52,16 @@ from ansible.utils.display import Display
 from ansible_collections.miniweb.stack.plugins.action.check_input import COLLECTION, ROLES, SITE, tags_of
 
 OWN = os.path.dirname(os.path.realpath(ROLES))
-# Have a meaning of their own, the second line for Molecule, which skips them in every run.
-SPECIAL_TAGS = {
-    *("all", "always", "never", "tagged", "untagged"),
-    *("molecule-idempotence-notest", "molecule-notest", "notest"),
+# Ansible's words for tags, by the option, with what is wrong with them where they do not select whole parts of the system
+WORDS = {
+    "--tags": dict.fromkeys(("always", "never", "untagged"), "selects no part of the system"),
+    "--skip-tags": dict.fromkeys(("all", "always", "tagged"), "leaves out the check of the input, which comes first"),
 }
+# Those with which the tasks that have tags are done, and those with which all are
+TAGGED = {"--tags": "tagged", "--skip-tags": "untagged"}
+EVERYTHING = {"--tags": "all", "--skip-tags": "never"}
+# Molecule skips them in every run.
+MOLECULES_TAGS = {"molecule-idempotence-notest", "molecule-notest", "notest"}
 
 
 def is_own(playbook: str) -> bool:
@@ -101,7 +107,7 @@ def unmatched(limit: str, pattern: str, groups: dict[str, list[str]], loader: t.
 
 
 def unknown_tag(names: list[str], given: dict[str, t.Iterable[str]]) -> str:
-    """Return a sentence about a tag that no task has; empty if there is none.
+    """Return a sentence about a tag that no task has, or with which nothing or not enough is done; empty if there is none.
 
     :param names: names of the roles of the play.
     :param given: the tags by the option that they were given with.
@@ -109,10 +115,13 @@ def unknown_tag(names: list[str], given: dict[str, t.Iterable[str]]) -> str:
     shorts = (name.removeprefix(f"{COLLECTION}.") for name in names)
     # The role that wires the system together always runs, and has no tag of its own.
     known = sorted({tag for name in shorts if name != SITE for tag in tags_of(os.path.join(ROLES, name))})
+    remedy = f"give one of {', '.join(known)}" if known else "leave it out"
     for option, tags in given.items():
         for tag in tags:
-            if tag not in SPECIAL_TAGS and tag not in known:
-                remedy = f"give one of {', '.join(known)}" if known else "leave it out"
+            if tag in WORDS[option]:
+                return f'{option}: "{tag}" {WORDS[option][tag]}; {remedy}.'
+            fine = {*known, *MOLECULES_TAGS, EVERYTHING[option], *([TAGGED[option]] if known else [])}
+            if tag not in fine:
                 return f'{option}: no task has the tag "{tag}"; {remedy}.'
     return ""
 

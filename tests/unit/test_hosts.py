@@ -96,6 +96,15 @@ def fails(done: subprocess.CompletedProcess[str], sentence: str) -> None:
         (("-i", "www.ini", "--tags", "nothing"), "--tags: " + NO_TAG.format("nothing")),
         (("-i", "www.ini", "--tags", "mysql,miniweb"), "--tags: " + NO_TAG.format("miniweb")),
         (("-i", "www.ini", "--skip-tags", "mysq"), "--skip-tags: " + NO_TAG.format("mysq")),
+        (
+            ("-i", "www.ini", "--tags", "untagged"),
+            '--tags: "untagged" selects no part of the system; give one of alert',
+        ),
+        (("-i", "www.ini", "--tags", "never"), '--tags: "never" selects no part'),
+        (("-i", "www.ini", "--tags", "mysql,always"), '--tags: "always" selects no part'),
+        (("-i", "www.ini", "--tags", ""), "--tags: " + NO_TAG.format("")),
+        (("-i", "www.ini", "--skip-tags", "always"), '--skip-tags: "always" leaves out the check of the input'),
+        (("-i", "www.ini", "--skip-tags", "mysql,all"), '--skip-tags: "all" leaves out the check of the input'),
         (("-i", "www.ini", "--start-at-task", "MySQL"), "--start-at-task leaves out the check of the input"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -138,6 +147,8 @@ def test_an_unreadable_inventory_beside_a_readable_one_takes_ansibles_own_settin
 CONTROLLERS = [path.stem for path in PLAYBOOKS if path.stem.startswith(("aws_", "renamed"))]
 ON_CONTROLLER = {
     "tags": (("--tags", "nothing"), '--tags: no task has the tag "nothing"; leave it out.'),
+    "tagged": (("--tags", "tagged"), '--tags: no task has the tag "tagged"; leave it out.'),
+    "untagged": (("--skip-tags", "untagged"), '--skip-tags: no task has the tag "untagged"; leave it out.'),
     "limit": (
         ("-i", "www.ini", "--limit", "www"),
         '--limit: "www" leaves out localhost, where this playbook runs; leave',
