@@ -114,6 +114,20 @@ def test_only_prometheus_is_queried(document: dict[str, Any]) -> None:
     assert all("datasource" in target for panel in data_panels(document) for target in panel["targets"])
 
 
+def test_what_is_said_of_an_empty_table_is_in_no_cell() -> None:
+    tables = [panel for document in DOCUMENTS.values() for panel in data_panels(document) if panel["type"] == "table"]
+    assert tables
+    for panel in tables:
+        (columns,) = (one["options"]["renameByName"] for one in panel["transformations"] if one["id"] == "organize")
+        labels = {title for name, title in columns.items() if not name.startswith("Value")}
+        own = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            if any(one["id"] == "noValue" for one in override["properties"])
+        }
+        assert labels <= own, panel["title"]
+
+
 def test_links_lead_somewhere(document: dict[str, Any]) -> None:
     tags = {tag for other in DOCUMENTS.values() for tag in other["tags"]}
     assert [link["type"] for link in document["links"]] == ["dashboards"]

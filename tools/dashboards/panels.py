@@ -214,6 +214,9 @@ def rows(
     )
     for column in columns:
         properties = [model.DynamicConfigValue("unit", column.unit)] if column.unit != "none" else []
+        if not column.expr:
+            # What the panel says of an empty table would otherwise be in every empty cell.
+            properties.append(model.DynamicConfigValue("noValue", "–"))
         if column.names:
             properties.append(model.DynamicConfigValue("mappings", _names(column.names)))
             properties.append(model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}))
