@@ -601,7 +601,7 @@ systemctl restart containerd docker ssh
 pkill --full '^sshd.*: admin'
 """
 WITH_IPV6 = """
-rm -r /etc/systemd/system/containerd.service.d /etc/systemd/system/docker.service.d /etc/systemd/system/ssh.service.d
+rm /etc/systemd/system/*.service.d/without-ipv6.conf
 systemctl daemon-reload
 systemctl restart containerd docker ssh
 pkill --full '^sshd.*: admin'
@@ -639,6 +639,8 @@ options = json.load(open(path))
 options.update(experimental=True, ip6tables=True)
 json.dump(options, open(path, "w"))
 '
+# systemd counts the starts within a minute.
+systemctl reset-failed docker
 systemctl restart docker
 ip netns add visitor
 ip link add visitor0 type veth peer name visitor1 netns visitor
@@ -655,6 +657,7 @@ ip link set visitor1 up
 NO_VISITOR = """
 ip netns delete visitor
 mv /root/daemon.json /etc/docker/daemon.json
+systemctl reset-failed docker
 systemctl restart docker
 ip6tables --table nat --flush; ip6tables --table nat --delete-chain
 for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $file; done
@@ -664,6 +667,7 @@ for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $file; done
 @pytest.fixture
 def visitor(host: Host, converge: Converge) -> Iterator[None]:
     host.check_output(VISITOR)
+    run_upstream(host)
     yield
     host.run(NO_VISITOR)
     assert converge({}).returncode == 0
