@@ -63,7 +63,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-items:
+found:
   description: What takes room, the largest first.
   returned: always
   type: list
@@ -83,7 +83,7 @@ items:
       sample: miniweb
     state:
       description:
-        - V(kept), V(removable), which is what O(remove) removes, V(removed), or V(failed), in which case RV(items[].reason) is
+        - V(kept), V(removable), which is what O(remove) removes, V(removed), or V(failed), in which case RV(found[].reason) is
           the error.
       type: str
       sample: removable
@@ -514,7 +514,7 @@ def main() -> None:
     done = "removable" if module.check_mode else "removed"
     module.exit_json(
         changed=module.params["remove"] and any(one.state == done for one in items),
-        items=[one.shown() for one in items],
+        found=[one.shown() for one in items],
         table=[*table(items), *faults, *closing(items, free)],
         faults=faults,
         free=free,

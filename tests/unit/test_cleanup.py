@@ -140,7 +140,7 @@ class Server:
 
     def states(self, **options: Any) -> dict[str, tuple[str, str]]:
         """The owner and the state of everything that is found."""
-        return {one["what"]: (one["owner"], one["state"]) for one in self.run(**options)["items"]}
+        return {one["what"]: (one["owner"], one["state"]) for one in self.run(**options)["found"]}
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_all_is_shown_and_nothing_is_removed_unasked(server: Server) -> None:
 def test_what_is_ours_and_not_needed_is_removed(server: Server) -> None:
     result = server.run(remove=True)
     assert (result["changed"], result["faults"]) == (True, [])
-    assert {one["what"] for one in result["items"] if one["state"] == "removed"} == {
+    assert {one["what"] for one in result["found"] if one["state"] == "removed"} == {
         f"image {OURS}",
         "rotated logs of the container ours",
         "MySQL's slow query log",
@@ -204,7 +204,7 @@ def test_images(server: Server, name: str, recorded: bool, needed_by: str) -> No
         if needed_by == "run":
             fcntl.flock(stream, fcntl.LOCK_EX)
         result = server.run(remove=True)
-    (found,) = (one for one in result["items"] if one["what"] == f"image {name}")
+    (found,) = (one for one in result["found"] if one["what"] == f"image {name}")
     gone = recorded and needed_by == "nothing"
     assert (found["state"] == "removed") == gone
     assert bool(server.state["images"]) != gone
@@ -222,7 +222,7 @@ def test_the_build_cache_is_ours_if_we_have_built(
     server.state["cache"] = "1.5GB"
     server.state["images"] = [image(OURS, digests)]
     server.state["used"] = [f"sha256:{OURS}"]
-    (found,) = (one for one in server.run(remove=True)["items"] if "build cache" in one["what"])
+    (found,) = (one for one in server.run(remove=True)["found"] if "build cache" in one["what"])
     assert (found["bytes"], found["owner"]) == (1_500_000_000, owner)
     assert ("cache" in server.state["removed"]) == removed
 
@@ -251,7 +251,7 @@ def test_without_an_engine_its_files_are_measured(
             lambda self, name, *_, **__: found(self, name) if name != "docker" else None,
         )
     result = server.run(remove=True)
-    states = {one["what"]: one["state"] for one in result["items"]}
+    states = {one["what"]: one["state"] for one in result["found"]}
     assert states["images and containers"] == "kept"
     assert states["rotated logs of the container ours"] == states["MySQL's slow query log"] == "removed"
     assert states["MySQL's binary logs"] == "kept"

@@ -20,7 +20,7 @@ WAITING_SECONDS = 5
 
 def lacks(error: DBAPIError) -> bool:
     """Whether the database has no room for what it was asked to store."""
-    code, *_ = (*getattr(error.orig, "args", ()), 0)
+    code = (*getattr(error.orig, "args", ()), 0)[0]
     return code in FULL or bool(NO_SPACE.search(str(error.orig))) or (code == LOST_CONNECTION and _commits_wait())
 
 
