@@ -54,21 +54,32 @@ import typing as t
 
 import yaml
 from ansible.errors import AnsibleLookupError
+from ansible.module_utils.common.yaml import SafeDumper, SafeLoader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.miniweb.stack.plugins.plugin_utils.templates import rendered
 
 
+def loaded(text: str) -> t.Any:
+    """Return what YAML text says, by libyaml where that is installed: it takes a tenth of the time."""
+    return yaml.load(text, Loader=SafeLoader)  # noqa: S506
+
+
+def dumped(value: t.Any) -> str:
+    """Return a value as YAML text."""
+    return yaml.dump(value, Dumper=SafeDumper, sort_keys=False, allow_unicode=True, width=10000)
+
+
 def with_runbooks(text: str, address: str) -> str:
     """Return the rules with the annotation runbook_url on every alert: the address followed by the alert's name."""
-    rules = yaml.safe_load(text)
+    rules = loaded(text)
     for rule in (rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule):
         rule["annotations"] = {**rule.get("annotations", {}), "runbook_url": f"{address}{rule['alert']}.md"}
-    return yaml.safe_dump(rules, sort_keys=False, allow_unicode=True, width=10000)
+    return dumped(rules)
 
 
 def with_jobs(text: str, jobs: list[dict[str, t.Any]], instance: str) -> str:
     """Return the rules with a further group, which records that these jobs are expected on this server."""
-    rules = yaml.safe_load(text)
+    rules = loaded(text)
     recorded = [
         {
             "record": "scrape_job_expected",
@@ -80,7 +91,7 @@ def with_jobs(text: str, jobs: list[dict[str, t.Any]], instance: str) -> str:
     ]
     if recorded:
         rules["groups"].append({"name": "jobs", "rules": recorded})
-    return yaml.safe_dump(rules, sort_keys=False, allow_unicode=True, width=10000)
+    return dumped(rules)
 
 
 def has_targets(job: dict[str, t.Any]) -> bool:
