@@ -46,6 +46,7 @@ def evaluated(role: Path, value: Any, **given: Any) -> Any:
         "ansible_facts": {},
         "ansible_role_name": role.name,
         "ansible_search_path": [str(role)],
+        "role_path": str(role),
         **loaded(role, "defaults", "vars"),
     }
     return Templar(DataLoader(), variables | given).template(value)

@@ -133,7 +133,7 @@ class Finder:
         names = {name for packages in self.packages.values() for name in packages}
         states = package_states(self.module, sorted({*names, *ENGINES.values(), STAND_IN}))
         versions = {name: version for name, (status, version) in states.items() if status == "installed"}
-        begun = [source for source, name in ENGINES.items() if states.get(name, ("",))[0] in BEGUN]
+        begun = [source for source in self.packages if states.get(ENGINES[source], ("",))[0] in BEGUN]
         chosen = self._begun(begun[0]) if begun else self._chosen(versions)
         if not chosen and self.unavailable:
             raise Refused(self.unavailable)

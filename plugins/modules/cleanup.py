@@ -110,7 +110,6 @@ free:
 
 import contextlib
 import dataclasses
-import fcntl
 import glob
 import json
 import os
@@ -320,35 +319,19 @@ class Cleanup:
         return found - {""}
 
     def _image_remover(self, identity: str, service: str) -> Remover:
+        lock = os.path.join(self.base, f".{service}.lock")
+
         def remove() -> str:
-            with self._alone(service) as alone:
-                if not alone:
-                    return f'a run is working on the service "{service}": try again later'
-                try:
-                    with locked(f"{self.engine.images_file}.lock"):
-                        error = self.engine.remove_image(identity)
-                except OSError as fault:
-                    return f"{fault.filename} cannot be locked: {fault.strerror}"
+            try:
+                with locked(lock, wait=False), locked(f"{self.engine.images_file}.lock"):
+                    error = self.engine.remove_image(identity)
+            except BlockingIOError:
+                return f'a run is working on the service "{service}": try again later'
+            except OSError as fault:
+                return f"{fault.filename} cannot be locked: {fault.strerror}"
             return f"it cannot be removed: {cause(error)}" if error else ""
 
         return remove
-
-    @contextlib.contextmanager
-    def _alone(self, service: str) -> t.Iterator[bool]:
-        """Hold the lock of a service; false if a run holds it."""
-        try:
-            stream = open(os.path.join(self.base, f".{service}.lock"), encoding="utf-8")  # noqa: SIM115
-        except OSError:
-            # It has not been deployed here, or its files have been removed.
-            yield True
-            return
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
 
     def _build_cache(self) -> list[Item]:
         lines = self._docker("system", "df", "--format", "{{.Type}}\t{{.Size}}")[1].splitlines()

@@ -891,7 +891,8 @@ def text_diff(plan: Plan, found: Found, configuration: dict[str, t.Any], path: s
 
 def record(module: ServerModule, note: dict[str, t.Any]) -> None:
     """Record that the role's tasks are done, for as long as what they depend on stays as it is now."""
-    conditions = [*files(*note["files"]), *unit_conditions(module, note["units"])]
+    units = [os.path.join(module.params["unit_directory"], name) for name in UNITS]
+    conditions = [*files(*note["files"], *units), *unit_conditions(module, note["units"])]
     if note["packages"]:
         conditions.append(packages(*note["packages"]))
     if note["answer"]:

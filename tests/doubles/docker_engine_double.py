@@ -19,9 +19,9 @@ VERSION = "1.51"
 Reply = tuple[int, str]
 
 
-def install(role: str, program: str, directory: Path) -> Path:
+def install(role: str, program: str, directory: Path, shared: str = "docker_engine.py") -> Path:
     """Put a role's program beside what it shares with others, as the role does on a server."""
-    for source in (ROOT / "plugins" / "module_utils" / "docker_engine.py", ROOT / "roles" / role / "files" / program):
+    for source in (ROOT / "plugins" / "module_utils" / shared, ROOT / "roles" / role / "files" / program):
         shutil.copy(source, directory)
     return directory / program
 

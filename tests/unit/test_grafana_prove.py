@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grafana_instance import PASSWORD, Instance
-
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/grafana/files/prove.py"
-# Answers as the engine would about the container that runs the double
-DOCKER = """\
-#!/bin/sh
-case "$*" in
-  "ps --quiet --filter label=com.docker.compose.project=miniweb-grafana") echo 0a1b2c ;;
-  "inspect --format "*" 0a1b2c") echo 127.0.0.1; echo 127.0.0.2 ;;
-  *) exit 1 ;;
-esac
-"""
+from prove_program import ProveProgram
 
 
 class Server:
@@ -31,17 +18,11 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.grafana = Instance(directory)
         self.directory = directory
-        self.docker = directory / "bin/docker"
-        self.docker.parent.mkdir()
-        self.engine(DOCKER)
+        self.program = ProveProgram(directory)
         (directory / "secrets").mkdir()
         (directory / "secrets/admin_password").write_text(PASSWORD)
         self.put("own", "overview.json", uid="overview", title="Overview")
         self.put("contributions", "mysql.json", uid="mysql", title="MySQL")
-
-    def engine(self, text: str) -> None:
-        self.docker.write_text(text)
-        self.docker.chmod(0o755)
 
     def path(self, provider: str) -> Path:
         return {"own": self.grafana.dashboards, "contributions": self.grafana.contributions}[provider]
@@ -50,20 +31,8 @@ class Server:
         (self.path(provider) / name).write_text(json.dumps(dashboard))
 
     def prove(self) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, PROGRAM, "--user", "admin", "--port", str(self.grafana.port)]
-            + [str(self.path(name)) for name in ("own", "contributions")],
-            cwd=self.directory,
-            env={
-                **os.environ,
-                "PATH": f"{self.docker.parent}{os.pathsep}{os.environ['PATH']}",
-                "http_proxy": "http://x:1",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, (done.stdout + done.stderr).strip()
+        directories = [str(self.path(name)) for name in ("own", "contributions")]
+        return self.program.run("grafana", self.grafana.port, "--user", "admin", *directories)
 
 
 @pytest.fixture
@@ -151,7 +120,7 @@ def test_a_grafana_that_does_not_run_is_reported(server: Server) -> None:
     code, said = server.prove()
     assert code == 1
     assert said.startswith("Grafana does not answer POST /api/admin/provisioning/dashboards/reload: ")
-    server.engine("#!/bin/sh\n")
+    server.program.engine("#!/bin/sh\n")
     assert server.prove()[1].startswith("No container of the project miniweb-grafana runs: ")
-    server.engine("#!/bin/sh\necho no engine >&2; exit 1\n")
+    server.program.engine("#!/bin/sh\necho no engine >&2; exit 1\n")
     assert server.prove() == (1, "`docker ps` fails: no engine.")

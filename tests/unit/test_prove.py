@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prove_program import ProveProgram
 from role_templates import ROLES, worked_out
 
-# Answers as the engine would about the container that runs the double
-DOCKER = """\
-#!/bin/sh
-case "$*" in
-  "ps --quiet --filter label=com.docker.compose.project=miniweb-"*) echo 0a1b2c ;;
-  "inspect --format "*" 0a1b2c") echo 127.0.0.1; echo 127.0.0.2 ;;
-  *) exit 1 ;;
-esac
-"""
 STAMP = "{}_config_last_reload_success_timestamp_seconds 1.7e+09"
 JOBS = """\
 # job_name: in a comment
@@ -67,25 +56,14 @@ class Double:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        docker = directory / "bin" / "docker"
-        docker.parent.mkdir()
-        docker.write_text(DOCKER)
-        docker.chmod(0o755)
+        self.program = ProveProgram(directory)
 
     def metrics(self, program: str, successful: int = 1) -> None:
         lines = [f"{program}_config_last_reload_successful {successful}", STAMP.format(program)]
         self.answers["/metrics"] = "\n".join(["# HELP a b", *lines, ""])
 
     def prove(self, role: str, *words: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, ROLES / role / "files/prove.py", "--port", str(self.server.server_port), *words],
-            cwd=self.directory,
-            env={**os.environ, "PATH": f"{self.directory}/bin:{os.environ['PATH']}", "http_proxy": "http://x:1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, (done.stdout + done.stderr).strip()
+        return self.program.run(role, self.server.server_port, *words)
 
 
 @pytest.fixture
@@ -203,5 +181,5 @@ def test_the_receivers_that_are_asked_for_are_those_of_the_configuration(given: 
     configured = yaml.safe_load(
         worked_out(role, "{{ lookup('miniweb.stack.template', 'alertmanager.yml.j2') }}", **given)
     )
-    asked = worked_out(role, "{{ __alertmanager_reload_proof }}", **given)["command"][2]
+    asked = worked_out(role, "{{ __alertmanager_reload_proof }}", **given)["command"][-1]
     assert sorted(json.loads(asked)) == sorted(receiver["name"] for receiver in configured["receivers"])

@@ -34,7 +34,7 @@ groups:
 
 def test_alerts_get_the_address_of_their_runbook_and_nothing_else_changes() -> None:
     text = TEMPLATE.split("\n", 1)[1]
-    given, made = yaml.safe_load(text), yaml.safe_load(plugin.with_runbooks(text, ADDRESS))
+    given, made = yaml.safe_load(text), plugin.with_runbooks(yaml.safe_load(text), ADDRESS)
     record, down, silent = given["groups"][0]["rules"]
     assert made["groups"][0]["name"] == "mysql"
     assert made["groups"][0]["rules"] == [
@@ -45,7 +45,8 @@ def test_alerts_get_the_address_of_their_runbook_and_nothing_else_changes() -> N
 
 
 def test_the_order_of_the_keys_stays() -> None:
-    text = plugin.with_runbooks("groups: [{name: a, rules: [{alert: Z, expr: up, annotations: {s: é}}]}]", "a/")
+    rules = yaml.safe_load("groups: [{name: a, rules: [{alert: Z, expr: up, annotations: {s: é}}]}]")
+    text = plugin.text_of(plugin.with_runbooks(rules, "a/"))
     assert (
         " ".join(text.split()) == "groups: - name: a rules: - alert: Z expr: up annotations: s: é runbook_url: a/Z.md"
     )
@@ -106,7 +107,7 @@ def test_it_needs_a_role(tmp_path: Path) -> None:
 )
 def test_jobs_that_should_have_targets_are_recorded(job: dict[str, Any], expected: bool) -> None:
     jobs = [{"job_name": "shop", **job}]
-    groups = yaml.safe_load(plugin.with_jobs("groups: [{name: a, rules: []}]", jobs, "www"))["groups"]
+    groups = plugin.with_jobs({"groups": [{"name": "a", "rules": []}]}, jobs, "www")["groups"]
     labels = {"job": "shop", "instance": "www"}
     recorded = {"record": "scrape_job_expected", "expr": "vector(1)", "labels": labels}
     assert groups[1:] == ([{"name": "jobs", "rules": [recorded]}] if expected else [])

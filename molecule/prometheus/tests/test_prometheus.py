@@ -78,7 +78,7 @@ def test_a_job_without_targets_raises_its_alert(host: Host, converge: Converge) 
 
 
 # As compose_service runs it on the server
-PROVE = f"cd /opt/miniweb/prometheus && python3 prove.py {CONTRIBUTIONS}"
+PROVE = f"cd /opt/miniweb/prometheus && python3 -B prove.py {CONTRIBUTIONS}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import dataclasses
 import os
 import re
 import ssl
-import time
 import typing as t
 
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
@@ -31,7 +30,6 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.waiting import until
 
-PROOF_PAUSE_SECONDS = 0.3
 RESTART_SECONDS = 60
 PROOF_DEFAULTS = {"on_server": False, "differs": False, "timeout": 30}
 HIDDEN = ".password"
@@ -313,14 +311,14 @@ class Store:
 
 def prove(engine: Engine, container: str, proof: dict[str, t.Any], before: str) -> tuple[bool, str]:
     """Poll until the reload has taken effect or the timeout is reached; return whether it has, and the last output."""
-    deadline = time.monotonic() + proof["timeout"]
-    while True:
-        code, output = ask(engine, container, proof)
-        if code == 0 and not (proof["differs"] and output == before):
-            return True, output
-        if time.monotonic() > deadline:
-            return False, output
-        time.sleep(PROOF_PAUSE_SECONDS)
+    said = ""
+
+    def taken() -> bool:
+        nonlocal said
+        code, said = ask(engine, container, proof)
+        return code == 0 and not (proof["differs"] and said == before)
+
+    return until(taken, proof["timeout"]), said
 
 
 def ask(engine: Engine, container: str, proof: dict[str, t.Any]) -> tuple[int, str]:

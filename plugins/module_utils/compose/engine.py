@@ -108,11 +108,14 @@ def lack_of_room() -> str:
 
 
 @contextlib.contextmanager
-def locked(path: str) -> t.Iterator[None]:
-    """Hold the lock file; wait for another run that holds it."""
+def locked(path: str, wait: bool = True) -> t.Iterator[None]:
+    """Hold the lock file; wait for another run that holds it.
+
+    :raises BlockingIOError: another run holds it, and *wait* is false.
+    """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 
@@ -142,7 +145,7 @@ def is_detached(process: int, mount: dict[str, t.Any]) -> bool:
     """Return whether a directory that a container's process has mounted is no longer the one at its place on the server."""
     if not process or mount.get("Type") != "bind":
         return False
-    seen = f"/proc/{process}/root"
+    seen = f"{PROC}/{process}/root"
     for part in mount["Destination"].strip("/").split("/"):
         seen = f"{seen}/{part}"
         # An absolute link would lead out of the container.

@@ -10,49 +10,20 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import subprocess
 import sys
 import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-TIMEOUT_SECONDS = 10
+from service_proof import Interface, Unproven, address_of
+
 RELOAD = "/api/admin/provisioning/dashboards/reload"
 SEARCH = "/api/search?type=dash-db&limit=5000"
 
 
-class Unproven(Exception):
-    """Something is not as the files say; the message is one sentence."""
-
-
 class NotLetIn(Exception):
     """Grafana does not accept the administrator's password."""
-
-
-def address_of(project: str) -> str:
-    """Return the address of the project's container, from one of its networks."""
-    label = f"label=com.docker.compose.project={project}"
-    containers = docker("ps", "--quiet", "--filter", label).split()
-    if not containers:
-        raise Unproven(f"No container of the project {project} runs: look at `docker ps --all --filter {label}`.")
-    found = docker(
-        "inspect", "--format", "{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}", containers[0]
-    )
-    if not found.split():
-        raise Unproven(f"The container {containers[0]} has no address: attach it to a network (grafana_networks).")
-    return found.split()[0]
-
-
-def docker(*words: str) -> str:
-    try:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        raise Unproven("docker is not there: install it on the server.") from None
-    except subprocess.CalledProcessError as error:
-        raise Unproven(f"`docker {words[0]}` fails: {error.stderr.strip()}.") from None
-    return done.stdout
 
 
 def dashboards_in(directories: list[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
@@ -80,36 +51,32 @@ def dashboards_in(directories: list[Path]) -> dict[str, tuple[Path, dict[str, An
     return found
 
 
-class Grafana:
+class Grafana(Interface):
     """Grafana's HTTP API, for its administrator."""
 
     def __init__(self, address: str, port: int, user: str, password: str) -> None:
-        self.url = f"http://{address}:{port}"
-        self.headers = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-        # Whatever proxy the server uses for other addresses
-        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
+        super().__init__("Grafana", f"http://{address}:{port}", {"Authorization": f"Basic {login}"})
 
-    def ask(self, path: str, method: str = "GET") -> Any | None:
+    def call(self, path: str, method: str = "GET") -> Any | None:
         """Return the answer; None for what is not there.
 
         :raises NotLetIn: the password is not accepted, or is that of no administrator.
         :raises Unproven: Grafana does not answer, or with another error.
         """
-        request = urllib.request.Request(f"{self.url}{path}", headers=self.headers, method=method)
         try:
-            with self.opener.open(request, timeout=TIMEOUT_SECONDS) as reply:
-                return json.load(reply)
+            return json.loads(self.ask(path, method))
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
                 raise NotLetIn from None
             if error.code == 404:
                 return None
             raise Unproven(f"Grafana answers {method} {path} with {error.code}: look at its log.") from None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise Unproven(f"Grafana does not answer {method} {path}: {error}.") from None
 
     def dashboard(self, uid: str) -> dict[str, Any] | None:
-        return self.ask(f"/api/dashboards/uid/{urllib.parse.quote(uid)}")
+        return self.call(f"/api/dashboards/uid/{urllib.parse.quote(uid)}")
 
 
 def prove(grafana: Grafana, wanted: dict[str, tuple[Path, dict[str, Any]]]) -> None:
@@ -117,7 +84,7 @@ def prove(grafana: Grafana, wanted: dict[str, tuple[Path, dict[str, Any]]]) -> N
 
     :raises Unproven: they differ.
     """
-    if grafana.ask(RELOAD, "POST") is None:
+    if grafana.call(RELOAD, "POST") is None:
         raise Unproven(f"Grafana does not know {RELOAD}: use one of the versions that the role supports.")
     for uid, (file, dashboard) in wanted.items():
         found = grafana.dashboard(uid)
@@ -130,7 +97,7 @@ def prove(grafana: Grafana, wanted: dict[str, tuple[Path, dict[str, Any]]]) -> N
             raise Unproven(f"Grafana has not taken {file.name}: its uid {uid} belongs to {owner}.")
         if title != dashboard["title"]:
             raise Unproven(f'Grafana has not taken {file.name}: it shows "{title}" in place of "{dashboard["title"]}".')
-    for one in grafana.ask(SEARCH) or []:
+    for one in grafana.call(SEARCH) or []:
         left = None if one["uid"] in wanted else grafana.dashboard(one["uid"])
         if left and left["meta"].get("provisioned"):
             raise Unproven(f'Grafana still shows "{one["title"]}", whose file is gone: its log says why.')
