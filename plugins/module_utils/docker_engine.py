@@ -69,5 +69,17 @@ class Engine:
         """Return the JSON value of a response; None if it has none."""
         return next(iter(self.lines(method, path, **query)), None)
 
+    def address_of(self, project: str) -> str:
+        """Return the address of a Compose project's running container, from one of its networks."""
+        label = f"com.docker.compose.project={project}"
+        found = self.call("GET", "/containers/json", filters=json.dumps({"label": [label]}))
+        if not found:
+            raise Gone(f"No container of the project {project} runs: look at docker ps --all --filter label={label}.")
+        networks = found[0]["NetworkSettings"]["Networks"].values()
+        addresses = [one["IPAddress"] for one in networks if one["IPAddress"]]
+        if not addresses:
+            raise Gone(f"The container of the project {project} has no address: attach it to a network.")
+        return str(addresses[0])
+
     def close(self) -> None:
         self.connection.close()

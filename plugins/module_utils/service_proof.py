@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import typing as t
 import urllib.error
 import urllib.request
@@ -15,37 +14,6 @@ TIMEOUT_SECONDS = 10
 
 class Unproven(Exception):
     """Something is not as the files say; the message is one sentence."""
-
-
-def docker(*words: str) -> str:
-    """Return the output of ``docker`` with these arguments.
-
-    :raises Unproven: it is missing, or fails.
-    """
-    try:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
-    except FileNotFoundError:
-        raise Unproven("docker is not there: install it on the server.") from None
-    except subprocess.CalledProcessError as error:
-        raise Unproven(f"`docker {words[0]}` fails: {error.stderr.strip()}.") from None
-    return done.stdout
-
-
-def address_of(project: str) -> str:
-    """Return the address of a Compose project's container, from one of its networks.
-
-    :raises Unproven: none runs, or it has none.
-    """
-    label = f"label=com.docker.compose.project={project}"
-    containers = docker("ps", "--quiet", "--filter", label).split()
-    if not containers:
-        raise Unproven(f"No container of the project {project} runs: look at `docker ps --all --filter {label}`.")
-    form = "{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}"
-    addresses = docker("inspect", "--format", form, containers[0]).split()
-    if not addresses:
-        variable = f"{project.rpartition('-')[2]}_networks"
-        raise Unproven(f"The container {containers[0]} has no address: attach it to a network ({variable}).")
-    return addresses[0]
 
 
 class Interface:

@@ -19,9 +19,10 @@ VERSION = "1.51"
 Reply = tuple[int, str]
 
 
-def install(role: str, program: str, directory: Path, shared: str = "docker_engine.py") -> Path:
+def install(role: str, program: str, directory: Path, *further: str) -> Path:
     """Put a role's program beside what it shares with others, as the role does on a server."""
-    for source in (ROOT / "plugins" / "module_utils" / shared, ROOT / "roles" / role / "files" / program):
+    shared = [ROOT / "plugins" / "module_utils" / name for name in ("docker_engine.py", *further)]
+    for source in (*shared, ROOT / "roles" / role / "files" / program):
         shutil.copy(source, directory)
     return directory / program
 

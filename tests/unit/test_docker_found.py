@@ -90,6 +90,7 @@ def nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"docker-ce": "unpacked 5:28.1.1"}, ENGINE, {"source": "docker"}, "docker", DOCKER),
         ({"docker-ce": "unpacked 5:28.1.1"}, ENGINE, {"source": "distribution", "replace": True}, "", DEBIAN),
         ({"docker.io": "config-files 26.1.5"}, {}, {}, "", DEBIAN),
+        ({"docker-ce": "unpacked 1"}, ENGINE, {"packages": {"distribution": DEBIAN}}, "other", []),
         # Packages of a source that has none for this release, static programs, other packages
         (CE, ENGINE, {"packages": {"distribution": DEBIAN}}, "other", []),
         (ALL_CE, ENGINE, {"packages": {}, "unavailable": UNAVAILABLE}, "other", []),

@@ -11,7 +11,8 @@ import json
 import re
 import sys
 
-from service_proof import Interface, Unproven, address_of
+from docker_engine import Engine, EngineError
+from service_proof import TIMEOUT_SECONDS, Interface, Unproven
 
 SUCCESSFUL = re.compile(r"^alertmanager_config_last_reload_successful 1$", re.MULTILINE)
 LOADED_AT = re.compile(r"^alertmanager_config_last_reload_success_timestamp_seconds .*$", re.MULTILINE)
@@ -40,11 +41,14 @@ def main() -> None:
     parser.add_argument("receivers", help="names of its receivers, a list in JSON")
     parser.add_argument("--project", default="miniweb-alertmanager", help="Compose project of Alertmanager")
     parser.add_argument("--port", type=int, default=9093, help="port on which Alertmanager listens")
+    parser.add_argument("--socket", default="/run/docker.sock", help="socket of the Docker engine")
     given = parser.parse_args()
     try:
-        alertmanager = Interface("Alertmanager", f"http://{address_of(given.project)}:{given.port}")
+        alertmanager = Interface(
+            "Alertmanager", f"http://{Engine(given.socket, TIMEOUT_SECONDS).address_of(given.project)}:{given.port}"
+        )
         print(prove(alertmanager, set(json.loads(given.receivers))))
-    except Unproven as error:
+    except (Unproven, EngineError) as error:
         sys.exit(str(error))
 
 

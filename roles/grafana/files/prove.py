@@ -16,7 +16,8 @@ import urllib.parse
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from service_proof import Interface, Unproven, address_of
+from docker_engine import Engine, EngineError
+from service_proof import TIMEOUT_SECONDS, Interface, Unproven
 
 RELOAD = "/api/admin/provisioning/dashboards/reload"
 SEARCH = "/api/search?type=dash-db&limit=5000"
@@ -110,17 +111,21 @@ def main() -> None:
     parser.add_argument("--password-file", type=Path, default="secrets/admin_password", help="file with the password")
     parser.add_argument("--project", default="miniweb-grafana", help="Compose project of Grafana")
     parser.add_argument("--port", type=int, default=3000, help="port on which Grafana listens")
+    parser.add_argument("--socket", default="/run/docker.sock", help="socket of the Docker engine")
     given = parser.parse_args()
     try:
         wanted = dashboards_in(given.directories)
         password = given.password_file.read_text(encoding="utf-8").rstrip("\n")
-        prove(Grafana(address_of(given.project), given.port, given.user, password), wanted)
+        prove(
+            Grafana(Engine(given.socket, TIMEOUT_SECONDS).address_of(given.project), given.port, given.user, password),
+            wanted,
+        )
     except NotLetIn:
         print(
             f'WARNING: Grafana does not accept the password of "{given.user}" that its data was made with, so nobody can see'
             f" whether it has taken the {len(wanted)} dashboards: it reads them by itself every 10 seconds."
         )
-    except Unproven as error:
+    except (Unproven, EngineError) as error:
         sys.exit(str(error))
     else:
         print(f"Grafana has taken all {len(wanted)} dashboards.")

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from service_proof import Interface, Unproven, address_of
+from docker_engine import Engine, EngineError
+from service_proof import TIMEOUT_SECONDS, Interface, Unproven
 
 SUCCESSFUL = re.compile(r"^prometheus_config_last_reload_successful 1$", re.MULTILINE)
 LOADED_AT = re.compile(r"^prometheus_config_last_reload_success_timestamp_seconds .*$", re.MULTILINE)
@@ -79,14 +80,17 @@ def main() -> None:
     parser.add_argument("contributions", type=Path, help="where other services leave jobs and rules, on the server")
     parser.add_argument("--project", default="miniweb-prometheus", help="Compose project of Prometheus")
     parser.add_argument("--port", type=int, default=9090, help="port on which Prometheus listens")
+    parser.add_argument("--socket", default="/run/docker.sock", help="socket of the Docker engine")
     given = parser.parse_args()
     try:
         rules = read([*Path("config/rules").glob("*.yml"), *given.contributions.glob("*.rules.yml")])
         configured = read([Path("config/prometheus.yml"), *given.contributions.glob("*.jobs.yml")])
         jobs = {job: file for file, text in configured.items() for job in names(JOB, text)}
-        prometheus = Interface("Prometheus", f"http://{address_of(given.project)}:{given.port}")
+        prometheus = Interface(
+            "Prometheus", f"http://{Engine(given.socket, TIMEOUT_SECONDS).address_of(given.project)}:{given.port}"
+        )
         print(prove(prometheus, {file: names(GROUP, text) for file, text in rules.items()}, jobs))
-    except (Unproven, OSError) as error:
+    except (Unproven, EngineError, OSError) as error:
         sys.exit(str(error))
 
 
