@@ -227,7 +227,8 @@ class Server:
 
     def _sites(self, service: str, asked: list[sites.Site]) -> bool:
         """Return whether all sites answer now."""
-        return not sites.failures(self.module, service, asked)
+        containers = [one.id for one in self.of(PROJECT_PREFIX + service)]
+        return not sites.failures(self.module, service, asked, containers)
 
     def _packages(self, *names: str) -> bool:
         return set(names) <= self.installed

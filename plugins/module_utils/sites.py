@@ -37,7 +37,7 @@ def address(site: Site, host: str = "") -> str:
     return f"https://{f'[{name}]' if ':' in name else name}:{site['port']}{site['health_path'] or '/'}"
 
 
-def failures(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:
+def failures(module: AnsibleModule, service: str, sites: list[Site], containers: list[str] | None = None) -> list[str]:
     """Ask all sites once; return what those that do not answer as they should give, as parts of a sentence.
 
     A site with a health path must answer it with success, any other must answer without an error of the server.
@@ -47,7 +47,7 @@ def failures(module: AnsibleModule, service: str, sites: list[Site]) -> list[str
     """
     inside = [site for site in sites if site["admin_only"] and site["health_path"]]
     found = [(site, failure(site)) for site in sites if site not in inside]
-    found += zip(inside, failures_inside(module, service, inside) if inside else [])
+    found += zip(inside, failures_inside(module, service, inside, containers) if inside else [])
     return [f'the site "{site["name"]}", {address(site)}, gives {what}' for site, what in found if what]
 
 
@@ -83,8 +83,8 @@ def ask(site: Site, url: str) -> tuple[http.client.HTTPResponse, str]:
     """Request a URL of a site on this server; return the answer and the beginning of its text."""
     parts = urllib.parse.urlsplit(url)
     name = parts.hostname or ""
-    context = ssl.create_default_context()
-    # The certificate is the probe's subject, and may be the server's own.
+    # Without authorities: the certificate is the probe's subject, and may be the server's own.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(name, site["port"], timeout=ANSWER_SECONDS)
     try:
@@ -97,15 +97,17 @@ def ask(site: Site, url: str) -> tuple[http.client.HTTPResponse, str]:
         connection.close()
 
 
-def failures_inside(module: AnsibleModule, service: str, sites: list[Site]) -> list[str]:
+def failures_inside(
+    module: AnsibleModule, service: str, sites: list[Site], known: list[str] | None = None
+) -> list[str]:
     """Ask sites in the container that serves them; return what is wrong with each, empty if nothing is."""
     engine = Engine(module, service, "/", "")
-    containers = engine.containers() if engine.program else []
+    containers = known or ([one.id for one in engine.containers()] if engine.program else [])
     if not containers:
         return [f'no container of the service "{service}"'] * len(sites)
     words = [word for site in sites for word in (site["server_names"][0], address(site, HERE))]
     command = ["sh", "-c", ASK_INSIDE, str(ANSWER_SECONDS), *words]
-    code, output = engine.execute(containers[0].id, command, ANSWER_SECONDS * (len(sites) + 1))
+    code, output = engine.execute(containers[0], command, ANSWER_SECONDS * (len(sites) + 1))
     if code:
         return [output or f"exit code {code}"] * len(sites)
     lines = [line.partition(" ") for line in output.splitlines()]

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,7 +158,8 @@ def test_a_later_run_asks_again_before_it_believes_the_note(run_module: Any, ngi
         assert result["asked"] == ([] if check else [f"https://www.example.com:{port}/200"])
     (note,) = (nginx / "settled").glob("*.json")
     (condition,) = json.loads(note.read_text())["conditions"]
-    server = settled.Server(None, [condition])  # type: ignore[arg-type]
+    without_docker = SimpleNamespace(get_bin_path=lambda name: None)
+    server = settled.Server(without_docker, [condition])  # type: ignore[arg-type]
     assert server.holds(condition)
     condition[2][0]["health_path"] = "/503"
     assert not server.holds(condition)
