@@ -184,7 +184,7 @@ def deploy(**variables: Any) -> None:
         "miniweb_address": ADDRESS,
         "miniweb_secrets_dir": str(STATE / "bench"),
         "miniweb_monitoring": False,
-        "miniweb_sample_users": False,
+        "flask_app_environment": {},
         "nginx_server_names": ["bench", ADDRESS],
         **variables,
     }

@@ -22,7 +22,7 @@ def take(page: Page, at: str, suffix: str) -> None:
     page.goto(f"https://{at}/login")
     shoot("login")
     page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill((SECRETS / "admin_password").read_text().strip())
+    page.get_by_label("Password").fill((SECRETS / "app_admin_password").read_text().strip())
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"https://{at}/")
     shoot("users")

@@ -253,7 +253,7 @@ class Role:
                 if self._template(variables.get(f"{self.name}_state"), variables) == "absent":
                     continue
                 if self._all(listed(entry.get("when")), variables):
-                    self._template(variables.get(name), variables)
+                    self._template(variables.get(entry.get("from", name)), variables)
             except Exception as error:
                 # The check reports all other errors.
                 path = missing_secret(error)
@@ -287,6 +287,9 @@ class Role:
         for old, new in (self.rules.get("renamed") or {}).items():
             if old in self.variables:
                 self._say(f"{old} is now called {new}: rename it.")
+        for old, instead in (self.rules.get("replaced") or {}).items():
+            if old in self.variables:
+                self._say(f"{old} no longer exists: {instead}.")
 
     def _check_option(self, name: str) -> None:
         spec = self.options[name]

@@ -22,17 +22,18 @@ description:
   - A password has no line breaks and other control characters.
   - Fails with every problem of every role, one sentence per line. It never changes anything, and never shows the value of an
     option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
-  - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones; one that is still set is a problem.
+  - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones, and C(replaced) to
+    what to do instead; one that is still set is a problem.
   - Each entry of C(checks) has C(that), one or more conditions, and C(message), the error sentence. It may have C(when), one
     or more conditions, C(vars), and C(each), names of variables to evaluate it for, one after the other, as C(name) and
     C(value).
   - Each entry of C(server) has the options of an entry of C(checks) of M(miniweb.stack.server_check), and C(when).
   - Each entry of C(kept_secrets) has C(variable), a secret that existing data on the server require, and C(volume), the name
     of their Docker volume; it may have C(when), one or more conditions. If P(miniweb.stack.secret#lookup) would generate
-    such a secret although the volume exists, the run stops before anything else is evaluated, so that none is generated.
+    such a secret, or one of those in the variable C(from), although the volume exists, the run stops before anything else is evaluated, so that none is generated.
     Ansible's own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) disables
     it.
-  - When C(<role>_state) is C(absent), only that variable, C(renamed) and entries with C(always=true) are checked, and that
+  - When C(<role>_state) is C(absent), only that variable, C(renamed), C(replaced) and entries with C(always=true) are checked, and that
     values that are set without a template are text.
 options:
   roles:

@@ -610,7 +610,7 @@ def options(role: str) -> dict[str, Any]:
 @pytest.mark.parametrize("role", CHECKED)
 def test_checks_are_complete(role: str) -> None:
     rules = load(role, "meta/checks.yml")
-    assert set(rules) <= {"renamed", "checks", "server", "kept_secrets"}
+    assert set(rules) <= {"renamed", "replaced", "checks", "server", "kept_secrets"}
     for entry in rules.get("checks") or []:
         assert set(entry) >= {"that", "message"}
         assert set(entry) <= {"that", "message", "each", "when", "vars", "always"}, entry
@@ -630,8 +630,10 @@ def test_checks_are_complete(role: str) -> None:
         }
         assert set(entry) <= known, entry
     for entry in rules.get("kept_secrets") or []:
-        assert set(entry) - {"when"} == {"variable", "volume"}, entry
-        assert "lookup('miniweb.stack.secret'" in options(role)[entry["variable"]]["default"]
+        assert set(entry) - {"when", "from"} == {"variable", "volume"}, entry
+        assert entry["variable"] in options(role)
+        generated = load(role, "vars/main.yml")[entry["from"]] if "from" in entry else options(role)[entry["variable"]]["default"]
+        assert re.search(r"lookup\('miniweb.stack.(application_)?secrets?'", generated)
         assert entry["volume"] in volumes()
 
 

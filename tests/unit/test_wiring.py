@@ -23,6 +23,9 @@ CASES: dict[str, dict[str, Any]] = {
     "with Redis": {"redis_state": "present"},
 }
 
+# An application that says nothing gets the commonest names.
+WITHOUT_A_SOURCE = {"SECRET_KEY": "secret_key", "DATABASE_URL": "database_url", "DATABASE_PASSWORD": "database_password"}
+
 ValueOf = Callable[..., Any]
 
 
@@ -47,7 +50,8 @@ def together(alone: ValueOf) -> ValueOf:
 
     def value(role: str, text: str, **inventory: Any) -> Any:
         others = {name: item for other in SYSTEM if other != role for name, item in templates(other).items()}
-        return alone(role, text, ansible_facts={"env": {}}, playbook_dir="/playbooks", **{**others, **inventory})
+        own = str(ROLES.parent / "playbooks")
+        return alone(role, text, ansible_facts={"env": {}}, playbook_dir=own, **{**others, **inventory})
 
     return value
 
@@ -101,8 +105,9 @@ def test_all_variables_of_the_whole_system_have_a_value(together: ValueOf, role:
         ("nginx", "nginx_upstream", "", "http://app:8000"),
         ("nginx", "nginx_admin_addresses", [], ["172.16.0.0/12"]),
         ("nginx", "nginx_sites | map(attribute='port')", [], [9090, 3000, 9093]),
-        ("flask_app", "flask_app_environment.DATABASE_NAME | default('')", "", "miniwebapp"),
-        ("flask_app", "flask_app_wait_for", [], ["mysql:3306"]),
+        ("flask_app", "__flask_app_wired.environment.DATABASE_NAME | default('')", "", "miniwebapp"),
+        ("flask_app", "__flask_app_wired.wait_for", [], ["mysql:3306"]),
+        ("flask_app", "flask_app_health_path", "/", "/healthz"),
         ("alert_responder", "alert_responder_state", "present", "absent"),
         (
             "prometheus",
@@ -126,7 +131,7 @@ def test_a_role_is_wired_in_the_whole_system_alone(
     [
         ({"nginx_upstream": "http://other:1"}, "nginx", "nginx_upstream", "http://other:1"),
         ({"flask_app_name": "shop", "flask_app_port": 9000}, "nginx", "nginx_upstream", "http://shop:9000"),
-        ({"mysql_database": "shop"}, "flask_app", "flask_app_environment.DATABASE_NAME", "shop"),
+        ({"mysql_database": "shop"}, "flask_app", "__flask_app_wired.environment.DATABASE_NAME", "shop"),
         (
             {"miniweb_alert_responder_state": "present", "alert_responder_port": "9095", "nginx_https_port": 8443},
             "docker",
@@ -162,17 +167,20 @@ def test_a_role_is_wired_in_the_whole_system_alone(
             ["a.example", "b"],
         ),
         ({"miniweb_database_host": "db.example.com"}, "mysql", "mysql_state", "absent"),
-        ({"miniweb_database_host": "db.example.com"}, "flask_app", "flask_app_wait_for", ["db.example.com:3306"]),
+        ({"flask_app_declaration": {"database": False}}, "mysql", "mysql_state", "absent"),
+        ({"flask_app_image": "shop:1"}, "flask_app", "flask_app_source_dir", ""),
+        ({"flask_app_image": "shop:1"}, "flask_app", "__flask_app_wired['values']", WITHOUT_A_SOURCE),
+        ({"miniweb_database_host": "db.example.com"}, "flask_app", "__flask_app_wired.wait_for", ["db.example.com:3306"]),
         (
             {},
             "flask_app",
-            "flask_app_secrets | map(attribute='name')",
+            "__flask_app_secret_files | map(attribute='name')",
             ["database_password", "secret_key", "admin_password"],
         ),
         (
             {"miniweb_database_host": "db.example.com", "miniweb_database_ca": "a CA"},
             "flask_app",
-            "__flask_app_secret_variables.DATABASE_CA_FILE",
+            "__flask_app_wired.environment.DATABASE_CA_FILE",
             "/run/secrets/database_ca",
         ),
         ({}, "nginx", "nginx_sites | map(attribute='closed_paths', default=[])", [["/debug/"], [], ["/debug/"]]),

@@ -52,7 +52,7 @@ def summary(at: str, seconds: float) -> None:
     absent = images.left_out_of(variables)
     say("")
     say(f"Up after {seconds:.0f} s. The certificate is self-signed, so browsers warn once.")
-    say(f"  Application   https://{at}/            user admin, password in admin_password below")
+    say(f"  Application   https://{at}/            user admin, password in app_admin_password below")
     say(f"  Prometheus    https://{at}:9090/       administrators' addresses only")
     say(f"  Alertmanager  https://{at}:9093/       administrators' addresses only")
     say(f"  Overview      https://{at}:9090/consoles/overview.html")

@@ -37,7 +37,7 @@ def seed() -> None:
 
 @blueprint.cli.command("create-admin")
 @click.option("--username", default="admin", show_default=True)
-@click.option("--email", required=True)
+@click.option("--email", envvar="ADMIN_EMAIL", default="admin@localhost", show_default=True)
 @click.option("--name", default="Administrator", show_default=True)
 def create_admin(username: str, email: str, name: str) -> None:
     """Create the first administrator, with the password in ADMIN_PASSWORD; an existing one is not changed."""
@@ -59,6 +59,19 @@ def create_admin(username: str, email: str, name: str) -> None:
     except SQLAlchemyError as error:
         raise click.ClickException(f"The database refused: {getattr(error, 'orig', error)}") from error
     click.echo(f"Made {username} the administrator." if role else f"Added the administrator {username}.")
+
+
+@blueprint.cli.command("setup")
+@click.pass_context
+def setup(context: click.Context) -> None:
+    """Create the first administrator and, with SAMPLE_USERS=true, two sample users; for each new version."""
+    try:
+        commands = [create_admin, *([seed] if config.sample_users(os.environ) else [])]
+    except config.ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    for command in commands:
+        with command.make_context(command.name, [], parent=context) as inner:
+            command.invoke(inner)
 
 
 @blueprint.cli.command("set-password")

@@ -138,6 +138,11 @@ def admin_password(environ: Mapping[str, str]) -> str:
     return _value(environ, "ADMIN_PASSWORD")
 
 
+def sample_users(environ: Mapping[str, str]) -> bool:
+    """Whether `setup` adds sample users."""
+    return _switch(environ, "SAMPLE_USERS")
+
+
 def _value(environ: Mapping[str, str], name: str, default: str | None = None) -> str:
     value, file = environ.get(name), environ.get(f"{name}_FILE")
     if value and file:

@@ -13,7 +13,7 @@ from helpers.web import brightness
 from playwright.sync_api import Browser, Page, expect
 
 URL = f"https://{ADDRESS}"
-PASSWORD = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER / "admin_password"
+PASSWORD = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER / "app_admin_password"
 PHONE = {"width": 390, "height": 844}
 
 

@@ -44,7 +44,7 @@ def logged_in(username: str, password: str) -> requests.Session:
 
 def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> tuple[int, Any]:
     words = ["-X", method, "-H", "Content-Type: application/json", "-w", "\n%{http_code}", f"{URL}{path}"]
-    words += ["-u", f"admin:{secret('admin_password')}"]
+    words += ["-u", f"admin:{secret('app_admin_password')}"]
     if body is not None:
         words += ["--data", json.dumps(body)]
     text, dummy, code = curl(*words).rpartition("\n")
@@ -74,7 +74,7 @@ def test_the_certificate_names_the_server() -> None:
 
 
 def test_the_page_shows_rows_of_mysql(host: Host) -> None:
-    page = logged_in("admin", secret("admin_password")).get(f"{URL}/").text
+    page = logged_in("admin", secret("app_admin_password")).get(f"{URL}/").text
     rows = host.check_output(
         "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf -BNe %s",
         "SELECT username FROM miniwebapp.users",
@@ -135,7 +135,7 @@ def test_a_user_goes_through_nginx_into_mysql_and_survives_a_restart_of_everythi
 
 def test_many_at_once_get_what_they_ask_for() -> None:
     """Under load; `make bench` measures how fast."""
-    admin = logged_in("admin", secret("admin_password"))
+    admin = logged_in("admin", secret("app_admin_password"))
 
     def work(client: int) -> list[int]:
         user = {"name": "Load", "username": f"load{client}", "email": f"load{client}@example.com"}

@@ -51,8 +51,10 @@ def choices(database: str) -> dict[str, Any]:
         "ec2_autoscale_certificate_arn": imported["CertificateArn"],
         "miniweb_database_host": database,
         "mysql_password": PASSWORD,
-        "miniweb_secret_key": SECRET_KEY,
-        "miniweb_admin_password": ADMIN_PASSWORD,
+        "flask_app_secrets": [
+            {"name": "secret_key", "content": SECRET_KEY},
+            {"name": "admin_password", "content": ADMIN_PASSWORD},
+        ],
         "ec2_autoscale_public_variables": PUBLIC,
         "miniweb_instance_variables": {name: used[name] for name in IMAGES if name in used},
     }
@@ -249,7 +251,7 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
 
 def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:
     before = {instance["InstanceId"] for instance in group()["Instances"]}
-    assert succeeds("aws_autoscale", **choices, miniweb_sample_users=True, ec2_autoscale_min_size=3) == "changed"
+    assert succeeds("aws_autoscale", **choices, flask_app_environment={"SAMPLE_USERS": "true"}, ec2_autoscale_min_size=3) == "changed"
     after = group()["Instances"]
     assert before.isdisjoint(instance["InstanceId"] for instance in after)
     assert len(after) == 3

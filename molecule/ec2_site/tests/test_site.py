@@ -26,6 +26,10 @@ from sandbox.engine import docker
 
 NAME = "miniweb-production"
 PASSWORD = secrets.token_urlsafe()
+APPLICATION = {
+    "flask_app_environment": {"SAMPLE_USERS": "true"},
+    "flask_app_secrets": [{"name": "admin_password", "content": PASSWORD}],
+}
 INVENTORY = ["--inventory", str(ROOT / "inventory" / "aws_ec2.yml")]
 
 
@@ -35,7 +39,7 @@ def site(**variables: Any) -> subprocess.CompletedProcess[str]:
         "--extra-vars",
         f"@{TEST_VARS}",
         "--extra-vars",
-        json.dumps({"miniweb_sample_users": True, "miniweb_admin_password": PASSWORD, **variables}),
+        json.dumps({**APPLICATION, **variables}),
     ]
     return ansible("ansible-playbook", *INVENTORY, str(ROOT / "site.yml"), *given)
 

@@ -73,7 +73,7 @@ def test_one_run_takes_the_server_over(host: Host, run_playbook: RunPlaybook, be
     after = seen(host)
     assert after.pop("mysql") != before["mysql"]
     assert after == {name: value for name, value in before.items() if name != "mysql"}
-    password = (SECRETS / "admin_password").read_text().strip()
+    password = (SECRETS / "app_admin_password").read_text().strip()
     assert "ada" in curl("--user", f"admin:{password}", f"{URL}/api/users")
 
 

@@ -1,0 +1,306 @@
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an application's source says that it needs: its miniweb.yml, or what can be recognised without one."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
+
+FILE = "miniweb.yml"
+PROCFILE = "Procfile"
+# The callables of a module that Flask's own command looks for, too
+CALLABLES = ("app", "application")
+FACTORIES = ("create_app", "make_app")
+MODULES = ("wsgi", "app", "application", "main", "run")
+DEFAULT_WSGI = "wsgi:app"
+# What a database can be asked for; those that hold the password are secrets.
+PARTS = ("url", "host", "port", "name", "user", "password", "url_file", "password_file", "ca_file")
+# Under which names an application finds its database unless it gives its own
+DATABASE_ENVIRONMENT = {
+    "DATABASE_URL": "url",
+    "DATABASE_HOST": "host",
+    "DATABASE_PORT": "port",
+    "DATABASE_NAME": "name",
+    "DATABASE_USER": "user",
+    "DATABASE_PASSWORD": "password",
+    "DATABASE_CA_FILE": "ca_file",
+}
+# SQLAlchemy's name of a driver, by what installs it; the first one that the source requires is taken.
+DRIVERS = {
+    "pymysql": "mysql+pymysql",
+    "mysqlclient": "mysql+mysqldb",
+    "mysql-connector-python": "mysql+mysqlconnector",
+    "asyncmy": "mysql+asyncmy",
+    "aiomysql": "mysql+aiomysql",
+}
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SECRET_NAME = re.compile(r"[a-z][a-z0-9_]*")
+SHORTEST_SECRET, LONGEST_SECRET = 16, 1024
+WSGI = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
+
+SPEC: dict[str, dict[str, t.Any]] = {
+    "wsgi": {"type": "str"},
+    "health_path": {"type": "str"},
+    "metrics_path": {"type": "str"},
+    "database": {"type": "raw"},
+    "environment": {"type": "dict"},
+    "secrets": {"type": "dict"},
+    "setup": {"type": "list", "elements": "list"},
+    "memory_mb": {"type": "int"},
+}
+SECRET_SPEC: dict[str, dict[str, t.Any]] = {
+    "length": {"type": "int", "default": 32},
+    "value": {"type": "bool", "default": False},
+    "kept": {"type": "bool", "default": False},
+}
+# For what neither the file names nor the source shows
+DEFAULTS: dict[str, t.Any] = {
+    "wsgi": DEFAULT_WSGI,
+    "health_path": "/",
+    "metrics_path": "",
+    "database": True,
+    "environment": {},
+    "secrets": {"secret_key": {"length": 64, "value": True}},
+    "setup": [],
+    "memory_mb": 320,
+}
+
+
+def read(directory: str, given: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """Return what an application needs, in its full form.
+
+    :param directory: the source; empty if there is none, as for an existing image.
+    :param given: the same keys as in the file, which go before it.
+    :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
+    """
+    faults: list[str] = []
+    path = os.path.join(directory, FILE)
+    declared = _content(path, faults) if directory and os.path.isfile(path) else {}
+    found = {
+        **DEFAULTS,
+        **(recognised(directory) if directory else {}),
+        **_valid(declared, FILE, faults),
+        **_valid(given or {}, "flask_app_declaration", faults),
+    }
+    wanted = found["database"]
+    environment = wanted.get("environment") if isinstance(wanted, dict) else None
+    return {
+        **found,
+        "database": bool(wanted),
+        "database_environment": dict(DATABASE_ENVIRONMENT if environment is None else environment) if wanted else {},
+        "driver": driver(directory),
+        "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
+        "faults": faults,
+    }
+
+
+def _full_secret(value: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    return dict(ArgumentSpecValidator(SECRET_SPEC).validate(dict(value or {})).validated_parameters)
+
+
+def _content(path: str, faults: list[str]) -> dict[str, t.Any]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = yaml_load(stream.read())
+    except (OSError, ValueError) as error:
+        faults.append(f"{FILE}: it cannot be read ({error}); correct it.")
+        return {}
+    except Exception as error:  # Both of YAML's parsers have exceptions of their own.
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        faults.append(f"{FILE}: it is no YAML ({where}{getattr(error, 'problem', error)}); correct it.")
+        return {}
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        faults.append(f"{FILE}: it is a {type(content).__name__}; write keys such as wsgi: wsgi:app.")
+        return {}
+    return content
+
+
+def _valid(declared: t.Mapping[str, t.Any], where: str, faults: list[str]) -> dict[str, t.Any]:
+    """Return those keys whose values can be used, and report the others."""
+    found: dict[str, t.Any] = {}
+    for key, value in declared.items():
+        fault = _fault(str(key), value)
+        if fault:
+            faults.append(f"{where}: {fault}")
+        elif value is not None:
+            found[key] = ArgumentSpecValidator({key: SPEC[key]}).validate({key: value}).validated_parameters[key]
+    return found
+
+
+def _fault(key: str, value: t.Any) -> str:
+    """Return what is wrong with a key and its value, as a sentence without its beginning; empty if nothing is."""
+    if key not in SPEC:
+        return f'there is no key "{key}"; give {", ".join(SPEC)}.'
+    if value is None:
+        return ""
+    spec = SPEC[key]
+    if spec["type"] == "str" and not isinstance(value, str):
+        return f"{key} is {value!r}, not text; put the value in quotes."
+    if ArgumentSpecValidator({key: spec}).validate({key: value}).error_messages:
+        wanted = "a list of commands, each a list of words" if key == "setup" else f"a value of the type {spec['type']}"
+        return f"{key} cannot be used; give {wanted}."
+    check = CHECKS.get(key)
+    return check(value) if check else ""
+
+
+def _wsgi_fault(value: str) -> str:
+    return "" if WSGI.fullmatch(value) else f'wsgi is "{value}"; give module:callable, such as wsgi:app.'
+
+
+def _health_fault(value: str) -> str:
+    return "" if value.startswith("/") else f'health_path is "{value}"; give a path that begins with "/".'
+
+
+def _metrics_fault(value: str) -> str:
+    return "" if value[:1] in ("", "/") else f'metrics_path is "{value}"; give a path that begins with "/", or "".'
+
+
+def _database_fault(value: t.Any) -> str:
+    if isinstance(value, bool):
+        return ""
+    if not isinstance(value, dict) or set(value) != {"environment"} or not isinstance(value["environment"], dict):
+        return "database cannot be used; give true, false, or the key environment with names and parts."
+    for name, part in value["environment"].items():
+        if not VARIABLE.fullmatch(str(name)):
+            return f'database.environment: "{name}" is no name of a variable; give letters, digits and "_".'
+        if part not in PARTS:
+            return f'database.environment.{name} is "{part}"; give {", ".join(PARTS)}.'
+    return ""
+
+
+def _environment_fault(value: dict[str, t.Any]) -> str:
+    for name, text in value.items():
+        if not VARIABLE.fullmatch(str(name)):
+            return f'environment: "{name}" is no name of a variable; give letters, digits and "_".'
+        if not isinstance(text, str):
+            return f"environment.{name} is {text!r}, not text; put the value in quotes."
+    return ""
+
+
+def _secrets_fault(value: dict[str, t.Any]) -> str:
+    for name, choices in value.items():
+        if not SECRET_NAME.fullmatch(str(name)):
+            return f'secrets: "{name}" cannot be used; give small letters, digits and "_".'
+        if choices is not None and not isinstance(choices, dict):
+            return f"secrets.{name} cannot be used; give {', '.join(SECRET_SPEC)}, or {{}}: its value is generated."
+        errors = ArgumentSpecValidator(SECRET_SPEC).validate(dict(choices or {})).error_messages
+        if errors:
+            return f"secrets.{name} cannot be used; give {', '.join(SECRET_SPEC)}."
+        length = _full_secret(choices)["length"]
+        if not SHORTEST_SECRET <= length <= LONGEST_SECRET:
+            return f"secrets.{name}.length is {length}; give {SHORTEST_SECRET} to {LONGEST_SECRET} characters."
+    return ""
+
+
+def _setup_fault(value: list[t.Any]) -> str:
+    for number, command in enumerate(value):
+        if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+            return f"setup[{number}] cannot be used; give a list of words, such as [flask, create-admin]."
+    return ""
+
+
+def _memory_fault(value: t.Any) -> str:
+    return "" if int(value) >= 32 else f"memory_mb is {value}; give at least 32."
+
+
+CHECKS: dict[str, t.Callable[[t.Any], str]] = {
+    "wsgi": _wsgi_fault,
+    "health_path": _health_fault,
+    "metrics_path": _metrics_fault,
+    "database": _database_fault,
+    "environment": _environment_fault,
+    "secrets": _secrets_fault,
+    "setup": _setup_fault,
+    "memory_mb": _memory_fault,
+}
+
+
+def recognised(directory: str) -> dict[str, t.Any]:
+    """Return what a source without a file of its own shows: its Procfile, or else the callable that Flask would find."""
+    lines = procfile(os.path.join(directory, PROCFILE))
+    wsgi = served(lines.get("web", [])) or callable_in(directory)
+    return {
+        **({"wsgi": wsgi} if wsgi else {}),
+        **({"setup": [lines["release"]]} if lines.get("release") else {}),
+    }
+
+
+def procfile(path: str) -> dict[str, list[str]]:
+    """Return the commands of a Procfile by the name of their process; empty without one. Other lines are left out."""
+    found: dict[str, list[str]] = {}
+    for line in _text(path).splitlines():
+        name, colon, command = line.partition(":")
+        if colon and re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            try:
+                found[name] = shlex.split(command)
+            except ValueError:
+                continue
+    return found
+
+
+def served(words: list[str]) -> str:
+    """Return the WSGI callable in a command that starts Gunicorn; empty if there is none."""
+    if not any(os.path.basename(word) == "gunicorn" for word in words):
+        return ""
+    return next((word for word in reversed(words) if WSGI.fullmatch(word)), "")
+
+
+def callable_in(directory: str) -> str:
+    """Return the first WSGI callable or factory at the top of a source; empty if there is none. Nothing is imported."""
+    packages = sorted(
+        entry.name
+        for entry in (os.scandir(directory) if os.path.isdir(directory) else ())
+        if entry.name.isidentifier() and os.path.isfile(os.path.join(entry.path, "__init__.py"))
+    )
+    for module in (*MODULES, *packages):
+        for file in (f"{module}.py", os.path.join(module, "__init__.py")):
+            names = top_names(_text(os.path.join(directory, file)))
+            for name in (*CALLABLES, *FACTORIES):
+                if name in names:
+                    return f"{module}:{name}{'()' if name in FACTORIES else ''}"
+    return ""
+
+
+def top_names(source: str) -> set[str]:
+    """Return the names that a module defines at its top level; empty for what is no Python."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return set()
+    found = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        found.update(target.id for target in targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.ImportFrom):
+            found.update(alias.asname or alias.name for alias in node.names)
+    return found
+
+
+def driver(directory: str) -> str:
+    """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none."""
+    texts = [_text(os.path.join(directory, name)) for name in ("requirements.txt", "pyproject.toml")] if directory else []
+    required = "\n".join(texts).lower()
+    for package, name in DRIVERS.items():
+        if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", required, re.MULTILINE):
+            return name
+    return "mysql"
+
+
+def _text(path: str) -> str:
+    """Return a file's text; empty if there is none, or it is not text."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, ValueError):
+        return ""
