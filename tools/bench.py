@@ -30,6 +30,19 @@ NAME = "miniweb-bench"
 ADDRESS = "127.0.80.8"
 # The first version of the application, in this repository's history
 PLAIN = "396a8d5:files/webapp"
+# It knows nothing of the collection.
+PLAIN_DECLARATION = {
+    "health_path": "/healthz",
+    "database": {
+        "environment": {
+            "DATABASE_HOST": "host",
+            "DATABASE_NAME": "name",
+            "DATABASE_USER": "user",
+            "DATABASE_PASSWORD_FILE": "password_file",
+        }
+    },
+    "secrets": {"secret_key": {"length": 64}},
+}
 CONNECTIONS = 32
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 # As described in files/webapp/README.md
@@ -212,7 +225,7 @@ def run(source: str, seconds: int) -> None:
         with tempfile.TemporaryDirectory() as directory:
             deploy(
                 flask_app_source_dir=str(plain_source(Path(directory))),
-                flask_app_setup_commands=[],
+                flask_app_declaration=PLAIN_DECLARATION,
                 flask_app_workers=1,
                 flask_app_worker_class="sync",
                 flask_app_preload=False,

@@ -62,7 +62,13 @@ def url_of(driver: str, database: t.Mapping[str, t.Any]) -> str:
     """Return the database's URL as SQLAlchemy understands it."""
     without, with_ca = OPTIONS.get(driver, ({}, {}))
     ca = {"ssl_ca": f"{DIRECTORY}/{SECRETS['ca']}", **with_ca} if database.get("ca") else without
-    user, password, name = (urllib.parse.quote(str(database[key]), safe="") for key in ("user", "password", "name"))
+    password = str(database["password"])
+    if driver == "mysql+pymysql":
+        # It encodes passwords as latin-1, MySQL and its other clients as UTF-8.
+        password = password.encode().decode("latin-1")
+    user, password, name = (
+        urllib.parse.quote(str(text), safe="") for text in (database["user"], password, database["name"])
+    )
     host = str(database["host"])
     address = f"[{host}]" if ":" in host else host
     query = urllib.parse.urlencode({"charset": "utf8mb4", **ca}, safe="/")
@@ -83,7 +89,11 @@ def application_wiring(
     environment, secrets, wait_for = {}, {}, []
     if database and declared["database"]:
         wait_for = [f"{database['host']}:{database['port']}"]
-        parts = {"url": url_of(declared["driver"], database), "password": database["password"], "ca": database.get("ca")}
+        parts = {
+            "url": url_of(declared["driver"], database),
+            "password": database["password"],
+            "ca": database.get("ca"),
+        }
         for variable, part in declared["database_environment"].items():
             kind = part.removesuffix("_file")
             if kind not in SECRETS:

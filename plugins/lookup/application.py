@@ -70,7 +70,9 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.application import r
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
-    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[dict[str, t.Any]]:
+    def run(
+        self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> list[dict[str, t.Any]]:
         """Return what the application needs."""
         self.set_options(var_options=variables, direct=kwargs)
         url, given = self.get_option("git_url"), self.get_option("given")

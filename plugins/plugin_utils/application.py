@@ -289,7 +289,9 @@ def top_names(source: str) -> set[str]:
 
 def driver(directory: str) -> str:
     """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none."""
-    texts = [_text(os.path.join(directory, name)) for name in ("requirements.txt", "pyproject.toml")] if directory else []
+    texts = (
+        [_text(os.path.join(directory, name)) for name in ("requirements.txt", "pyproject.toml")] if directory else []
+    )
     required = "\n".join(texts).lower()
     for package, name in DRIVERS.items():
         if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", required, re.MULTILINE):

@@ -30,7 +30,9 @@ def git(directory: str, *words: str) -> str:
     """
     environment = {**({} if "GIT_SSH_COMMAND" in os.environ else SSH), **os.environ, **ENVIRONMENT}
     try:
-        done = subprocess.run(["git", *words], cwd=directory, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
     except FileNotFoundError as error:
         raise GitFailed("git is not installed on the controller") from error
     if done.returncode:

@@ -85,7 +85,12 @@ PRIVATE = (
         "files/webapp/tls/site.key",
     ),
     *("files/certificate.pem", "roles/nginx/files/private_key.pem", "playbooks/id_rsa", "roles/ec2/files/id_ed25519"),
-    *("secrets/www/app_admin_password", "playbooks/secrets/www/app_admin_password", "playbooks/inventory.ini", "site.p12"),
+    *(
+        "secrets/www/app_admin_password",
+        "playbooks/secrets/www/app_admin_password",
+        "playbooks/inventory.ini",
+        "site.p12",
+    ),
 )
 
 

@@ -632,7 +632,11 @@ def test_checks_are_complete(role: str) -> None:
     for entry in rules.get("kept_secrets") or []:
         assert set(entry) - {"when", "from"} == {"variable", "volume"}, entry
         assert entry["variable"] in options(role)
-        generated = load(role, "vars/main.yml")[entry["from"]] if "from" in entry else options(role)[entry["variable"]]["default"]
+        generated = (
+            load(role, "vars/main.yml")[entry["from"]]
+            if "from" in entry
+            else options(role)[entry["variable"]]["default"]
+        )
         assert re.search(r"lookup\('miniweb.stack.(application_)?secrets?'", generated)
         assert entry["volume"] in volumes()
 

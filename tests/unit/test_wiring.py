@@ -24,7 +24,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 # An application that says nothing gets the commonest names.
-WITHOUT_A_SOURCE = {"SECRET_KEY": "secret_key", "DATABASE_URL": "database_url", "DATABASE_PASSWORD": "database_password"}
+WITHOUT_A_SOURCE = {
+    "SECRET_KEY": "secret_key",
+    "DATABASE_URL": "database_url",
+    "DATABASE_PASSWORD": "database_password",
+}
 
 ValueOf = Callable[..., Any]
 
@@ -170,7 +174,12 @@ def test_a_role_is_wired_in_the_whole_system_alone(
         ({"flask_app_declaration": {"database": False}}, "mysql", "mysql_state", "absent"),
         ({"flask_app_image": "shop:1"}, "flask_app", "flask_app_source_dir", ""),
         ({"flask_app_image": "shop:1"}, "flask_app", "__flask_app_wired['values']", WITHOUT_A_SOURCE),
-        ({"miniweb_database_host": "db.example.com"}, "flask_app", "__flask_app_wired.wait_for", ["db.example.com:3306"]),
+        (
+            {"miniweb_database_host": "db.example.com"},
+            "flask_app",
+            "__flask_app_wired.wait_for",
+            ["db.example.com:3306"],
+        ),
         (
             {},
             "flask_app",

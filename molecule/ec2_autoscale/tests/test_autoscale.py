@@ -251,7 +251,10 @@ def test_an_instance_configures_itself(choices: dict[str, Any], tmp_path: Path) 
 
 def test_a_new_version_replaces_every_instance(choices: dict[str, Any]) -> None:
     before = {instance["InstanceId"] for instance in group()["Instances"]}
-    assert succeeds("aws_autoscale", **choices, flask_app_environment={"SAMPLE_USERS": "true"}, ec2_autoscale_min_size=3) == "changed"
+    assert (
+        succeeds("aws_autoscale", **choices, flask_app_environment={"SAMPLE_USERS": "true"}, ec2_autoscale_min_size=3)
+        == "changed"
+    )
     after = group()["Instances"]
     assert before.isdisjoint(instance["InstanceId"] for instance in after)
     assert len(after) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -75,9 +76,8 @@ def plain(**variables: Any) -> dict[str, Any]:
     """Variables of an application without dependencies."""
     return {
         "flask_app_source_dir": "",
-        "flask_app_health_path": "/",
-        "flask_app_wait_for": [],
-        "flask_app_setup_commands": [],
+        "flask_app_declaration": {"database": False, "secrets": {}},
+        "flask_app_environment": {},
         "flask_app_secrets": [],
         **variables,
     }
@@ -94,8 +94,7 @@ def test_a_row_is_written(host: Host) -> None:
 
 
 def test_gunicorn_runs_as_it_was_told(host: Host, converge: Converge) -> None:
-    variables = {"flask_app_workers": 3, "flask_app_worker_class": "sync", "flask_app_environment": {
-        "DATABASE_HOST": "mysql", "DATABASE_NAME": "app", "DATABASE_USER": "app"}}  # fmt: skip
+    variables = {"flask_app_workers": 3, "flask_app_worker_class": "sync", "flask_app_environment": {}}
     assert converge(variables).returncode == 0
     logs = host.check_output("docker logs %s 2>&1", APP.container(host))
     assert "Using worker: sync" in logs
@@ -170,6 +169,7 @@ def test_an_application_that_checks_host_and_forces_https_is_healthy_and_measure
     given = plain(
         flask_app_source_dir=str(source),
         flask_app_health_path="/health",
+        flask_app_metrics_path="/metrics",
         flask_app_external_url="https://www.example.com",
         flask_app_worker_class=worker,
     )
@@ -196,12 +196,42 @@ def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: 
     project(repository, "a later commit")
     subprocess.run(["git", *identity, "commit", "--quiet", "--all", "--message", "later"], cwd=repository, check=True)
     given = plain(flask_app_git_url=f"file://{repository}", flask_app_git_version="v1")
+    APP.refuses(host, converge, {**given, "flask_app_git_version": "v2"}, 'it has no branch, tag or commit "v2"')
     assert converge(given).returncode == 0
     assert ask(host, "/") == "hello from git"
     missing = converge({**given, "flask_app_requirements_file": "requirements-none.txt"})
     assert missing.returncode != 0
     assert "requirements-none.txt" in missing.stdout
     assert ask(host, "/") == "hello from git"
+
+
+def test_an_application_that_knows_nothing_of_this_collection_needs_only_its_source(
+    host: Host, converge: Converge
+) -> None:
+    """It finds the database by DATABASE_URL, with MySQL's hardest kind of password, and signs with SECRET_KEY."""
+    source = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "notes"
+    given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
+    assert converge(given).returncode == 0
+    assert ask(host, "/", "a note") == ""
+    assert json.loads(ask(host, "/")) == {"notes": ["a note"], "visits": 1}
+    assert "of the scenario" not in json.dumps(APP.inspected(host))
+    assert "changed=0 " in converge(given).stdout
+
+
+def test_what_the_source_says_of_itself_is_looked_at_before_anything_changes(
+    host: Host, converge: Converge, tmp_path: Path
+) -> None:
+    source = project(tmp_path / "declared", "a declared application")
+    (source / "other.py").write_text((source / "wsgi.py").read_text())
+    (source / "miniweb.yml").write_text("wsgi: other\nhealth_path: /\n")
+    given = plain(flask_app_source_dir=str(source))
+    APP.refuses(host, converge, given, 'miniweb.yml: wsgi is "other"; give module:callable, such as wsgi:app.')
+    (source / "miniweb.yml").write_text("wsgi: other:app\nenvironment: {LANGUAGE: en, COLOUR: red}\nmemory_mb: 200\n")
+    assert converge({**given, "flask_app_environment": {"COLOUR": "blue"}}).returncode == 0
+    assert ask(host, "/") == "hello from a declared application"
+    found = APP.inspected(host)
+    assert {"LANGUAGE=en", "COLOUR=blue", "FLASK_APP=other:app"} <= set(found["Config"]["Env"])
+    assert found["HostConfig"]["Memory"] == 200 * 1024 * 1024
 
 
 def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Path) -> None:
@@ -287,6 +317,8 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
         ({"flask_app_external_url": "www.example.com"}, 'flask_app_external_url: "www.example.com" cannot be used'),
+        ({"flask_app_database": {"host": "mysql"}}, "flask_app_database has no port, name, user, password: give all"),
+        ({"flask_app_declaration": {"wsgi": "x"}}, 'flask_app_declaration: wsgi is "x"; give module:callable'),
         ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
     ]
     APP.refuses_each(host, converge, cases)

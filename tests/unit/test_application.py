@@ -1,0 +1,357 @@
+"""What an application's source says or shows that it needs, and what follows for its environment."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible import constants
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
+from ansible_collections.miniweb.stack.plugins.filter.application_wiring import application_wiring
+from ansible_collections.miniweb.stack.plugins.plugin_utils import application, checkout
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = {"host": "mysql", "port": 3306, "name": "shop", "user": "shop", "password": "p@ss/w:rd#?%", "ca": ""}
+
+
+def source(directory: Path, **files: str) -> Path:
+    """Write files, whose names have "/" as "__" and "." as "_" before the ending."""
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("files", "wsgi"),
+    [
+        ({}, "wsgi:app"),
+        ({"wsgi.py": "from shop import create_app\napp = create_app()"}, "wsgi:app"),
+        ({"wsgi.py": "application = object()"}, "wsgi:application"),
+        ({"wsgi.py": "from shop import app"}, "wsgi:app"),
+        ({"wsgi.py": "from shop import server as app"}, "wsgi:app"),
+        ({"app.py": "from flask import Flask\napp = Flask(__name__)"}, "app:app"),
+        ({"app.py": "app: object = object()"}, "app:app"),
+        ({"main.py": "def create_app():\n    return 1"}, "main:create_app()"),
+        ({"main.py": "async def helper(): ...\ndef make_app(): ..."}, "main:make_app()"),
+        ({"main.py": "app = 1\ndef create_app(): ..."}, "main:app"),
+        ({"main.py": "def other():\n    app = 1", "run.py": "app = 1"}, "run:app"),
+        ({"app.py": "app = 1", "wsgi.py": "app = 1"}, "wsgi:app"),
+        ({"app.py": "print 'Python 2'", "main.py": "app = 1"}, "main:app"),
+        ({"shop/__init__.py": "def create_app(): ...", "tests/__init__.py": ""}, "shop:create_app()"),
+        ({"app/__init__.py": "app = 1"}, "app:app"),
+        ({"Procfile": "web: gunicorn shop.web:server --log-file -\n", "app.py": "app = 1"}, "shop.web:server"),
+        ({"Procfile": "web: python -m gunicorn -w 4 'shop:create_app()'"}, "shop:create_app()"),
+        ({"Procfile": "web: .venv/bin/gunicorn 'shop:create_app()'"}, "shop:create_app()"),
+        ({"Procfile": "web: flask run\n", "app.py": "app = 1"}, "app:app"),
+        ({"Procfile": "web: gunicorn 'shop\nworker: rq worker\n", "app.py": "app = 1"}, "app:app"),
+        ({"Procfile": "web: gunicorn shop:app", "miniweb.yml": "wsgi: other:app"}, "other:app"),
+        ({"miniweb.yml": "", "app.py": "app = 1"}, "app:app"),
+    ],
+)
+def test_the_callable_is_found_without_running_anything(tmp_path: Path, files: dict[str, str], wsgi: str) -> None:
+    found = application.read(str(source(tmp_path, **files)))
+    assert found["wsgi"] == wsgi
+    assert found["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "setup"),
+    [
+        ({}, []),
+        ({"Procfile": "web: gunicorn a:b\nrelease: flask db upgrade"}, [["flask", "db", "upgrade"]]),
+        ({"Procfile": "release: ./bin/release 'two words'"}, [["./bin/release", "two words"]]),
+        ({"Procfile": "release:"}, []),
+        ({"Procfile": "release: flask db upgrade", "miniweb.yml": "setup: []"}, []),
+        ({"miniweb.yml": "setup: [[flask, seed]]"}, [["flask", "seed"]]),
+    ],
+)
+def test_commands_before_the_start(tmp_path: Path, files: dict[str, str], setup: list[list[str]]) -> None:
+    assert application.read(str(source(tmp_path, **files)))["setup"] == setup
+
+
+@pytest.mark.parametrize(
+    ("requirements", "driver"),
+    [
+        ("", "mysql"),
+        ("Flask\nPyMySQL==1.1.2\n", "mysql+pymysql"),
+        ("pymysql[rsa]>=1\n", "mysql+pymysql"),
+        ("mysqlclient~=2.2\n", "mysql+mysqldb"),
+        ("mysql-connector-python\n", "mysql+mysqlconnector"),
+        ("# pymysqlpool\nmysqlclient-extra\nasyncmy\n", "mysql+asyncmy"),
+    ],
+)
+def test_the_urls_scheme_is_that_of_the_driver(tmp_path: Path, requirements: str, driver: str) -> None:
+    directory = str(source(tmp_path, **{"requirements.txt": requirements}))
+    assert application.read(directory)["driver"] == driver
+
+
+def test_a_driver_in_a_project_file_counts_too(tmp_path: Path) -> None:
+    project = '[project]\nname = "shop"\ndependencies = ["flask", "PyMySQL>=1.1"]\n'
+    assert application.read(str(source(tmp_path, **{"pyproject.toml": project})))["driver"] == "mysql+pymysql"
+
+
+def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp_path: Path) -> None:
+    text = "wsgi: shop:app\nhealth_path: /ok\nenvironment: {LANGUAGE: en}\nmemory_mb: 64"
+    directory = str(source(tmp_path, **{"miniweb.yml": text, "app.py": "app = 1"}))
+    found = application.read(directory, {"health_path": "/healthy"})
+    assert (found["wsgi"], found["health_path"], found["metrics_path"]) == ("shop:app", "/healthy", "")
+    assert (found["environment"], found["memory_mb"], found["database"]) == ({"LANGUAGE": "en"}, 64, True)
+    assert found["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("- a list", "miniweb.yml: it is a list; write keys such as wsgi: wsgi:app."),
+        ("wsgi: [", "miniweb.yml: it is no YAML (line "),
+        ("wsgy: a:b", 'miniweb.yml: there is no key "wsgy"; give wsgi, health_path, '),
+        ("wsgi: shop", 'miniweb.yml: wsgi is "shop"; give module:callable, such as wsgi:app.'),
+        ("wsgi: 12", "miniweb.yml: wsgi is 12, not text; put the value in quotes."),
+        ("wsgi: 'a:b; rm'", "give module:callable"),
+        ("health_path: healthz", 'miniweb.yml: health_path is "healthz"; give a path that begins with "/".'),
+        ("metrics_path: metrics", 'miniweb.yml: metrics_path is "metrics"; give a path'),
+        ("database: maybe", "miniweb.yml: database cannot be used; give true, false, or the key environment"),
+        ("database: {env: {}}", "miniweb.yml: database cannot be used"),
+        ("database: {environment: {A-B: url}}", 'miniweb.yml: database.environment: "A-B" is no name of a variable'),
+        ("database: {environment: {A: uri}}", 'miniweb.yml: database.environment.A is "uri"; give url, host, '),
+        ("environment: {A: true}", "miniweb.yml: environment.A is True, not text; put the value in quotes."),
+        ("environment: {A: 012}", "miniweb.yml: environment.A is 10, not text"),
+        ("environment: {'A B': x}", 'miniweb.yml: environment: "A B" is no name of a variable'),
+        ("environment: text", "miniweb.yml: environment cannot be used; give a value of the type dict."),
+        ("secrets: {Key: {}}", 'miniweb.yml: secrets: "Key" cannot be used; give small letters'),
+        ("secrets: {../key: {}}", 'miniweb.yml: secrets: "../key" cannot be used'),
+        ("secrets: {key: secret}", "miniweb.yml: secrets.key cannot be used; give length, value, kept, or {}"),
+        ("secrets: {key: {size: 3}}", "miniweb.yml: secrets.key cannot be used; give length, value, kept."),
+        ("secrets: {key: {length: 4}}", "miniweb.yml: secrets.key.length is 4; give 16 to 1024 characters."),
+        ("setup: flask seed", "miniweb.yml: setup"),
+        ("setup: [[flask, 1]]", "miniweb.yml: setup[0] cannot be used; give a list of words"),
+        ("setup: [[]]", "miniweb.yml: setup[0] cannot be used"),
+        ("memory_mb: much", "miniweb.yml: memory_mb cannot be used; give a value of the type int."),
+        ("memory_mb: 1", "miniweb.yml: memory_mb is 1; give at least 32."),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_one_sentence(tmp_path: Path, text: str, fault: str) -> None:
+    found = application.read(str(source(tmp_path, **{"miniweb.yml": text})))
+    (said,) = found["faults"]
+    assert fault in said
+    assert said.endswith(".")
+    assert found == {**application.read(str(tmp_path / "none")), "faults": [said]}
+
+
+def test_each_key_that_is_wrong_is_named_and_the_others_count(tmp_path: Path) -> None:
+    text = "wsgi: 1\nhealth_path: x\nmetrics_path: /metrics"
+    found = application.read(str(source(tmp_path, **{"miniweb.yml": text})), {"memory_mb": 2})
+    assert [fault.split(" is ")[0] for fault in found["faults"]] == [
+        "miniweb.yml: wsgi",
+        "miniweb.yml: health_path",
+        "flask_app_declaration: memory_mb",
+    ]
+    assert found["metrics_path"] == "/metrics"
+
+
+def test_the_example_and_the_test_applications_say_it_rightly() -> None:
+    for directory in (ROOT / "files" / "webapp", *(ROOT / "tests" / "apps").iterdir()):
+        assert application.read(str(directory))["faults"] == []
+
+
+def declared(**keys: Any) -> dict[str, Any]:
+    return application.read("", {"secrets": {}, **keys})
+
+
+def test_an_application_that_says_nothing_finds_its_database_by_the_commonest_names() -> None:
+    wired = application_wiring(application.read(""), DATABASE)
+    assert wired["environment"] == {
+        "DATABASE_HOST": "mysql",
+        "DATABASE_PORT": "3306",
+        "DATABASE_NAME": "shop",
+        "DATABASE_USER": "shop",
+    }
+    assert wired["values"] == {
+        "SECRET_KEY": "secret_key",
+        "DATABASE_URL": "database_url",
+        "DATABASE_PASSWORD": "database_password",
+    }
+    assert wired["wait_for"] == ["mysql:3306"]
+    assert wired["secrets"] == [
+        {"name": "database_url", "content": "mysql://shop:p%40ss%2Fw%3Ard%23%3F%25@mysql:3306/shop?charset=utf8mb4"},
+        {"name": "database_password", "content": DATABASE["password"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "ca", "variables", "secrets"),
+    [
+        ({}, "", {}, []),
+        ({"HOST": "host"}, "", {"HOST": "mysql"}, []),
+        ({"PASSWORD_FILE": "password_file"}, "", {"PASSWORD_FILE": "/run/secrets/database_password"}, ["password"]),
+        ({"URL_FILE": "url_file"}, "", {"URL_FILE": "/run/secrets/database_url"}, ["url"]),
+        ({"CA": "ca_file"}, "", {}, []),
+        ({"CA": "ca_file"}, "PEM", {"CA": "/run/secrets/database_ca"}, ["ca"]),
+        ({"URL": "url"}, "PEM", {}, ["url", "ca"]),
+    ],
+)
+def test_the_source_says_under_which_names_it_finds_its_database(
+    environment: dict[str, str], ca: str, variables: dict[str, str], secrets: list[str]
+) -> None:
+    wired = application_wiring(declared(database={"environment": environment}), {**DATABASE, "ca": ca})
+    assert wired["environment"] == variables
+    assert [one["name"] for one in wired["secrets"]] == [f"database_{kind}" for kind in secrets]
+
+
+@pytest.mark.parametrize(
+    ("driver", "ca", "query"),
+    [
+        ("mysql+pymysql", "", "?charset=utf8mb4&ssl_check_hostname=false"),
+        ("mysql+pymysql", "PEM", "?charset=utf8mb4&ssl_ca=/run/secrets/database_ca"),
+        ("mysql+mysqldb", "", "?charset=utf8mb4"),
+        ("mysql+mysqldb", "PEM", "?charset=utf8mb4&ssl_ca=/run/secrets/database_ca&ssl_mode=VERIFY_IDENTITY"),
+        ("mysql+asyncmy", "", "?charset=utf8mb4"),
+    ],
+)
+def test_with_a_ca_only_its_server_gets_the_password(driver: str, ca: str, query: str) -> None:
+    wired = application_wiring({**declared(), "driver": driver}, {**DATABASE, "host": "2001:db8::1", "ca": ca})
+    address = wired["secrets"][0]["content"]
+    assert address.startswith(f"{driver}://shop:")
+    assert address.endswith(f"@[2001:db8::1]:3306/shop{query}")
+
+
+@pytest.mark.parametrize("driver", ["mysql+pymysql", "mysql+mysqldb"])
+def test_a_password_of_any_characters_reaches_mysql_as_utf_8(driver: str) -> None:
+    password = "ñ€ \\ 'a' \"b\" %d $HOME @/:?#"
+    wired = application_wiring({**declared(), "driver": driver}, {**DATABASE, "password": password})
+    quoted = urllib.parse.urlsplit(wired["secrets"][0]["content"]).password or ""
+    encoding = "latin-1" if driver == "mysql+pymysql" else "utf-8"
+    assert urllib.parse.unquote(quoted).encode(encoding) == password.encode()
+
+
+@pytest.mark.parametrize(("wanted", "database"), [(False, DATABASE), (True, {})])
+def test_without_a_database_there_is_no_trace_of_one(wanted: bool, database: dict[str, Any]) -> None:
+    wired = application_wiring(declared(database=wanted, environment={"A": "1"}), database)
+    assert wired == {"environment": {"A": "1"}, "values": {}, "secrets": [], "wait_for": []}
+
+
+def test_secrets_are_files_or_on_request_values_and_those_of_the_site_files() -> None:
+    secrets = {"key": {"value": True}, "token": {}}
+    wired = application_wiring(declared(secrets=secrets), {}, ["key", "payment"])
+    assert wired["values"] == {"KEY": "key"}
+    assert wired["environment"] == {
+        "TOKEN_FILE": "/run/secrets/token",
+        "PAYMENT_FILE": "/run/secrets/payment",
+    }
+
+
+def test_what_the_source_sets_wins_over_the_database(tmp_path: Path) -> None:
+    wired = application_wiring(declared(environment={"DATABASE_HOST": "proxy"}), DATABASE)
+    assert wired["environment"]["DATABASE_HOST"] == "proxy"
+
+
+def test_generated_secrets_stay_and_are_named_after_the_application(tmp_path: Path) -> None:
+    variables = {"inventory_hostname": "web", "miniweb_secrets_dir": str(tmp_path)}
+
+    def secrets(**options: Any) -> dict[str, str]:
+        templar = Templar(DataLoader(), variables)
+        lookup = lookup_loader.get("miniweb.stack.application_secrets", loader=DataLoader(), templar=templar)
+        (found,) = lookup.run([declared(secrets={"key": {"length": 64}, "token": {}})["secrets"]], variables, **options)
+        return {one["name"]: one["content"] for one in found}
+
+    first = secrets(application="shop")
+    assert {name: len(content) for name, content in first.items()} == {"key": 64, "token": 32}
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")) == [
+        "shop_key",
+        "shop_token",
+    ]
+    assert secrets(application="shop") == first
+    assert secrets(application="shop", given=["key"]) == {"token": first["token"]}
+    assert secrets(application="blog")["key"] != first["key"]
+
+
+def git(directory: Path, *words: str) -> str:
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "protocol.file.allow=always"]
+    command = ["git", *identity, *words]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with the tag v1, a second commit on main, and a branch."""
+    directory = tmp_path / "repository"
+    directory.mkdir()
+    git(directory, "init", "-q", "-b", "main")
+    for number, then in (("1", ["tag", "v1"]), ("2", ["branch", "next"]), ("3", ["checkout", "-q", "next"])):
+        source(directory, version=number)
+        git(directory, "add", ".")
+        git(directory, "commit", "-qm", number)
+        git(directory, *then)
+    source(directory, version="next")
+    git(directory, "commit", "-qam", "next")
+    git(directory, "checkout", "-q", "main")
+    return directory
+
+
+@pytest.mark.parametrize(("version", "wanted"), [("HEAD", "3"), ("main", "3"), ("v1", "1"), ("next", "next")])
+def test_a_version_of_a_repository_is_checked_out(tmp_path: Path, repository: Path, version: str, wanted: str) -> None:
+    destination = tmp_path / "here"
+    source(destination, left="over")
+    commit = checkout.check_out(f"file://{repository}", version, str(destination))
+    assert commit == git(repository, "rev-parse", version)
+    assert (destination / "version").read_text() == wanted
+    assert not (destination / "left").exists()
+
+
+def test_a_later_checkout_has_what_changed_and_nothing_else(tmp_path: Path, repository: Path) -> None:
+    destination, other = tmp_path / "here", tmp_path / "other"
+    checkout.check_out(f"file://{repository}", "HEAD", str(destination))
+    source(destination, version="edited", left="over")
+    source(repository, version="4")
+    git(repository, "commit", "-qam", "4")
+    git(repository, "branch", "-D", "next")
+    assert checkout.check_out(f"file://{repository}", git(repository, "rev-parse", "v1"), str(destination))
+    assert (destination / "version").read_text() == "1"
+    checkout.check_out(f"file://{repository}", "HEAD", str(destination))
+    assert (destination / "version").read_text() == "4"
+    assert not (destination / "left").exists()
+    with pytest.raises(checkout.GitFailed, match='it has no branch, tag or commit "next"'):
+        checkout.check_out(f"file://{repository}", "next", str(destination))
+    git(tmp_path, "clone", "-q", str(repository), str(other))
+    git(other, "commit", "-q", "--amend", "-m", "rewritten")
+    checkout.check_out(f"file://{other}", "HEAD", str(destination))
+    assert git(destination, "log", "-1", "--format=%s") == "rewritten"
+
+
+@pytest.mark.parametrize(
+    ("url", "version", "fault"),
+    [
+        ("file:///does/not/exist", "HEAD", "file:///does/not/exist cannot be fetched ("),
+        ("https://ada:secret@127.0.0.1:1/shop.git", "HEAD", "https://***@127.0.0.1:1/shop.git cannot be fetched ("),
+        ("{repository}", "v9", 'cannot be fetched (it has no branch, tag or commit "v9")'),
+        ("{repository}", "--upload-pack=touch", 'it has no branch, tag or commit "--upload-pack=touch"'),
+        ("--upload-pack=touch", "HEAD", "cannot be fetched ("),
+    ],
+)
+def test_a_repository_that_cannot_be_had_is_one_clause_without_its_login(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, url: str, version: str, fault: str
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    found = checkout.kept(url.format(repository=f"file://{repository}"), version, str(tmp_path / "here"))
+    assert fault in found["fault"]
+    assert "secret" not in found["fault"]
+    assert "\n" not in found["fault"]
+
+
+def test_a_repository_is_fetched_once_in_a_run(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    given = (f"file://{repository}", "HEAD", str(tmp_path / "here"))
+    first = checkout.kept(*given)
+    source(repository, version="4")
+    git(repository, "commit", "-qam", "4")
+    assert checkout.kept(*given) == first
+    assert (tmp_path / "here" / "version").read_text() == "3"
