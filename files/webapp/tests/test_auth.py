@@ -427,6 +427,23 @@ def test_the_first_administrator(closed: Flask, monkeypatch: pytest.MonkeyPatch)
     assert log_in(https(closed), "admin", "a third password").status_code == 303
 
 
+def test_setup_is_all_that_a_new_version_needs(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("ADMIN_EMAIL", "boss@example.com")
+    runner = closed.test_cli_runner()
+    monkeypatch.setenv("SAMPLE_USERS", "yes")
+    assert "SAMPLE_USERS is 'yes'; set true or false" in runner.invoke(args=["setup"]).output
+    monkeypatch.setenv("SAMPLE_USERS", "false")
+    assert runner.invoke(args=["setup"]).output == "Added the administrator admin.\n"
+    monkeypatch.setenv("SAMPLE_USERS", "true")
+    assert runner.invoke(args=["setup"]).output == "Added ada.\nAdded grace.\n"
+    done = runner.invoke(args=["setup"])
+    assert (done.exit_code, done.output) == (0, "")
+    client = https(closed)
+    assert log_in(client, "admin").status_code == 303
+    assert "boss@example.com" in client.get("/").text
+
+
 def test_a_user_with_the_first_administrators_name(closed: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever created it before logins existed cannot log in; if there are other administrators, it is not promoted."""
     monkeypatch.setenv("ADMIN_PASSWORD", "the operator's password")
