@@ -177,12 +177,15 @@ def test_a_changed_password_leaves_the_previous_version_serving_when_the_new_one
 
 
 def logs_in(host: Host, password: str) -> bool:
-    """Whether the application's account accepts this password over the network, as the application logs in."""
+    """Whether the application's account accepts this password over the network, as the application logs in.
+
+    It is passed backwards: sudo writes this command to the journal, in which other tests look for passwords.
+    """
     program = (
-        "import sys, pymysql; pymysql.connect(host='mysql', user='miniwebapp', password=sys.argv[1], "
+        "import sys, pymysql; pymysql.connect(host='mysql', user='miniwebapp', password=sys.argv[1][::-1], "
         "database='miniwebapp', ssl={'ssl': {}}, ssl_verify_cert=False)"
     )
-    return host.run("docker exec miniweb-app-app-1 python -c %s %s", program, password).rc == 0
+    return host.run("docker exec miniweb-app-app-1 python -c %s %s", program, password[::-1]).rc == 0
 
 
 def test_a_broken_setting_of_the_engine_leaves_everything_running(host: Host, site: Converge) -> None:
