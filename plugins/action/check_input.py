@@ -100,7 +100,9 @@ def is_secret(name: str, spec: dict[str, t.Any]) -> bool:
 
 
 def secrets_in(value: t.Any, name: str, spec: dict[str, t.Any], hidden: bool = False) -> t.Iterator[str]:
-    """Yield the strings within an option's value that must not be shown."""
+    """Yield the strings within an option's value that must not be shown; none of one with ``no_log: false``."""
+    if spec.get("no_log") is False:
+        return
     hidden = hidden or is_secret(name, spec)
     if isinstance(value, dict):
         options = spec.get("options") or {}

@@ -21,7 +21,8 @@ description:
     quotes, C(name='"2026"').
   - A password has no line breaks and other control characters.
   - Fails with every problem of every role, one sentence per line. It never changes anything, and never shows the value of an
-    option that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key).
+    option, or part of one, that has C(no_log) or whose name ends in C(password), C(passphrase), C(secret) or C(key), unless
+    the option has C(no_log=false).
   - In C(meta/checks.yml), C(renamed) maps old names of variables to new ones, and C(replaced) to
     what to do instead; one that is still set is a problem.
   - Each entry of C(checks) has C(that), one or more conditions, and C(message), the error sentence. It may have C(when), one

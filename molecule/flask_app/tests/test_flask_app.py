@@ -84,7 +84,7 @@ def plain(**variables: Any) -> dict[str, Any]:
 
 
 def test_rows_come_from_the_migrated_database(host: Host) -> None:
-    assert [user["username"] for user in json.loads(ask(host, "/api/users"))] == ["ada", "grace"]
+    assert [user["username"] for user in json.loads(ask(host, "/api/users"))] == ["admin", "ada", "grace"]
 
 
 def test_a_row_is_written(host: Host) -> None:
@@ -256,7 +256,8 @@ def test_it_leaves_its_job_rules_and_dashboard(host: Host, converge: Converge) -
 
 
 def test_absent_and_present_again(host: Host, converge: Converge, tmp_path: Path) -> None:
-    other = plain(flask_app_name="other", flask_app_source_dir=str(project(tmp_path / "other", "another application")))
+    source = str(project(tmp_path / "other", "another application"))
+    other = plain(flask_app_name="other", flask_app_source_dir=source, flask_app_metrics_path="/metrics")
     assert converge(other).returncode == 0
     assert converge({"flask_app_state": "absent"}).returncode == 0
     assert APP.container(host) == ""
