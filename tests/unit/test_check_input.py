@@ -547,6 +547,47 @@ checks:
     assert check(["shop"], shop_slack_url=token) == [said]
 
 
+@pytest.mark.parametrize(
+    ("option", "shown"), [({}, "***"), ({"no_log": True}, "***"), ({"no_log": False}, "user")], ids=str
+)
+def test_an_option_without_secrets_can_say_so(make_role, check: Run, option: dict[str, Any], shown: str) -> None:
+    checks = """
+checks:
+  - that: false
+    message: "shop_names has no user: give one."
+"""
+    make_role("shop", {"shop_names": {"type": "dict", **option}}, checks)
+    assert check(["shop"], shop_names={"ADMIN_PASSWORD": "user"}) == [f"shop_names has no {shown}: give one."]
+
+
+def test_a_variable_that_something_else_replaces_is_named_with_it(make_role, check: Run) -> None:
+    rules = "replaced:\n  shop_admin: set ADMIN in shop_environment instead\n"
+    make_role("shop", {}, rules)
+    assert check(["shop"]) == []
+    assert check(["shop"], shop_admin="ada") == ["shop_admin no longer exists: set ADMIN in shop_environment instead."]
+
+
+def test_secrets_that_are_kept_may_be_in_another_variable(
+    make_role, check: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "docker").write_text("#!/bin/sh\necho miniweb-shop_data\n")
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(programs)
+    rules = "kept_secrets:\n  - {variable: shop_secrets, from: __generated, volume: miniweb-shop_data}\n"
+    make_role("shop", {"shop_secrets": {"type": "list", "elements": "dict"}}, rules)
+    generated = "{{ lookup('miniweb.stack.application_secrets', {'key': {'length': 32}}, application='shop') }}"
+    (said,) = check(["shop"], __generated=generated, shop_secrets=[])
+    assert said == LOST.format("shop_key", "miniweb-shop_data").replace("shop_key:", "shop_secrets:").replace(
+        "or set shop_key", "or set shop_secrets"
+    )
+    (programs / "secrets" / "web").mkdir(parents=True)
+    (programs / "secrets" / "web" / "shop_key").write_text("a" * 32)
+    assert check(["shop"], __generated=generated, shop_secrets=[]) == []
+
+
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -856,8 +897,9 @@ def test_administrators_are_not_locked_out_by_ipv6(
 def test_old_names_are_not_options() -> None:
     known = {name for role in ROLES for name in options(role)}
     for role in CHECKED:
-        renamed = load(role, "meta/checks.yml").get("renamed") or {}
-        assert set(renamed) & known == set(), role
+        rules = load(role, "meta/checks.yml")
+        old = {*(rules.get("renamed") or {}), *(rules.get("replaced") or {})}
+        assert old & known == set(), role
 
 
 @pytest.mark.parametrize("role", CHECKED)

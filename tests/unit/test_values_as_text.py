@@ -252,7 +252,9 @@ LISTS = sorted(
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_values_as_text_in_an_option_with_suboptions_are_handed_over_as_themselves(system: dict[str, Any], name: str) -> None:
+def test_values_as_text_in_an_option_with_suboptions_are_handed_over_as_themselves(
+    system: dict[str, Any], name: str
+) -> None:
     option = OPTIONS[name]
     native = samples(option) if option["type"] == "list" else samples(option)[0]
     text = everything(native, option)
