@@ -50,8 +50,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup) and
-      C(memory_mb) are those of the file, with defaults for those that it does not have.
+    - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
+      C(memory_mb) and C(preload) are those of the file, with defaults for those that it does not have.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.

@@ -55,6 +55,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "secrets": {"type": "dict"},
     "setup": {"type": "list", "elements": "list"},
     "memory_mb": {"type": "int"},
+    "preload": {"type": "bool"},
 }
 SECRET_SPEC: dict[str, dict[str, t.Any]] = {
     "length": {"type": "int", "default": 32},
@@ -71,6 +72,8 @@ DEFAULTS: dict[str, t.Any] = {
     "secrets": {"secret_key": {"length": 64, "value": True}},
     "setup": [],
     "memory_mb": 320,
+    # Workers that are forked from an application that has connected to its database would share the connection.
+    "preload": False,
 }
 
 

@@ -134,6 +134,7 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
         ("setup: [[flask, 1]]", "miniweb.yml: setup[0] cannot be used; give a list of words"),
         ("setup: [[]]", "miniweb.yml: setup[0] cannot be used"),
         ("memory_mb: much", "miniweb.yml: memory_mb cannot be used; give a value of the type int."),
+        ("preload: perhaps", "miniweb.yml: preload cannot be used; give a value of the type bool."),
         ("memory_mb: 1", "miniweb.yml: memory_mb is 1; give at least 32."),
     ],
 )
