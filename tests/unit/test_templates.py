@@ -232,6 +232,7 @@ def test_gunicorn_configuration_is_python() -> None:
         "flask_app_threads": 5,
         "flask_app_worker_class": "gthread",
         "flask_app_port": 9000,
+        "flask_app_preload": "true",
     }
     text = render(
         "flask_app", "gunicorn.conf.py.j2", **given, flask_app_max_requests=1000, flask_app_gunicorn_settings=settings
