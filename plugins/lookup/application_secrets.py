@@ -49,6 +49,10 @@ from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
 
+# What the files of the example application's secrets were called when it was the only one
+FORMER = {"app_admin_password": "admin_password", "app_secret_key": "flask_secret_key"}
+
+
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
@@ -69,4 +73,4 @@ class LookupModule(LookupBase):
 
     def _secret(self, name: str, length: int, variables: dict[str, t.Any] | None) -> str:
         secret = lookup_loader.get("miniweb.stack.secret", loader=self._loader, templar=self._templar)
-        return secret.run([name], variables, length=length)[0]
+        return secret.run([name], variables, length=length, former=FORMER.get(name, ""))[0]

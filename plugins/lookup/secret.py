@@ -35,6 +35,10 @@ options:
     default: true
     vars:
       - name: miniweb_secrets_create
+  former:
+    description: Name that the file had before. A file that still has it is renamed; in check mode, it is read.
+    type: str
+    default: ""
   directory:
     description: Directory of the files. A relative path begins where C(secrets) would be.
     type: str
@@ -48,7 +52,7 @@ seealso:
 EXAMPLES = r"""
 # roles/mysql/defaults/main.yml
 mysql_password: "{{ lookup('miniweb.stack.secret', 'mysql_password') }}"
-flask_secret_key: "{{ lookup('miniweb.stack.secret', 'flask_secret_key', length=64) }}"
+grafana_admin_password: "{{ lookup('miniweb.stack.secret', 'grafana_admin_password', length=64) }}"
 """
 
 RETURN = r"""
@@ -110,17 +114,27 @@ class LookupModule(LookupBase):
                     f'The secret "{name}" is not a valid file name: use letters, digits, "_", "." and "-".'
                 )
         directory = self._directory(variables)
-        paths = [os.path.join(directory, name) for name in terms]
+        former, check = self.get_option("former"), bool(variables.get("ansible_check_mode"))
+        paths = [self._renamed(os.path.join(directory, name), former, check) for name in terms]
         if not self.get_option("create"):
             for path in paths:
                 if not os.path.exists(path):
                     raise SecretMissing(path)
-        check = variables.get("ansible_check_mode")
         length = self.get_option("length")
         return [
             placeholder(path, length) if check and not os.path.exists(path) else self._kept(path, length, variables)
             for path in paths
         ]
+
+    def _renamed(self, path: str, former: str, check: bool) -> str:
+        """Return where a secret is, after giving a file that still has its former name the current one."""
+        old = os.path.join(os.path.dirname(path), former)
+        if not former or os.path.exists(path) or not os.path.isfile(old):
+            return path
+        if check:
+            return old
+        os.rename(old, path)
+        return path
 
     def _kept(self, path: str, length: int, variables: dict[str, t.Any]) -> str:
         """Return the secret in a file, which is created if it is missing."""

@@ -31,9 +31,9 @@ description:
   - Each entry of C(server) has the options of an entry of C(checks) of M(miniweb.stack.server_check), and C(when).
   - Each entry of C(kept_secrets) has C(variable), a secret that existing data on the server require, and C(volume), the name
     of their Docker volume; it may have C(when), one or more conditions. If P(miniweb.stack.secret#lookup) would generate
-    such a secret, or one of those in the variable C(from), although the volume exists, the run stops before anything else is evaluated, so that none is generated.
-    Ansible's own validation of a role's arguments comes earlier and does evaluate them; C(rolespec_validate=false) disables
-    it.
+    such a secret, or one of those in the variable C(from), although the volume exists, the run stops before anything else is
+    evaluated, so that none is generated. Ansible's own validation of a role's arguments comes earlier and does evaluate
+    them; C(rolespec_validate=false) disables it.
   - When C(<role>_state) is C(absent), only that variable, C(renamed), C(replaced) and entries with C(always=true) are checked, and that
     values that are set without a template are text.
 options:

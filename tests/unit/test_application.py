@@ -273,6 +273,35 @@ def test_generated_secrets_stay_and_are_named_after_the_application(tmp_path: Pa
     assert secrets(application="blog")["key"] != first["key"]
 
 
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("create", [False, True])
+def test_the_example_keeps_the_secrets_that_it_had_alone(tmp_path: Path, check: bool, create: bool) -> None:
+    variables = {
+        "inventory_hostname": "web",
+        "miniweb_secrets_dir": str(tmp_path),
+        "miniweb_secrets_create": create,
+        "ansible_check_mode": check,
+    }
+    source(tmp_path, admin_password="the first one", mysql_password="of MySQL")
+    lookup = lookup_loader.get(
+        "miniweb.stack.application_secrets", loader=DataLoader(), templar=Templar(DataLoader(), variables)
+    )
+    wanted = declared(secrets={"admin_password": {}})["secrets"]
+    assert lookup.run([wanted], variables, application="app") == [
+        [{"name": "admin_password", "content": "the first one"}]
+    ]
+    assert (tmp_path / "app_admin_password").exists() is not check
+    assert (tmp_path / "admin_password").exists() is check
+    # No other application can have a file that is not its own.
+    for application_name, name in (("shop", "admin_password"), ("app", "mysql_password")):
+        (found,) = lookup.run(
+            [declared(secrets={name: {}})["secrets"]],
+            {**variables, "miniweb_secrets_create": True},
+            application=application_name,
+        )
+        assert found[0]["content"] not in ("the first one", "of MySQL")
+
+
 def git(directory: Path, *words: str) -> str:
     identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "protocol.file.allow=always"]
     command = ["git", *identity, *words]
