@@ -48,7 +48,6 @@ import typing as t
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
-
 # What the files of the example application's secrets were called when it was the only one
 FORMER = {"app_admin_password": "admin_password", "app_secret_key": "flask_secret_key"}
 
