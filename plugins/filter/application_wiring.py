@@ -87,7 +87,7 @@ def application_wiring(
         else:
             files[f"{name.upper()}_FILE"] = name
     environment, secrets, wait_for = {}, {}, []
-    if database and declared["database"]:
+    if database:
         wait_for = [f"{database['host']}:{database['port']}"]
         parts = {
             "url": url_of(declared["driver"], database),

@@ -32,7 +32,7 @@ options:
     type: str
     default: HEAD
   name:
-    description: Name of the directory on the controller, below the cache, that the repository is checked out in.
+    description: Name of the directory below the cache on the controller for what is made of the source.
     type: str
     default: ""
   given:
@@ -52,6 +52,7 @@ _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
       C(memory_mb) and C(preload) are those of the file, with defaults for those that it does not have.
+    - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
@@ -77,9 +78,11 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         url, given = self.get_option("git_url"), self.get_option("given")
         found = {"commit": "", "fault": ""}
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        cache = os.path.join(caches, "miniweb", "sources", self.get_option("name"))
         directory = os.path.expanduser(str(terms[0] or ""))
         if url:
-            cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-            directory = os.path.join(cache, "miniweb", "sources", self.get_option("name"), "checkout")
+            directory = os.path.join(cache, "checkout")
             found = checkout.kept(url, self.get_option("git_version"), directory)
-        return [{"directory": directory, **found, **read("" if found["fault"] else directory, given)}]
+        needs = read("" if found["fault"] else directory, given)
+        return [{"cache": cache, "directory": directory, **found, **needs}]

@@ -98,7 +98,7 @@ def read(directory: str, given: t.Mapping[str, t.Any] | None = None) -> dict[str
     return {
         **found,
         "database": bool(wanted),
-        "database_environment": dict(DATABASE_ENVIRONMENT if environment is None else environment) if wanted else {},
+        "database_environment": dict(DATABASE_ENVIRONMENT if environment is None else environment),
         "driver": driver(directory),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,

@@ -48,7 +48,9 @@ def check_out(url: str, version: str, directory: str) -> str:
     """
     if os.path.exists(directory) and not os.path.isdir(os.path.join(directory, ".git")):
         shutil.rmtree(directory)
-    os.makedirs(directory, exist_ok=True)
+    # Git keeps the URL there, perhaps with a login.
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.chmod(directory, 0o700)
     git(directory, "init", "--quiet")
     git(directory, "config", "remote.origin.url", url)
     git(directory, "config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
@@ -76,7 +78,7 @@ def resolved(directory: str, version: str) -> str:
 
 def without_password(text: str) -> str:
     """Return a text without the logins of URLs in it."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    return re.sub(r"//[^/\s]+@", "//***@", text)
 
 
 def kept(url: str, version: str, directory: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible.template import Templar, trust_as_template
 from ansible_collections.miniweb.stack.plugins.action import check_input
+from role_variables import defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -672,12 +673,9 @@ def test_checks_are_complete(role: str) -> None:
         assert set(entry) <= known, entry
     for entry in rules.get("kept_secrets") or []:
         assert set(entry) - {"when", "from"} == {"variable", "volume"}, entry
-        assert entry["variable"] in options(role)
-        generated = (
-            load(role, "vars/main.yml")[entry["from"]]
-            if "from" in entry
-            else options(role)[entry["variable"]]["default"]
-        )
+        # Those of the role for a whole play are other roles' options.
+        (option,) = [found[entry["variable"]] for found in map(options, ROLES) if entry["variable"] in found]
+        generated = defaults(ROOT / "roles" / role)[entry["from"]] if "from" in entry else option["default"]
         assert re.search(r"lookup\('miniweb.stack.(application_)?secrets?'", generated)
         assert entry["volume"] in volumes()
 

@@ -172,6 +172,14 @@ def test_a_role_is_wired_in_the_whole_system_alone(
         ),
         ({"miniweb_database_host": "db.example.com"}, "mysql", "mysql_state", "absent"),
         ({"flask_app_declaration": {"database": False}}, "mysql", "mysql_state", "absent"),
+        ({"flask_app_wants_database": "false"}, "mysql", "mysql_state", "absent"),
+        ({"flask_app_wants_database": "false"}, "flask_app", "__flask_app_wired.wait_for", []),
+        (
+            {"flask_app_declaration": {"database": False}, "flask_app_wants_database": True},
+            "flask_app",
+            "__flask_app_wired.wait_for",
+            ["mysql:3306"],
+        ),
         ({"flask_app_image": "shop:1"}, "flask_app", "flask_app_source_dir", ""),
         ({"flask_app_image": "shop:1"}, "flask_app", "__flask_app_wired['values']", WITHOUT_A_SOURCE),
         (
