@@ -42,6 +42,12 @@ options:
     description: A self-signed certificate with fewer days left is renewed.
     type: int
     default: 30
+  keep:
+    description:
+      - Whether a certificate that matches its key is kept, whoever issued it, for which names, and until when, because something else
+        renews it. A self-signed one is then created only if there is none that can be used.
+    type: bool
+    default: false
   certificate:
     description: Certificate and its chain in PEM format, instead of a self-signed one.
     type: str
@@ -77,14 +83,18 @@ reason:
   sample: its names were localhost
 """
 
-import ipaddress
 import os
-import re
-import ssl
-import tempfile
 import typing as t
 
 from ansible_collections.miniweb.stack.plugins.module_utils import settled
+from ansible_collections.miniweb.stack.plugins.module_utils.certificates import (
+    CERTIFICATE,
+    DAY_SECONDS,
+    PRIVATE_KEY,
+    CertificateError,
+    OpenSSL,
+    alternative_names,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     cause,
@@ -93,98 +103,13 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
-CERTIFICATE = "certificate.pem"
-PRIVATE_KEY = "private_key.pem"
-
 # What the two files are on the server, by name
 Pair = dict[str, t.Optional[FileState]]
 
-CONFIGURATION = """\
-[req]
-distinguished_name = subject
-x509_extensions = extensions
-prompt = no
-[subject]
-CN = {common_name}
-[extensions]
-subjectAltName = {names}
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectKeyIdentifier = hash
-"""
 
-
-def alternative_name(name: str) -> str:
-    """Return a host name or IP address as OpenSSL writes it in a configuration, ``DNS:…`` or ``IP:…``."""
-    try:
-        return f"IP:{ipaddress.ip_address(name)}"
-    except ValueError:
-        return f"DNS:{name.lower()}"
-
-
-def names_in(extension: str) -> set[str]:
-    """Return the names in the output of ``openssl x509 -ext subjectAltName``."""
-    names = set()
-    for kind, value in re.findall(r"(DNS|IP Address):([^,\s]+)", extension):
-        names.add(alternative_name(value) if kind == "IP Address" else f"DNS:{value.lower()}")
-    return names
-
-
-class OpenSSL:
-    """The ``openssl`` program."""
-
-    def __init__(self, module: ServerModule) -> None:
-        self.module = module
-        self.program = module.get_bin_path("openssl", required=True)
-
-    def run(self, *words: str) -> tuple[int, str]:
-        """Run it with these arguments; return its exit code and output."""
-        code, out, err = self.module.run_command([self.program, *words])
-        return code, out if code == 0 else err
-
-    def fault(self, directory: str, names: t.Iterable[str], renew_days: int) -> str:
-        """Return why the self-signed certificate in the directory has to be replaced; empty if it is valid."""
-        certificate, key = os.path.join(directory, CERTIFICATE), os.path.join(directory, PRIVATE_KEY)
-        if not os.path.exists(certificate) or not os.path.exists(key):
-            return "there is none yet"
-        code, public = self.run("x509", "-in", certificate, "-noout", "-pubkey")
-        if code:
-            return "it is not readable"
-        if self.run("pkey", "-in", key, "-pubout") != (0, public):
-            return "its private key does not match"
-        code, out = self.run("x509", "-in", certificate, "-noout", "-subject", "-issuer", "-ext", "subjectAltName")
-        subject, issuer = (re.search(rf"^{word}=(.*)$", out, re.M) for word in ("subject", "issuer"))
-        if code or not subject or not issuer or subject[1] != issuer[1]:
-            return "it is not self-signed"
-        if names_in(out) != set(names):
-            return f"its names were {', '.join(sorted(names_in(out))) or 'none'}"
-        if self.run("x509", "-in", certificate, "-noout", "-checkend", str(renew_days * 86400))[0]:
-            return f"fewer than {renew_days} days were left"
-        return ""
-
-    def end(self, directory: str) -> int:
-        """Return when the certificate in the directory expires, in seconds since 1970."""
-        out = self.run("x509", "-in", os.path.join(directory, CERTIFICATE), "-noout", "-enddate")[1]
-        return ssl.cert_time_to_seconds(out.strip().partition("=")[2])
-
-    def self_signed(self, names: list[str], valid_days: int) -> tuple[bytes, bytes]:
-        """Create a certificate and a key; return both in PEM format."""
-        common_name = names[0].split(":", 1)[1]
-        with tempfile.TemporaryDirectory() as directory:
-            configuration = os.path.join(directory, "openssl.cnf")
-            with open(configuration, "w", encoding="utf-8") as stream:
-                # X.509 limits a common name to 64 characters; the alternative names are what clients compare.
-                stream.write(CONFIGURATION.format(common_name=common_name[:64], names=", ".join(names)))
-            key, certificate = os.path.join(directory, PRIVATE_KEY), os.path.join(directory, CERTIFICATE)
-            words = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256")
-            code, out = self.run(
-                *words, "-days", str(valid_days), "-config", configuration, "-keyout", key, "-out", certificate
-            )
-            if code:
-                self.module.fail_json(msg=f"names: OpenSSL cannot create a certificate for {names}: {cause(out)}.")
-            with open(certificate, "rb") as first, open(key, "rb") as second:
-                return first.read(), second.read()
+def openssl_of(module: ServerModule) -> OpenSSL:
+    """Return the server's program."""
+    return OpenSSL(module.run_command, module.get_bin_path("openssl", required=True))
 
 
 def given(module: ServerModule, found: Pair) -> tuple[dict[str, bytes], str]:
@@ -203,11 +128,17 @@ def self_signed(module: ServerModule, found: Pair) -> tuple[dict[str, bytes], st
     params = module.params
     if not params["names"]:
         module.fail_json(msg="names: the list is empty; give at least one host name or IP address.")
-    names = list(dict.fromkeys(alternative_name(name) for name in params["names"]))
-    openssl = OpenSSL(module)
-    reason = openssl.fault(params["directory"], names, params["renew_days"])
+    names = alternative_names(params["names"])
+    openssl = openssl_of(module)
+    if params["keep"]:
+        reason = openssl.mismatch(params["directory"])
+    else:
+        reason = openssl.fault(params["directory"], names, params["renew_days"])
     if reason and not module.check_mode:
-        certificate, key = openssl.self_signed(names, params["valid_days"])
+        try:
+            certificate, key = openssl.self_signed(names, params["valid_days"])
+        except CertificateError as error:
+            module.fail_json(msg=f"names: OpenSSL cannot create a certificate for {names}: {cause(str(error))}.")
         return {CERTIFICATE: certificate, PRIVATE_KEY: key}, reason
     return {name: status.content if status else b"" for name, status in found.items()}, reason
 
@@ -226,9 +157,9 @@ def note(module: ServerModule, certificate: str) -> None:
     """Record that the certificate is valid until it has to be renewed."""
     directory = module.params["directory"]
     conditions = settled.files(directory, *(os.path.join(directory, name) for name in (CERTIFICATE, PRIVATE_KEY)))
-    if not module.params["certificate"]:
-        end = OpenSSL(module).end(directory)
-        conditions.append(settled.until(end - module.params["renew_days"] * 86400))
+    if not module.params["certificate"] and not module.params["keep"]:
+        end = openssl_of(module).period(directory)[1]
+        conditions.append(settled.until(end - module.params["renew_days"] * DAY_SECONDS))
     result = {"reason": "", "certificate": certificate}
     settled.Notes(module).write(f"tls_certificate/{directory}", module.params["settled"], conditions, result)
 
@@ -242,6 +173,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "default": []},
             "valid_days": {"type": "int", "default": 397},
             "renew_days": {"type": "int", "default": 30},
+            "keep": {"type": "bool", "default": False},
             "certificate": {"type": "str"},
             "private_key": {"type": "str", "no_log": True},
             **settled.SETTLED_SPEC,

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ansible_collections.miniweb.stack.plugins.modules import tls_certificate
+from ansible_collections.miniweb.stack.plugins.module_utils import certificates
 
 NAMES = ["www.example.com", "203.0.113.10", "2001:DB8::1"]
 
@@ -22,7 +22,7 @@ NAMES = ["www.example.com", "203.0.113.10", "2001:DB8::1"]
     ],
 )
 def test_alternative_name(name: str, written: str) -> None:
-    assert tls_certificate.alternative_name(name) == written
+    assert certificates.alternative_name(name) == written
 
 
 def test_names_in() -> None:
@@ -30,8 +30,8 @@ def test_names_in() -> None:
         "subject=CN = a\nissuer=CN = a\nX509v3 Subject Alternative Name: \n"
         "    DNS:A.example, IP Address:127.0.0.1, IP Address:2001:DB8:0:0:0:0:0:1\n"
     )
-    assert tls_certificate.names_in(text) == {"DNS:a.example", "IP:127.0.0.1", "IP:2001:db8::1"}
-    assert tls_certificate.names_in("No extensions in certificate\n") == set()
+    assert certificates.names_in(text) == {"DNS:a.example", "IP:127.0.0.1", "IP:2001:db8::1"}
+    assert certificates.names_in("No extensions in certificate\n") == set()
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""A certificate from an ACME authority: Pebble, the test server of Let's Encrypt, with real challenges."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from helpers.playbooks import Converge, changes, folded
+from helpers.server import ADDRESS
+from helpers.service import Service
+from helpers.waiting import eventually
+from testinfra.host import Host
+
+NGINX = Service("nginx")
+NAMES = ["www.example.com", "example.com"]
+PLACE = "/opt/miniweb/nginx/tls/certificate.pem"
+PROBES_COPY = "/opt/miniweb/contributions/blackbox_exporter/nginx.pem"
+KEPT = "/opt/miniweb/certificate/acme"
+CONFIGURATION = {
+    "pebble": {
+        "listenAddress": "0.0.0.0:14000",
+        "managementListenAddress": "0.0.0.0:15000",
+        "certificate": "/root/acme/certificate.pem",
+        "privateKey": "/root/acme/private_key.pem",
+        "httpPort": 80,
+        "tlsPort": 443,
+    }
+}
+# Reports how many requests there were until the file was gone, and how many failed.
+REQUESTS = """
+touch /root/acme/asking
+asked=0; failed=0
+while test -e /root/acme/asking && test $asked -lt 5000; do
+    asked=$((asked + 1))
+    curl -sk -o /dev/null https://localhost/ || failed=$((failed + 1))
+done
+echo $asked $failed
+"""
+
+
+@dataclass
+class Authority:
+    """Pebble on the test server, with a DNS server that knows every name."""
+
+    host: Host
+    address: str
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The role's variables for a certificate of this authority. The controller cannot resolve its names."""
+        return {
+            "nginx_acme_email": "admin@example.com",
+            "nginx_acme_directory": f"https://{self.address}:14000/dir",
+            "nginx_acme_ca": self.host.file("/root/acme/certificate.pem").content_string,
+            "nginx_acme_try_names": False,
+            "nginx_server_names": NAMES,
+        }
+
+    def start(self) -> None:
+        """Start it, as a new authority."""
+        dns = "pebble-challtestsrv -defaultIPv4 127.0.0.1 -defaultIPv6 '' -http01 '' -https01 '' -tlsalpn01 ''"
+        acme = "env PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 pebble -config /root/acme/pebble.json -dnsserver 127.0.0.1:8053"
+        for unit, command in (("acme-dns", dns), ("acme", acme)):
+            self.host.check_output(f"systemd-run --unit={unit} {command}")
+        assert eventually(lambda: self.host.run("curl -skf https://localhost:14000/dir").rc == 0)
+        self.host.check_output("curl -skf https://localhost:15000/roots/0 > /root/acme/root.pem")
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.host.run("systemctl stop acme acme-dns; systemctl reset-failed acme acme-dns")
+
+    def leads_to(self, name: str, address: str) -> None:
+        """Have a name lead somewhere else."""
+        data = json.dumps({"host": f"{name}.", "addresses": [address]})
+        self.host.check_output("curl -sf -d %s http://localhost:8055/add-a", data)
+
+    def orders(self) -> int:
+        """How many orders it has had."""
+        return int(
+            self.host.run("journalctl -u acme --no-pager -o cat | grep -c 'order-plz -> calling handler'").stdout
+        )
+
+
+@pytest.fixture(scope="module")
+def authority(host: Host) -> Iterator[Authority]:
+    host.check_output(
+        "apt-get -o Acquire::Check-Valid-Until=false update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq pebble"
+    )
+    address = host.check_output("docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}'")
+    host.check_output("mkdir -p /root/acme")
+    host.check_output(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=acme -addext subjectAltName=DNS:localhost,IP:%s "
+        "-keyout /root/acme/private_key.pem -out /root/acme/certificate.pem",
+        address,
+    )
+    host.check_output(f"echo {shlex.quote(json.dumps(CONFIGURATION))} > /root/acme/pebble.json")
+    found = Authority(host, address)
+    found.start()
+    yield found
+    found.stop()
+
+
+def trusted(host: Host, name: str) -> bool:
+    """Whether a visitor who trusts the authority gets an answer by this name."""
+    words = ["curl", "-s", "-o", "/dev/null", "--cacert", "/root/acme/root.pem", "--resolve", f"{name}:443:127.0.0.1"]
+    return host.run(shlex.join([*words, f"https://{name}/"])).rc == 0
+
+
+def serial(host: Host) -> str:
+    """The serial number of the certificate that nginx presents."""
+    command = "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    return host.check_output(command)
+
+
+def test_life_with_an_authority(host: Host, converge: Converge, authority: Authority) -> None:
+    wanted = authority.variables
+    assert converge(wanted).returncode == 0
+    assert all(trusted(host, name) for name in NAMES)
+    first = serial(host)
+    again = converge(wanted)
+    assert (again.returncode, changes(again)) == (0, 0)
+    redirect = host.check_output(
+        "curl -s -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: example.com' http://localhost/a"
+    )
+    assert redirect == "301 https://example.com/a"
+
+    # The timer renews it without a failed request, and the account is the same.
+    accounts = host.check_output(f"cat {KEPT}/*/lego/accounts/*/*/account.json")
+    host.check_output(f"nohup sh -c {shlex.quote(REQUESTS)} > /root/acme/requests 2>/dev/null &")
+    assert eventually(lambda: host.file("/root/acme/asking").exists)
+    host.check_output(f"rm {KEPT}/*/certificate.pem")
+    host.check_output("systemctl start miniweb-certificate.service")
+    host.check_output("rm /root/acme/asking")
+    assert eventually(lambda: host.file("/root/acme/requests").content_string.strip() != "")
+    asked, failed = map(int, host.file("/root/acme/requests").content_string.split())
+    assert asked > 20
+    assert failed == 0
+    renewed = serial(host)
+    assert renewed != first
+    assert all(trusted(host, name) for name in NAMES)
+    assert host.file(PROBES_COPY).content_string == host.file(PLACE).content_string
+    assert host.check_output(f"cat {KEPT}/*/lego/accounts/*/*/account.json") == accounts
+    assert converge(wanted).returncode == 0
+
+    # A name that leads elsewhere is refused by the authority, which is then left alone for an hour.
+    authority.leads_to("elsewhere.example.com", "127.0.0.9")
+    more = {**wanted, "nginx_server_names": [*NAMES, "elsewhere.example.com"]}
+    refused = converge(more)
+    assert refused.returncode != 0
+    assert "The certificate for www.example.com, example.com, elsewhere.example.com cannot be renewed" in folded(
+        refused.stdout
+    )
+    assert "urn:ietf:params:acme:error" in folded(refused.stdout)
+    orders = authority.orders()
+    repeated = converge(more)
+    assert repeated.returncode != 0
+    assert "next attempt at" in folded(repeated.stdout)
+    assert authority.orders() == orders
+    assert serial(host) == renewed
+    assert all(trusted(host, name) for name in NAMES)
+
+    # Back to a self-signed one and to the authority's again, which need not be asked.
+    assert converge({}).returncode == 0
+    assert not trusted(host, NAMES[0])
+    assert serial(host) != renewed
+    authority.stop()
+    assert converge(wanted).returncode == 0
+    assert serial(host) == renewed
+
+    # Without an answer of the authority, a valid certificate stays and the run goes on.
+    host.check_output(f"rm {KEPT}/*/certificate.pem")
+    away = converge(wanted)
+    assert away.returncode == 0
+    assert "The one of the authority is still valid" in folded(away.stdout)
+    assert serial(host) == renewed
+
+
+def test_a_name_that_does_not_lead_here_is_reported_before_the_authority_is_asked(
+    host: Host, converge: Converge, authority: Authority
+) -> None:
+    before, orders = serial(host), authority.orders()
+    refused = converge(
+        {**authority.variables, "nginx_acme_try_names": True, "nginx_server_names": ["nowhere.example.test"]}
+    )
+    assert refused.returncode != 0
+    said = folded(refused.stdout)
+    assert "The authority was not asked, because it would find no proof: nowhere.example.test does not resolve" in said
+    assert "/.well-known/acme-challenge/" in said
+    assert host.check_output("find /opt/miniweb/nginx/challenge -type f") == ""
+    assert (serial(host), authority.orders()) == (before, orders)
+
+
+def test_the_timer_renews_a_self_signed_certificate(host: Host) -> None:
+    host.check_output(
+        "cd /opt/miniweb/nginx/tls && openssl req -x509 -key private_key.pem -days 3 -subj /CN=old "
+        "-addext subjectAltName=DNS:old -out certificate.pem && docker exec %s nginx -s reload",
+        NGINX.container(host),
+    )
+    old = host.file(PLACE).content_string
+    host.check_output("systemctl start miniweb-certificate.service")
+    new = host.file(PLACE).content_string
+    assert new != old
+    assert host.file(PROBES_COPY).content_string == new
+    assert serial(host) == host.check_output(f"openssl x509 -in {PLACE} -noout -serial")
+    assert ADDRESS in host.check_output(f"openssl x509 -in {PLACE} -noout -ext subjectAltName")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"nginx_acme_email": "admin"}, 'nginx_acme_email: "admin" is no e-mail address'),
+        (
+            {
+                "nginx_acme_email": "admin@example.com",
+                "nginx_server_names": ["www.example.com", "localhost", "192.0.2.1"],
+            },
+            "no authority issues a certificate for localhost, 192.0.2.1",
+        ),
+        (
+            {"nginx_acme_email": "admin@example.com", "nginx_server_names": NAMES, "nginx_http_port": 8080},
+            "nginx_http_port is 8080: an authority connects to port 80",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(host: Host, converge: Converge, variables: dict[str, Any], sentence: str) -> None:
+    NGINX.refuses(host, converge, variables, sentence)
