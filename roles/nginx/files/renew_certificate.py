@@ -47,6 +47,8 @@ LOAD_SECONDS = 30
 WAIT_SECONDS = 3600
 # A certificate of an authority that is valid for a short time is renewed when this part of it is left.
 LEFT_PART = 3
+# What an authority answers that has forgotten an account, as staging ones do now and then
+UNKNOWN_ACCOUNT = "urn:ietf:params:acme:error:accountDoesNotExist"
 METRICS = """\
 # HELP miniweb_certificate_renewal_failed Whether the last attempt to renew the certificate of nginx failed
 # TYPE miniweb_certificate_renewal_failed gauge
@@ -209,6 +211,9 @@ class Certificate:
         with tempfile.TemporaryDirectory(dir=self.kept) as inputs:
             self.hand_over(Path(inputs), {"request.csr": request, "ca.pem": self.acme["ca"].encode()})
             code, out, err = self.lego(account, Path(inputs))
+            if code and UNKNOWN_ACCOUNT in out + err:
+                shutil.rmtree(account / "accounts")
+                code, out, err = self.lego(account, Path(inputs))
         if code:
             raise RenewalError(refusal(out + err))
         issued = [path for path in account.glob("certificates/*.crt") if not path.name.endswith(".issuer.crt")]
@@ -398,7 +403,7 @@ def refusal(output: str) -> str:
     telling = [
         line for line in lines if re.search(r"\berror\b|urn:ietf:params:acme", line, re.I) and "[INFO]" not in line
     ]
-    return "; ".join(dict.fromkeys(telling[-3:] or lines[-1:])) or "lego ended without saying why"
+    return "; ".join(dict.fromkeys(telling[-3:] or lines[-1:])).rstrip(".") or "lego ended without saying why"
 
 
 def clock(moment: float) -> str:
