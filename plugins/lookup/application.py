@@ -47,10 +47,6 @@ options:
     description: Volumes of the site by their names, merged likewise.
     type: dict
     default: {}
-  schedule:
-    description: Scheduled commands of the site by their names, merged likewise.
-    type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
@@ -63,11 +59,11 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
-      C(memory_mb), C(preload), C(processes), C(volumes), C(schedule) and C(redis) are those of the file, with defaults for those
+      C(memory_mb), C(preload), C(processes) and C(volumes) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
-    - C(database_environment) has the part of the database that each variable is to hold, C(redis_environment) that of Redis. C(driver) is SQLAlchemy's name of the
+    - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list
   elements: dict

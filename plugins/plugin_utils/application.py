@@ -35,8 +35,6 @@ DATABASE_ENVIRONMENT = {
     "DATABASE_PASSWORD": "password",
     "DATABASE_CA_FILE": "ca_file",
 }
-REDIS_PARTS = ("url", "host", "port", "password", "url_file", "password_file")
-REDIS_ENVIRONMENT = {"REDIS_URL": "url"}
 # What only a shell understands in a line of a Procfile
 SHELL = re.compile(r"[$&|;<>`*()]|^\w+=")
 # SQLAlchemy's name of a driver, by what installs it; the first one that the source requires is taken.
@@ -64,8 +62,6 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "preload": {"type": "bool"},
     "processes": {"type": "dict"},
     "volumes": {"type": "dict"},
-    "schedule": {"type": "dict"},
-    "redis": {"type": "raw"},
 }
 SECRET_SPEC: dict[str, dict[str, t.Any]] = {
     "length": {"type": "int", "default": 32},
@@ -86,8 +82,6 @@ DEFAULTS: dict[str, t.Any] = {
     "preload": False,
     "processes": {},
     "volumes": {},
-    "schedule": {},
-    "redis": False,
 }
 
 
@@ -98,7 +92,7 @@ def read(
 
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
-    :param parts: processes, volumes and scheduled commands of the site, merged with those that result, name by name.
+    :param parts: processes and volumes of the site, merged with those that result, name by name.
     :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
@@ -116,8 +110,6 @@ def read(
         **found,
         "database": bool(found["database"]),
         "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
-        "redis": bool(found["redis"]),
-        "redis_environment": _environment_of(found["redis"], REDIS_ENVIRONMENT),
         "driver": driver(directory),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,
@@ -262,7 +254,6 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "health_path": _health_fault,
     "metrics_path": _metrics_fault,
     "database": functools.partial(_store_fault, "database", PARTS),
-    "redis": functools.partial(_store_fault, "redis", REDIS_PARTS),
     "environment": _environment_fault,
     "secrets": _secrets_fault,
     "setup": _setup_fault,

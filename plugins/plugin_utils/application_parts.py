@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an application needs beside its web process, each by its name: processes, volumes and scheduled commands."""
+"""What an application needs beside its web process, each by its name: processes and volumes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,6 @@ SPECS: dict[str, dict[str, dict[str, t.Any]]] = {
         "stop_grace_seconds": {"type": "int", "default": 30},
     },
     "volumes": {"path": {"type": "str"}},
-    "schedule": {
-        "command": COMMAND,
-        "at": {"type": "str"},
-        "timeout_seconds": {"type": "int", "default": 3600},
-        "memory_mb": {"type": "int", "default": 0},
-    },
 }
 # Nothing of the image's system may be hidden, at these places or below them, nor the application itself.
 SYSTEM = (
@@ -129,16 +123,6 @@ def _process_fault(entry: dict[str, t.Any]) -> str:
     return _command_fault(entry, "[rq, worker]") or _memory_fault(entry)
 
 
-def _schedule_fault(entry: dict[str, t.Any]) -> str:
-    if "at" not in entry:
-        return ' has no time; give at, such as "*-*-* 03:00" or "Mon..Fri 08:00".'
-    if not is_calendar(entry["at"]):
-        return f'.at is "{entry["at"]}"; give a time as systemd writes it, such as "*-*-* 03:00", "Mon..Fri 08:00" or hourly.'
-    if int(entry.get("timeout_seconds", 1)) < 1:
-        return f".timeout_seconds is {entry['timeout_seconds']}; give at least 1."
-    return _command_fault(entry, "[flask, cleanup]") or _memory_fault(entry)
-
-
 def _volume_fault(entry: dict[str, t.Any]) -> str:
     path = entry.get("path", "")
     if not path:
@@ -153,7 +137,6 @@ def _volume_fault(entry: dict[str, t.Any]) -> str:
 FAULTS: dict[str, t.Callable[[dict[str, t.Any]], str]] = {
     "processes": _process_fault,
     "volumes": _volume_fault,
-    "schedule": _schedule_fault,
 }
 
 
@@ -166,47 +149,3 @@ def _fault_together(kind: str, entries: dict[str, t.Any], prefix: str) -> str:
         if other != name:
             return f"{prefix}: {other} and {name} have the same path {entry['path']}; give each its own."
     return ""
-
-
-SHORTHANDS = ("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "semiannually", "yearly", "annually")
-DAY = r"(Mon(day)?|Tue(sday)?|Wed(nesday)?|Thu(rsday)?|Fri(day)?|Sat(urday)?|Sun(day)?)"
-DAYS = re.compile(rf"{DAY}(\.\.{DAY})?(,{DAY}(\.\.{DAY})?)*", re.IGNORECASE)
-ZONE = re.compile(r"UTC|[A-Z][A-Za-z_]+(/[A-Z][A-Za-z_+-]+)+")
-FIELD = re.compile(r"(\*|\d+(\.\.\d+)?)(/\d+)?(,(\*|\d+(\.\.\d+)?)(/\d+)?)*")
-
-
-def _within(field: str, least: int, most: int) -> bool:
-    """Return whether a field of a date or a time has numbers between these, not counting the steps after "/"."""
-    if not FIELD.fullmatch(field):
-        return False
-    return all(least <= int(number) <= most for number in re.findall(r"\d+", re.sub(r"/\d+", "", field)))
-
-
-def _is_date(text: str) -> bool:
-    fields = text.replace("~", "-").split("-")
-    limits = ((1970, 2199), (1, 12), (1, 31))[-len(fields) :]
-    return len(fields) in (2, 3) and all(_within(field, *limit) for field, limit in zip(fields, limits, strict=False))
-
-
-def _is_time(text: str) -> bool:
-    fields = text.split(":")
-    limits = ((0, 23), (0, 59), (0, 59))
-    return len(fields) in (2, 3) and all(_within(field, *limit) for field, limit in zip(fields, limits, strict=False))
-
-
-def is_calendar(text: str) -> bool:
-    """Return whether a text has the form of a calendar event of systemd: days of the week, a date, a time and a time zone."""
-    words = text.split()
-    if len(words) > 1 and ZONE.fullmatch(words[-1]):
-        words.pop()
-    if len(words) == 1 and words[0].lower() in SHORTHANDS:
-        return True
-    kinds: tuple[t.Callable[[str], t.Any], ...] = (DAYS.fullmatch, _is_date, _is_time)
-    place = 0
-    for word in words:
-        while place < len(kinds) and not kinds[place](word):
-            place += 1
-        if place == len(kinds):
-            return False
-        place += 1
-    return bool(words)

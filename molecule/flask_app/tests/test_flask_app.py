@@ -15,7 +15,8 @@ import yaml
 from helpers.docker_ignore import RULES, TREE
 from helpers.playbooks import Converge, run_playbook
 from helpers.server import default_of
-from helpers.service import Service, eventually
+from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 APP = Service("app")
