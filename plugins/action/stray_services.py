@@ -84,7 +84,8 @@ class ActionModule(ActionBase):
                     f"{path}: services is {services!r}: list the names of the role's services, or []."
                 )
             try:
-                return [str(self._templar.template(trust_as_template(str(name)))) for name in services]
+                found = [self._templar.template(trust_as_template(str(name))) for name in services]
+                return [str(one) for names in found for one in (names if isinstance(names, list) else [names])]
             except AnsibleError as error:
                 raise AnsibleActionFail(
                     f"{path}: services cannot be evaluated without their variables ({error})."

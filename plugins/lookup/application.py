@@ -39,6 +39,14 @@ options:
     description: The same keys as in the file; they go before it.
     type: dict
     default: {}
+  processes:
+    description: Processes of the site by their names, merged with those of the application; null removes one.
+    type: dict
+    default: {}
+  volumes:
+    description: Volumes of the site by their names, merged likewise.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -51,7 +59,8 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
-      C(memory_mb) and C(preload) are those of the file, with defaults for those that it does not have.
+      C(memory_mb), C(preload), C(processes) and C(volumes) are those of the file, with defaults for those
+      that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
@@ -66,6 +75,7 @@ import typing as t
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.miniweb.stack.plugins.plugin_utils import checkout
 from ansible_collections.miniweb.stack.plugins.plugin_utils.application import read
+from ansible_collections.miniweb.stack.plugins.plugin_utils.application_parts import SPECS
 
 
 class LookupModule(LookupBase):
@@ -84,5 +94,6 @@ class LookupModule(LookupBase):
         if url:
             directory = os.path.join(cache, "checkout")
             found = checkout.kept(url, self.get_option("git_version"), directory)
-        needs = read("" if found["fault"] else directory, given)
+        parts = {kind: self.get_option(kind) for kind in SPECS}
+        needs = read("" if found["fault"] else directory, given, parts)
         return [{"cache": cache, "directory": directory, **found, **needs}]

@@ -146,6 +146,28 @@ options:
     type: list
     elements: str
     default: []
+  shared_volumes:
+    description:
+      - Named volumes that several services may mount, with files that no version of a program needs in a format of its time, such as
+        uploads. Missing ones are created. They hinder no rollback, as those in O(volumes) do.
+      - Mount them in O(definition) with C(nocopy), or the engine gives an empty one the owner of the directory in the image.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the volume, as used in the C(volumes) of O(definition).
+        type: str
+        required: true
+      service:
+        description:
+          - Name of the service that it belongs to, and with which it is removed if that has O(remove_volumes=true). The engine
+            calls it C(miniweb-<service>_<name>). By default this service.
+        type: str
+      owner:
+        description: Numeric id of the user and group that can write to it.
+        type: int
+        default: 0
   check_command:
     description:
       - Command that validates the files. It runs in a one-off container of the new definition, without O(volumes).
@@ -298,6 +320,16 @@ project:
   returned: always
   type: str
   sample: miniweb-nginx
+image:
+  description: The image of O(definition), with the tag that it was given if it is built from a base that is pulled on every run.
+  returned: when O(state=present)
+  type: str
+  sample: nginx:1.30-alpine
+image_id:
+  description: ID of the image of the running container. Empty when there is none.
+  returned: when O(state=present)
+  type: str
+  sample: sha256:5f1c
 logs:
   description: The service's last log lines.
   returned: when it did not become healthy
@@ -363,6 +395,16 @@ def main() -> None:
                 },
             },
             "volumes": {"type": "list", "elements": "str", "default": []},
+            "shared_volumes": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "service": {"type": "str"},
+                    "owner": {"type": "int", "default": 0},
+                },
+            },
             "check_command": {"type": "list", "elements": "str"},
             "reload_command": {"type": "list", "elements": "str"},
             "reload_proof": {

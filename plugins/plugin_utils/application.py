@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.miniweb.stack.plugins.plugin_utils import application_parts
 
 FILE = "miniweb.yml"
 PROCFILE = "Procfile"
@@ -33,6 +35,8 @@ DATABASE_ENVIRONMENT = {
     "DATABASE_PASSWORD": "password",
     "DATABASE_CA_FILE": "ca_file",
 }
+# What only a shell understands in a line of a Procfile
+SHELL = re.compile(r"[$&|;<>`*()]|^\w+=")
 # SQLAlchemy's name of a driver, by what installs it; the first one that the source requires is taken.
 DRIVERS = {
     "pymysql": "mysql+pymysql",
@@ -56,6 +60,8 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "setup": {"type": "list", "elements": "list"},
     "memory_mb": {"type": "int"},
     "preload": {"type": "bool"},
+    "processes": {"type": "dict"},
+    "volumes": {"type": "dict"},
 }
 SECRET_SPEC: dict[str, dict[str, t.Any]] = {
     "length": {"type": "int", "default": 32},
@@ -74,14 +80,19 @@ DEFAULTS: dict[str, t.Any] = {
     "memory_mb": 320,
     # Workers that are forked from an application that has connected to its database would share the connection.
     "preload": False,
+    "processes": {},
+    "volumes": {},
 }
 
 
-def read(directory: str, given: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+def read(
+    directory: str, given: t.Mapping[str, t.Any] | None = None, parts: t.Mapping[str, t.Any] | None = None
+) -> dict[str, t.Any]:
     """Return what an application needs, in its full form.
 
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
+    :param parts: processes and volumes of the site, merged with those that result, name by name.
     :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
@@ -93,16 +104,35 @@ def read(directory: str, given: t.Mapping[str, t.Any] | None = None) -> dict[str
         **_valid(declared, FILE, faults),
         **_valid(given or {}, "flask_app_declaration", faults),
     }
-    wanted = found["database"]
-    environment = wanted.get("environment") if isinstance(wanted, dict) else None
+    for kind in application_parts.SPECS:
+        found[kind] = _with_parts(kind, found[kind], (parts or {}).get(kind), faults)
     return {
         **found,
-        "database": bool(wanted),
-        "database_environment": dict(DATABASE_ENVIRONMENT if environment is None else environment),
+        "database": bool(found["database"]),
+        "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
         "driver": driver(directory),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,
     }
+
+
+def _environment_of(wanted: t.Any, usual: dict[str, str]) -> dict[str, str]:
+    """Return the part of a database that each variable holds."""
+    environment = wanted.get("environment") if isinstance(wanted, dict) else None
+    return dict(usual if environment is None else environment)
+
+
+def _with_parts(kind: str, declared: dict[str, t.Any], given: t.Any, faults: list[str]) -> application_parts.Named:
+    """Return the entries of a kind in their full form, with those of the site before them."""
+    if given:
+        name = f"flask_app_{kind}"
+        together = application_parts.merged(declared, given) if isinstance(given, dict) else given
+        fault = application_parts.fault_in(kind, together, name)
+        if fault:
+            faults.append(fault)
+        else:
+            declared = together
+    return application_parts.full(kind, declared)
 
 
 def _full_secret(value: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
@@ -153,6 +183,8 @@ def _fault(key: str, value: t.Any) -> str:
     if ArgumentSpecValidator({key: spec}).validate({key: value}).error_messages:
         wanted = "a list of commands, each a list of words" if key == "setup" else f"a value of the type {spec['type']}"
         return f"{key} cannot be used; give {wanted}."
+    if key in application_parts.SPECS:
+        return application_parts.fault_in(key, value, key)
     check = CHECKS.get(key)
     return check(value) if check else ""
 
@@ -169,16 +201,16 @@ def _metrics_fault(value: str) -> str:
     return "" if value[:1] in ("", "/") else f'metrics_path is "{value}"; give a path that begins with "/", or "".'
 
 
-def _database_fault(value: t.Any) -> str:
+def _store_fault(key: str, parts: tuple[str, ...], value: t.Any) -> str:
     if isinstance(value, bool):
         return ""
     if not isinstance(value, dict) or set(value) != {"environment"} or not isinstance(value["environment"], dict):
-        return "database cannot be used; give true, false, or the key environment with names and parts."
+        return f"{key} cannot be used; give true, false, or the key environment with names and parts."
     for name, part in value["environment"].items():
         if not VARIABLE.fullmatch(str(name)):
-            return f'database.environment: "{name}" is no name of a variable; give letters, digits and "_".'
-        if part not in PARTS:
-            return f'database.environment.{name} is "{part}"; give {", ".join(PARTS)}.'
+            return f'{key}.environment: "{name}" is no name of a variable; give letters, digits and "_".'
+        if part not in parts:
+            return f'{key}.environment.{name} is "{part}"; give {", ".join(parts)}.'
     return ""
 
 
@@ -221,7 +253,7 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "wsgi": _wsgi_fault,
     "health_path": _health_fault,
     "metrics_path": _metrics_fault,
-    "database": _database_fault,
+    "database": functools.partial(_store_fault, "database", PARTS),
     "environment": _environment_fault,
     "secrets": _secrets_fault,
     "setup": _setup_fault,
@@ -233,14 +265,22 @@ def recognised(directory: str) -> dict[str, t.Any]:
     """Return what a source without a file of its own shows: its Procfile, or else the callable that Flask would find."""
     lines = procfile(os.path.join(directory, PROCFILE))
     wsgi = served(lines.get("web", [])) or callable_in(directory)
+    others = {name.lower().replace("_", "-").strip("-"): line for name, line in lines.items()}
+    processes = {
+        name: {"command": line} for name, line in others.items() if name not in ("", "web", "release") and line
+    }
     return {
         **({"wsgi": wsgi} if wsgi else {}),
         **({"setup": [lines["release"]]} if lines.get("release") else {}),
+        **({"processes": processes} if processes else {}),
     }
 
 
 def procfile(path: str) -> dict[str, list[str]]:
-    """Return the commands of a Procfile by the name of their process; empty without one. Other lines are left out."""
+    """Return the commands of a Procfile by the name of their process; empty without one. Other lines are left out.
+
+    A line that needs a shell is handed to one.
+    """
     found: dict[str, list[str]] = {}
     for line in _text(path).splitlines():
         name, colon, command = line.partition(":")
@@ -249,6 +289,8 @@ def procfile(path: str) -> dict[str, list[str]]:
                 found[name] = shlex.split(command)
             except ValueError:
                 continue
+            if name not in ("web", "release") and SHELL.search(command.strip()):
+                found[name] = ["sh", "-c", command.strip()]
     return found
 
 

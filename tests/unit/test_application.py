@@ -136,6 +136,29 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
         ("memory_mb: much", "miniweb.yml: memory_mb cannot be used; give a value of the type int."),
         ("preload: perhaps", "miniweb.yml: preload cannot be used; give a value of the type bool."),
         ("memory_mb: 1", "miniweb.yml: memory_mb is 1; give at least 32."),
+        ("processes: [a]", "miniweb.yml: processes cannot be used; give a value of the type dict."),
+        ("processes: {Work: {command: [a]}}", 'miniweb.yml: processes: "Work" cannot be used as a name; give small'),
+        ("processes: {a: [b]}", "miniweb.yml: processes.a is ['b']; give command, count, memory_mb"),
+        ("processes: {a: {}}", "miniweb.yml: processes.a has no command; give a list of words"),
+        ("processes: {a: {command: []}}", "miniweb.yml: processes.a has no command"),
+        ("processes: {a: {command: rq worker}}", "processes.a.command is 'rq worker'; give a list of words"),
+        ("processes: {a: {command: [b], count: 0}}", "miniweb.yml: processes.a.count is 0; give at least 1"),
+        ("processes: {a: {command: [b], count: x}}", "miniweb.yml: processes.a.count is 'x'; give a number."),
+        ("processes: {a: {command: [b], cpu: 1}}", 'miniweb.yml: processes.a: there is no key "cpu"; give command'),
+        ("processes: {a: {command: [b], memory_mb: 8}}", "processes.a.memory_mb is 8; give at least 32."),
+        ("volumes: {a: {}}", "miniweb.yml: volumes.a has no path; give its place in the container"),
+        ("volumes: {a: {path: data}}", 'miniweb.yml: volumes.a.path is "data"; give an absolute path'),
+        ("volumes: {a: {path: /app/../etc}}", 'miniweb.yml: volumes.a.path is "/app/../etc"; give an absolute path'),
+        ("volumes: {a: {path: '/app/x:ro'}}", 'miniweb.yml: volumes.a.path is "/app/x:ro"; give an absolute path'),
+        ("volumes: {a: {path: /}}", 'miniweb.yml: volumes.a.path is "/"; give an absolute path'),
+        *(
+            (f"volumes: {{a: {{path: {path}}}}}", f"volumes.a.path is {path}, where the container has its system")
+            for path in ("/etc", "/etc/app", "/usr/share/x", "/venv", "/run/secrets", "/tmp/up", "/app", "/var/lib")
+        ),
+        (
+            "volumes: {a: {path: /data}, b: {path: /data}}",
+            "miniweb.yml: volumes: a and b have the same path /data; give each its own.",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_one_sentence(tmp_path: Path, text: str, fault: str) -> None:
@@ -155,6 +178,33 @@ def test_each_key_that_is_wrong_is_named_and_the_others_count(tmp_path: Path) ->
         "flask_app_declaration: memory_mb",
     ]
     assert found["metrics_path"] == "/metrics"
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("worker: rq worker 'two words'", ["rq", "worker", "two words"]),
+        ("worker: rq worker $QUEUE", ["sh", "-c", "rq worker $QUEUE"]),
+        ("worker: A=1 rq worker", ["sh", "-c", "A=1 rq worker"]),
+        ("Worker: rq worker", ["rq", "worker"]),
+    ],
+)
+def test_other_lines_of_a_procfile_are_processes(tmp_path: Path, line: str, command: list[str]) -> None:
+    found = application.read(str(source(tmp_path, Procfile=f"web: gunicorn a:b\nrelease: c\n{line}\nempty:\n")))
+    full = {"count": 1, "memory_mb": 0, "health_command": [], "stop_grace_seconds": 30}
+    assert (found["processes"], found["faults"]) == ({"worker": {"command": command, **full}}, [])
+
+
+def test_the_sites_processes_and_volumes_are_merged_with_those_of_the_source(tmp_path: Path) -> None:
+    text = "processes: {a: {command: [x], count: 2}, b: {command: [y]}}\nvolumes: {up: {path: /data}}"
+    directory = str(source(tmp_path, **{"miniweb.yml": text}))
+    given = {"processes": {"a": {"count": 3}, "b": None, "c": {"command": ["z"]}}, "volumes": {"more": {"path": "/x"}}}
+    found = application.read(directory, None, given)
+    commands = {name: (one["command"], one["count"]) for name, one in found["processes"].items()}
+    assert commands == {"a": (["x"], 3), "c": (["z"], 1)}
+    assert found["volumes"] == {"up": {"path": "/data"}, "more": {"path": "/x"}}
+    (fault,) = application.read(directory, None, {"processes": {"d": {}}})["faults"]
+    assert fault.startswith("flask_app_processes.d has no command")
 
 
 def test_the_example_and_the_test_applications_say_it_rightly() -> None:

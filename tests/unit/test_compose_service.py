@@ -50,6 +50,7 @@ PARAMS: dict[str, Any] = {
     "definition": {"image": "web:1"},
     "networks": [],
     "volumes": [],
+    "shared_volumes": [],
     "build": None,
     "pull": "missing",
     "directories": [],

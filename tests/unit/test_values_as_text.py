@@ -21,6 +21,11 @@ NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_spec
 CONVERTED = ("bool", "int", "float")
 # What the tasks of some roles register
 FOUND = {
+    "__flask_app_run": {"image": "app:1", "image_id": "sha256:1"},
+    "__flask_app_process": {
+        "key": "worker",
+        "value": {"command": ["work"], "count": 2, "memory_mb": 64, "health_command": [], "stop_grace_seconds": 5},
+    },
     "__ec2_found": {"instances": [{"private_ip_address": "10.0.0.5"}]},
     "__ec2_images": {"images": []},
     "__ec2_autoscale_caller": {"account": "123456789012", "arn": "arn:aws:iam::123456789012:user/alice"},

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from helpers.docker_ignore import RULES, TREE
-from helpers.playbooks import Converge
+from helpers.playbooks import Converge, run_playbook
 from helpers.server import default_of
 from helpers.service import Service
+from helpers.waiting import eventually
 from testinfra.host import Host
 
 APP = Service("app")
@@ -29,6 +30,11 @@ try:
     print(urllib.request.urlopen(request, timeout=10).read().decode())
 except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
+"""
+PUT = """
+import sys, urllib.request
+path, text = sys.argv[1:]
+urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/" + path, text.encode(), method="PUT"), timeout=10)
 """
 HELLO = """
 def app(environ, start_response):
@@ -300,6 +306,60 @@ def test_a_release_that_never_answers_is_rolled_back(host: Host, converge: Conve
     project(bad, "a corrected release")
     assert converge(plain(flask_app_source_dir=str(bad), **quick)).returncode == 0
     assert ask(host, "/") == "hello from a corrected release"
+
+
+def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
+    host: Host, converge: Converge, tmp_path: Path
+) -> None:
+    """As a user has it: a file is uploaded, a worker counts its words, new versions find both."""
+    source, worker = tmp_path / "uploads", Service("app-worker")
+    shutil.copytree(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "uploads", source)
+    given = {
+        "flask_app_source_dir": str(source),
+        "flask_app_environment": {},
+        "flask_app_secrets": [],
+        "flask_app_start_timeout_seconds": 5,
+    }
+    twice = {"flask_app_volumes": {"other": {"path": "/usr/share"}}, "flask_app_processes": {"beat": {}}}
+    for sentence in (
+        "flask_app_volumes.other.path is /usr/share, where the container has its system",
+        "flask_app_processes.beat has no command; give a list of words, such as [rq, worker].",
+    ):
+        APP.refuses(host, converge, {**given, **twice}, sentence)
+
+    def put(name: str, text: str) -> None:
+        host.check_output("docker exec %s python -c %s %s %s", APP.container(host), PUT, name, text)
+
+    assert converge(given).returncode == 0
+    put("first.txt", "one two three")
+    assert eventually(lambda: ask(host, "/first.words") == "3 1 64")
+    workers = "docker ps --quiet --filter label=com.docker.compose.project=miniweb-app-worker"
+    before = host.check_output(workers).split()
+    assert len(before) == 2
+    assert "changed=0 " in converge(given).stdout
+    # A version whose web process does not answer gives way, and its worker never starts.
+    code = (source / "app.py").read_text()
+    (source / "app.py").write_text(code.replace("    return VERSION", "    abort(500)").replace('"1"', '"2"'))
+    put("second.txt", "written before")
+    APP.gives_way(host, converge, given, "/ gives 500")
+    assert host.check_output(workers).split() == before
+    assert ask(host, "/second.txt") == "written before"
+    (source / "app.py").write_text(code.replace('"1"', '"3"'))
+    assert converge({**given, "flask_app_processes": {"worker": {"count": 1}}}).returncode == 0
+    assert (ask(host, "/"), ask(host, "/first.txt")) == ("3", "one two three")
+    assert len(host.check_output(workers).split()) == 1
+    put("third.txt", "a b")
+    assert eventually(lambda: ask(host, "/third.words") == "2 3 64")
+    run = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "playbooks" / "run.yml"
+    done = run_playbook(run, {"command": "flask leave 0"})
+    assert (done.returncode, "3 texts, version 3" in done.stdout) == (0, True)
+    failed = run_playbook(run, {"command": "flask leave 4"})
+    assert failed.returncode != 0
+    assert "`flask leave 4` exited with 4: 3 texts, version 3" in failed.stdout
+    assert "command is not set: give one" in run_playbook(run, {}).stdout
+    assert converge({**given, "flask_app_state": "absent", "flask_app_remove_data": True}).returncode == 0
+    assert (APP.container(host), worker.container(host)) == ("", "")
+    assert "miniweb-app_uploads" not in host.check_output("docker volume ls --quiet")
 
 
 def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:

@@ -27,7 +27,12 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ServiceError,
     State,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import for_one_off, pinned, seen_healthy
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
+    for_one_off,
+    pinned,
+    seen_healthy,
+    shared_name,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, cause
 
 POLL_SECONDS = 0.2
@@ -149,6 +154,9 @@ class Applier:
         made = [self.engine.make_network(**network) for network in self.params["networks"]]
         # A stopped container remembers a network's ID, and cannot be started on a new one of the same name.
         self.on_new_network = any(made)
+        for volume in self.params["shared_volumes"]:
+            service = volume["service"] or self.name
+            self.engine.make_volume(shared_name(self.name, volume), service, volume["name"], volume["owner"])
 
     def _is_fresh(self, containers: list[Container]) -> bool:
         """Return whether nothing exists yet that an unchecked version could replace or change."""
@@ -392,7 +400,8 @@ class Applier:
         self.directory.forget_previous()
 
     def _volumes_of(self, document: bytes) -> list[str]:
-        return [f"{self.engine.project}_{name}" for name in json.loads(document).get("volumes", {})]
+        volumes = json.loads(document).get("volumes", {})
+        return [(value or {}).get("name") or f"{self.engine.project}_{name}" for name, value in volumes.items()]
 
     def _up(self, force: list[str], patient: bool = False) -> None:
         """Start the service and wait until it is healthy.

@@ -36,6 +36,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
 
 PROJECT_LABEL = "com.docker.compose.project"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
+VOLUME_LABEL = "com.docker.compose.volume"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
 HEALTH_CHECK_SECONDS = 5
@@ -442,6 +443,23 @@ class Engine:
             )
         return False
 
+    def make_volume(self, name: str, service: str, volume: str, owner: int) -> None:
+        """Make sure that a volume exists and belongs to a user.
+
+        :param service: the service that it is removed with, and *volume* its name there.
+        :raises ServiceError: the engine cannot create it.
+        """
+        words = ["volume", "inspect", "--format", "{{.Mountpoint}}", name]
+        code, out, dummy = self.run(*words, check=False)
+        if code:
+            labels = (f"{PROJECT_LABEL}={PROJECT_PREFIX}{service}", f"{VOLUME_LABEL}={volume}")
+            self.run("volume", "create", *(word for label in labels for word in ("--label", label)), name)
+            out = self.run(*words)[1]
+        place = out.strip()
+        # One of another driver may be mounted only while it is used.
+        if os.path.isdir(place) and os.stat(place).st_uid != owner:
+            os.chown(place, owner, owner)
+
     def one_off(self, command: list[str], document: str | None = None) -> tuple[int, str]:
         """Run a command in a one-off container of the service; return its exit code and output.
 
@@ -481,6 +499,10 @@ class Engine:
     def volumes(self) -> list[str]:
         """Return the names of the project's named volumes."""
         return self.run("volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={self.project}")[1].split()
+
+    def all_volumes(self) -> list[str]:
+        """Return the names of all named volumes, of whatever project."""
+        return self.run("volume", "ls", "--quiet")[1].split()
 
     def data_seen(self) -> str:
         """Return a hash of the names, sizes and times of all files in the project's volumes.

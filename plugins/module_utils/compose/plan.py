@@ -128,10 +128,12 @@ def compose_document(
     volumes: list[str],
     secret_names: list[str],
     configuration: str = "",
+    shared: t.Sequence[dict[str, t.Any]] = (),
 ) -> dict[str, t.Any]:
     """Return the Compose file of the service.
 
     :param configuration: hash for the service's label; empty while the hash itself is computed.
+    :param shared: the volumes that other services may mount, too.
     """
     service = {**SERVICE_DEFAULTS, **literal(definition)}
     service["environment"] = without_proxies(service.get("environment") or {})
@@ -149,11 +151,18 @@ def compose_document(
     document: dict[str, t.Any] = {"name": PROJECT_PREFIX + name, "services": {name: service}}
     if networks:
         document["networks"] = {n["name"]: {"name": n["name"], "external": True} for n in networks}
-    if volumes:
-        document["volumes"] = {volume: {} for volume in volumes}
+    if volumes or shared:
+        own: dict[str, dict[str, t.Any]] = {volume: {} for volume in volumes}
+        others = {one["name"]: {"name": shared_name(name, one), "external": True} for one in shared}
+        document["volumes"] = {**own, **others}
     if secret_names:
         document["secrets"] = {secret: {"file": f"./{SECRETS_DIRECTORY}/{secret}"} for secret in secret_names}
     return document
+
+
+def shared_name(service: str, volume: t.Mapping[str, t.Any]) -> str:
+    """Return the engine's name of a volume that several services may mount."""
+    return f"{PROJECT_PREFIX}{volume.get('service') or service}_{volume['name']}"
 
 
 def as_list(value: t.Any) -> list[t.Any]:
@@ -245,11 +254,12 @@ def make_plan(
     reloadable = {file.dest: hash_of(file) for file in files if file.reload and not file.secret}
     fixed = {file.dest: [hash_of(file), file.mode] for file in files if not file.reload and not file.secret}
     arguments = (params["name"], params["definition"], params["networks"], params["volumes"], secret_names)
-    wanted = [compose_document(*arguments), fixed, plan.secrets_mark if secret_names else ""]
+    shared = params["shared_volumes"]
+    wanted = [compose_document(*arguments, shared=shared), fixed, plan.secrets_mark if secret_names else ""]
     plan.configuration = digest([*wanted, image] if params["pull"] == "always" and not params["build"] else wanted)
     plan.reload_hash = digest(reloadable)
 
-    document = json.dumps(compose_document(*arguments, plan.configuration), indent=2) + "\n"
+    document = json.dumps(compose_document(*arguments, plan.configuration, shared), indent=2) + "\n"
     plan.compose = File(COMPOSE_FILE, document.encode(), 0o600)
     if differs(plan.compose, found.get(COMPOSE_FILE)):
         plan.write.append(plan.compose)

@@ -33,6 +33,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
     described_files,
     make_plan,
+    shared_name,
     text_diff,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
@@ -92,6 +93,8 @@ class Service:
         with self._alone():
             result, containers = self._deploy(files)
         result["container_id"] = containers[0].id[:12] if containers else ""
+        running = {"image": self.params["definition"]["image"], "image_id": containers[0].image if containers else ""}
+        result.update(running)
         self._contribute(result, files)
         conditions = self._conditions(files, containers)
         if self.asks_for_ipv6:
@@ -100,7 +103,8 @@ class Service:
         if self.params["pull"] == "always":
             # Every run must ask the registry.
             self.params["settled"] = None
-        self._note("compose_service", files, conditions, container_id=result["container_id"], project=project)
+        known = {"container_id": result["container_id"], "project": project, **running}
+        self._note("compose_service", files, conditions, **known)
         return result
 
     def _choose_networks(self) -> None:
@@ -128,8 +132,10 @@ class Service:
 
         :raises ServiceError: one is gone, and the service would start without its data.
         """
-        needed = {f"{self.engine.project}_{volume}" for volume in self.params["volumes"]} & set(state.volumes)
-        gone = sorted(needed - set(self.engine.volumes())) if needed and self.engine.program else []
+        named = {f"{self.engine.project}_{volume}" for volume in self.params["volumes"]}
+        named |= {shared_name(self.name, volume) for volume in self.params["shared_volumes"]}
+        needed = named & set(state.volumes)
+        gone = sorted(needed - set(self.engine.all_volumes())) if needed and self.engine.program else []
         if gone:
             raise ServiceError(
                 f'The service "{self.name}" would start without its data, because the volume {", ".join(gone)} is gone: '
