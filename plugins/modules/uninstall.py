@@ -126,6 +126,8 @@ from ansible_collections.miniweb.stack.plugins.module_utils.settled import UNITS
 QUESTION_SECONDS = "30"
 # What the engine's options are recorded in; they stay, and so does this.
 OPTIONS_FILE = "docker.json"
+# An account at an authority and its certificates, of which authorities issue only a few in a week, are data, too.
+CERTIFICATE_DIRECTORY, ACCOUNTS = "certificate", "acme"
 UNIT_KINDS = (".service", ".socket", ".timer", ".path")
 # How each of the collection's units begins
 MARK = re.compile(rb"^# Written by .*\bminiweb\.stack\b")
@@ -473,7 +475,7 @@ class Uninstall:
         if self.data and (there or paths):
             found.append(Item(self.base, "all files", lambda: deleted(self.base)))
         elif paths:
-            reason = "settings, certificates, and copies of the passwords on the controller"
+            reason = "settings, self-signed certificates, and copies of the passwords on the controller"
             found.append(Item(f"{self.base}/*", reason, lambda: deleted(*self._paths())))
         if os.path.exists(options) and not self.data:
             found.append(Item(options, "the engine's options that this collection wrote"))
@@ -481,7 +483,12 @@ class Uninstall:
 
     def _paths(self) -> list[str]:
         names = os.listdir(self.base) if os.path.isdir(self.base) else []
-        return [os.path.join(self.base, name) for name in sorted(names) if name != OPTIONS_FILE]
+        paths = [
+            os.path.join(self.base, name) for name in sorted(names) if name not in (OPTIONS_FILE, CERTIFICATE_DIRECTORY)
+        ]
+        own = os.path.join(self.base, CERTIFICATE_DIRECTORY)
+        inside = os.listdir(own) if os.path.isdir(own) else []
+        return paths + [os.path.join(own, name) for name in sorted(inside) if name != ACCOUNTS]
 
     def _kept_engine(self) -> list[Item]:
         if not self.engine.program:
