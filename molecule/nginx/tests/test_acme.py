@@ -41,6 +41,22 @@ done
 echo $asked $failed
 """
 
+# What lego's provider httpreq tells is told to the authority's DNS server. Only those who know the password may.
+DNS_PROVIDER = """
+import base64, http.server, json, urllib.request
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        login = base64.b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+        if login != "miniweb:dns password":
+            self.send_response(401); self.end_headers(); return
+        path, data = ("set-txt", {"host": said["fqdn"], "value": said["value"]}) if self.path == "/present" else (
+            "clear-txt", {"host": said["fqdn"]})
+        urllib.request.urlopen("http://localhost:8055/" + path, json.dumps(data).encode())
+        self.send_response(200); self.end_headers()
+http.server.HTTPServer(("", 8056), Handler).serve_forever()
+"""
+
 
 @dataclass
 class Authority:
@@ -207,6 +223,31 @@ def test_the_timer_renews_a_self_signed_certificate(host: Host) -> None:
     assert host.file(PROBES_COPY).content_string == new
     assert serial(host) == host.check_output(f"openssl x509 -in {PLACE} -noout -serial")
     assert ADDRESS in host.check_output(f"openssl x509 -in {PLACE} -noout -ext subjectAltName")
+
+
+def test_names_are_proved_by_dns(host: Host, converge: Converge, authority: Authority) -> None:
+    authority.stop()
+    authority.start()
+    host.check_output("systemd-run --unit=dns-provider python3 -c %s", DNS_PROVIDER)
+    authority.leads_to("dns.example.com", "172.17.0.250")
+    wanted = {
+        **authority.variables,
+        "nginx_server_names": ["dns.example.com"],
+        "nginx_acme_dns_provider": "httpreq",
+        "nginx_acme_dns_environment": {
+            "HTTPREQ_ENDPOINT": f"http://{authority.address}:8056",
+            "HTTPREQ_USERNAME": "miniweb",
+            "HTTPREQ_PASSWORD": "dns password",
+        },
+        "nginx_acme_options": [f"--dns.resolvers={authority.address}:8053", "--dns.propagation-wait=1s"],
+    }
+    done = converge(wanted)
+    host.run("systemctl stop dns-provider")
+    assert done.returncode == 0
+    assert trusted(host, "dns.example.com")
+    assert "dns password" not in done.stdout + done.stderr
+    assert host.run("journalctl --no-pager | grep -F 'dns password' | grep -v systemd-run").stdout == ""
+    assert host.check_output("find /opt/miniweb/certificate -name 'HTTPREQ*'") == ""
 
 
 @pytest.mark.parametrize(
