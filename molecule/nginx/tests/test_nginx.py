@@ -28,7 +28,8 @@ IMAGE = default_of("flask_app", "flask_app_base_image")
 
 # Answers with what it received, and sends the first line of a WebSocket upgrade.
 UPSTREAM = """
-import http.server, json, os, ssl
+import http.server, json, os, ssl, threading
+RELEASED = threading.Event()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -36,6 +37,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
             self.send_response(101); self.send_header("Upgrade", "websocket")
             self.send_header("Connection", "Upgrade"); self.end_headers(); return
+        if self.path == "/live/":
+            self.send_response(200); self.send_header("Connection", "close"); self.end_headers()
+            self.wfile.write(b"data: first" + bytes([10])); self.wfile.flush()
+            self.wfile.write(b"data: released" if RELEASED.wait(20) else b"data: nobody came"); return
+        if self.path == "/release": RELEASED.set()
         if self.path == "/large":
             self.send_response(200); self.send_header("Content-Length", str(300 << 20)); self.end_headers()
             for part in range(300): self.wfile.write(bytes(1 << 20))
@@ -413,6 +419,27 @@ def test_a_site_gets_its_own_cookies_alone(sent: str, application: str | None, a
 def test_closed_paths_are_closed_however_they_are_written(path: str, answer: str) -> None:
     assert status("--path-as-is", f"https://{ADDRESS}:3000{path}") == answer
     assert status("--path-as-is", f"https://{ADDRESS}{path}") == "200"
+
+
+def test_redirects_lines_of_ones_own_and_events_as_they_are_sent(host: Host, converge: Converge) -> None:
+    wanted = {
+        "nginx_redirects": [{"names": ["bare.example.com"], "to": "www.example.com"}],
+        "nginx_extra_lines": ['location = /robots.txt { return 200 "everything"; }'],
+        "nginx_unbuffered_paths": ["/live/"],
+    }
+    assert converge(wanted).returncode == 0
+    words = ["--resolve", f"bare.example.com:443:{ADDRESS}", "https://bare.example.com/a?b=c"]
+    assert (
+        curl("-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", *words)
+        == "301 https://www.example.com/a?b=c"
+    )
+    assert curl("-s", f"https://{ADDRESS}/robots.txt") == "everything"
+    with subprocess.Popen(["curl", "-skN", f"https://{ADDRESS}/live/"], stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout
+        assert asking.stdout.readline() == "data: first\n"
+        curl("-s", f"https://{ADDRESS}/release")
+        assert asking.stdout.read() == "data: released"
+    NGINX.refuses(host, converge, {"nginx_extra_lines": ["no_such_thing on;"]}, 'unknown directive "no_such_thing"')
 
 
 def test_the_upstream_is_found_again_at_another_address(host: Host) -> None:
