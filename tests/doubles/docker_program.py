@@ -112,8 +112,13 @@ def info(engine, words):
 
 
 def volume(engine, words):
+    made = engine.setdefault("made", [])
     if words[1] == "ls":
-        return 0, "miniweb-web_data" if engine["volume"] else "", ""
+        return 0, "\n".join([*(["miniweb-web_data"] if engine["volume"] else []), *made]), ""
+    if words[1] == "create":
+        made.append(words[-1])
+    if words[1] == "inspect" and not (engine["volume"] or words[-1] in made):
+        return 1, "", "no such volume"
     return 0, engine["volume"] if words[1] == "inspect" else "", ""
 
 

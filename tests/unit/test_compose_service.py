@@ -1876,3 +1876,76 @@ def test_contributions_to_a_removed_reader_wait_for_its_return(reader: WithReade
     assert reader.leave("another")["actions"] == ["contribute web/app.rules.yml"]
     reader.deploy()
     assert not reader.leave("another")["changed"]
+
+
+SHARED = {
+    "definition": {"image": "web:1", "volumes": ["uploads:/uploads:nocopy"]},
+    "shared_volumes": [{"name": "uploads", "service": "shop", "owner": os.getuid()}],
+}
+
+
+def test_a_shared_volume_is_created_once_and_belongs_to_another_project(machine: Machine) -> None:
+    assert machine.run(**SHARED)["changed"]
+    created = [line for line in machine.told() if line.startswith("volume create")]
+    assert created == [
+        "volume create --label com.docker.compose.project=miniweb-shop --label com.docker.compose.volume=uploads miniweb-shop_uploads"
+    ]
+    document = json.loads((machine.directory / "compose.yaml").read_text())
+    assert document["volumes"] == {"uploads": {"name": "miniweb-shop_uploads", "external": True}}
+    assert not machine.run(**SHARED)["changed"]
+    assert not [line for line in machine.told() if line.startswith("volume create")]
+
+
+def test_a_shared_volume_that_has_disappeared_is_not_replaced_by_an_empty_one(machine: Machine) -> None:
+    machine.run(**SHARED)
+    machine.answer(made=[], containers=[])
+    message = machine.run(**SHARED)["msg"]
+    assert "miniweb-shop_uploads" in message
+    assert machine.engine["made"] == []
+
+
+def test_what_changes_in_a_shared_volume_hinders_no_rollback(machine: Machine) -> None:
+    machine.run(**SHARED)
+    machine.answer(volume=str(machine.volume), behaviour={"sha256:2": "unhealthy"}, opens_data=["sha256:2"])
+    definition = {**SHARED["definition"], "image": "web:2"}
+    assert "The previous version is running again" in machine.run(**{**SHARED, "definition": definition})["msg"]
+    assert (machine.volume / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "output", "sentence"),
+    [
+        ("flask routes", 0, "3 routes", ""),
+        ("flask seed", 4, "Traceback\nERROR: no table", "`flask seed` exited with 4: ERROR: no table"),
+        ("flask seed", 4, "", "`flask seed` exited with 4: it printed nothing"),
+        (
+            'flask "seed',
+            0,
+            "",
+            'command: `flask "seed` cannot be split into words (No closing quotation): correct its quotes.',
+        ),
+        (" ", 0, "", "command is empty: give one, such as flask routes."),
+    ],
+)
+def test_one_command_of_a_service(machine: Machine, command: str, code: int, output: str, sentence: str) -> None:
+    machine.run(check_command=[])
+    machine.answer(run_code=code, run_output=output)
+    result = machine.run_module(
+        "compose_run",
+        programs=machine.bin,
+        service="web",
+        directory=str(machine.directory),
+        command=command,
+        launcher=["launch"],
+    )
+    assert result.get("msg", "") == sentence
+    if not sentence:
+        assert result["stdout_lines"] == ["3 routes"]
+        assert "--entrypoint launch web flask routes" in machine.told()[-1]
+
+
+def test_a_command_of_a_service_that_is_not_there(machine: Machine) -> None:
+    result = machine.run_module(
+        "compose_run", programs=machine.bin, service="shop", directory=str(machine.directory), command="a"
+    )
+    assert result["msg"] == 'The service "shop" is not on this server: deploy it before, or give its name.'

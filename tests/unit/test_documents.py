@@ -9,7 +9,14 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "README.es.md", "docs/your-app.md", "docs/day-two.md", "docs/troubleshooting.md"]
+DOCUMENTS = [
+    "README.md",
+    "README.es.md",
+    "docs/your-app.md",
+    "docs/day-two.md",
+    "docs/https.md",
+    "docs/troubleshooting.md",
+]
 ROLES = [path.name for path in (ROOT / "roles").iterdir() if path.name != "miniweb"]
 # Set by a playbook, not by a role
 OF_PLAYBOOKS = {"cleanup_remove", "uninstall_confirm", "uninstall_data"}
