@@ -52,6 +52,7 @@ ORIGINALS = {
     "mysql_image": Original(
         {"bash", "mysql", "mysqladmin", "mysqld"}, {"wget"}, "docker-entrypoint.sh", volumes=("/var/lib/mysql",)
     ),
+    "nginx_acme_image": Original({"lego"}, NOTHING, "lego", "0:0"),
     "nginx_exporter_image": Original({"nginx-prometheus-exporter"}, NOTHING, "nginx-prometheus-exporter", "1001:1001"),
     "nginx_image": Original(
         BUSYBOX | {"curl", "envsubst", "nginx"},
