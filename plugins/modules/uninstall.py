@@ -127,7 +127,8 @@ QUESTION_SECONDS = "30"
 # What the engine's options are recorded in; they stay, and so does this.
 OPTIONS_FILE = "docker.json"
 # An account at an authority and its certificates, of which authorities issue only a few in a week, are data, too.
-CERTIFICATE_DIRECTORY, ACCOUNTS = "certificate", "acme"
+CERTIFICATE_DIRECTORY = "certificate"
+ACCOUNTS = "acme"
 UNIT_KINDS = (".service", ".socket", ".timer", ".path")
 # How each of the collection's units begins
 MARK = re.compile(rb"^# Written by .*\bminiweb\.stack\b")
