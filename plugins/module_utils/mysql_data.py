@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import locked
 
 # After so many restarts it is not initialising its data, but keeps exiting.
 RESTARTS = 2

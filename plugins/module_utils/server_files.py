@@ -1,17 +1,21 @@
 # Copyright (c) miniweb.stack maintainers
 # MIT License (see LICENSE or https://opensource.org/licenses/MIT)
 # SPDX-License-Identifier: MIT
-"""Reading and replacing files on the server, shared by the collection's modules."""
+"""Reading and replacing files on the server, shared by the collection's modules and by programs of its roles.
+
+A role copies this file next to its program. So it imports nothing but Python's standard library.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import re
 import stat
 import tempfile
-
-from ansible.module_utils.common.text.converters import to_text
+import typing as t
 
 URL_PASSWORD = re.compile(r"""(://[^\s/:@"']*:)[^\s/@"']+@""")
 
@@ -54,9 +58,21 @@ def write_file(path: str, wanted: FileState) -> None:
         raise
 
 
+@contextlib.contextmanager
+def locked(path: str, wait: bool = True) -> t.Iterator[None]:
+    """Hold the lock file; wait for another run that holds it.
+
+    :raises BlockingIOError: another run holds it, and *wait* is false.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
 def readable(content: bytes) -> str:
     """Return a file's content as text for a diff, even if it is binary, without the passwords in its URLs."""
-    return URL_PASSWORD.sub(r"\1********@", to_text(content, errors="surrogate_or_replace"))
+    return URL_PASSWORD.sub(r"\1********@", content.decode(errors="replace"))
 
 
 def difference(path: str, before: FileState | None, after: FileState, hidden: bool) -> dict[str, str]:

@@ -91,7 +91,7 @@ SUBDIRECTORIES = (".well-known", "acme-challenge")
 
 def run(module: ServerModule, *words: str) -> dict[str, t.Any]:
     """Run the program; return what it prints."""
-    code, out, err = module.run_command(["/usr/bin/python3", "-Es", module.params["program"], *words])
+    code, out, err = module.run_command(["/usr/bin/python3", "-EsB", module.params["program"], *words])
     if code:
         module.fail_json(msg=f"{module.params['program']} failed: {cause(err or out)}.")
     return json.loads(out)

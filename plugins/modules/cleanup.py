@@ -117,7 +117,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import directories_with, load
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
@@ -128,12 +128,17 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     STATE_FILE,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import data_root
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, free_megabytes, read_file
+from ansible_collections.miniweb.stack.plugins.module_utils.removal import Removable, Remover, aligned, deleted
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
+    cause,
+    free_megabytes,
+    locked,
+    read_file,
+)
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 
 OURS = "miniweb"
 OTHERS = "others"
-QUESTION_SECONDS = "30"
 MEASURE_SECONDS = "300"
 UNITS = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "TB": 1_000_000_000_000}
 EXPIRY = "SELECT @@GLOBAL.binlog_expire_logs_seconds"
@@ -142,12 +147,10 @@ BINARY_LOG = re.compile(r"\.\d{6,}$")
 # Smaller ones are not worth a line.
 LEAST_BYTES = 100_000
 
-Remover = t.Callable[[], str]
-
 
 @dataclasses.dataclass
-class Item:
-    """Something that takes room; *remover* removes it and returns the error, empty on success."""
+class Item(Removable):
+    """Something that takes room."""
 
     what: str
     size: int
@@ -155,17 +158,6 @@ class Item:
     reason: str
     remover: Remover | None = None
     state: str = "kept"
-
-    def __post_init__(self) -> None:
-        if self.remover:
-            self.state = "removable"
-
-    def remove(self) -> None:
-        """Remove it, and note how that ended."""
-        if self.remover:
-            error = self.remover()
-            self.state = "failed" if error else "removed"
-            self.reason = error or self.reason
 
     def shown(self) -> dict[str, t.Any]:
         """Return it as the module does."""
@@ -201,11 +193,7 @@ def table(items: list[Item]) -> list[str]:
         for one in items
         if one.size >= LEAST_BYTES or one.state == "failed"
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        f"{row[0]:>{widths[0]}}  {row[1]:{widths[1]}}  {row[2]:{widths[2]}}  {row[3]:{widths[3]}}  {row[4]}".rstrip()
-        for row in rows
-    ]
+    return aligned(rows, numbers=1)
 
 
 def emptied(path: str) -> str:
@@ -214,17 +202,6 @@ def emptied(path: str) -> str:
         os.truncate(path, 0)
     except OSError as error:
         return f"{path} cannot be emptied: {error.strerror}"
-    return ""
-
-
-def deleted(paths: list[str]) -> str:
-    """Delete files; return the error."""
-    try:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-    except OSError as error:
-        return f"{error.filename} cannot be deleted: {error.strerror}"
     return ""
 
 
@@ -246,7 +223,6 @@ class Cleanup:
         self.root: str = module.params["engine_directory"] or data_root()
         self.mysql = Engine(module, module.params["mysql_service"], os.path.join(self.base, "mysql"), "")
         self.engine = Engine(module, "cleanup", self.base, os.path.join(self.base, "images.json"))
-        self.limit = module.get_bin_path("timeout", required=True)
         self.faults: list[str] = []
         self.answers = self._engine_answers()
 
@@ -258,15 +234,11 @@ class Cleanup:
 
     # -- the engine ---------------------------------------------------------------------------------------------------
 
-    def _docker(self, *words: str, seconds: str = QUESTION_SECONDS) -> tuple[int, str, str]:
-        # Through its socket, systemd lets a question to an engine that does not start wait.
-        return self.module.run_command([self.limit, seconds, self.engine.program, *words])
-
     def _engine_answers(self) -> bool:
         if not self.engine.program:
             self.faults.append("Docker is not installed on this server.")
             return False
-        code, out, err = self._docker("version", "--format", "{{.Server.Version}}")
+        code, out, err = self.engine.ask("version", "--format", "{{.Server.Version}}")
         if code or not out.strip():
             self.faults.append(
                 f"The Docker engine does not answer ({cause(err) if err.strip() else 'no answer'}), so its images and build "
@@ -281,8 +253,8 @@ class Cleanup:
         return [Item("images and containers", size, OTHERS, "the engine does not run, so whose they are is unknown")]
 
     def _images(self) -> list[Item]:
-        ids = sorted(set(self._docker("image", "ls", "--quiet", "--no-trunc")[1].split()))
-        inspected = json.loads(self._docker("image", "inspect", *ids)[1] or "[]") if ids else []
+        ids = sorted(set(self.engine.ask("image", "ls", "--quiet", "--no-trunc")[1].split()))
+        inspected = json.loads(self.engine.ask("image", "inspect", *ids)[1] or "[]") if ids else []
         recorded = self.engine.recorded_images()
         used, needed = self._images_of_containers(), self._images_needed()
         items = []
@@ -303,10 +275,10 @@ class Cleanup:
         return items
 
     def _images_of_containers(self) -> set[str]:
-        ids = self._docker("ps", "--all", "--quiet", "--no-trunc")[1].split()
+        ids = self.engine.ask("ps", "--all", "--quiet", "--no-trunc")[1].split()
         if not ids:
             return set()
-        return set(self._docker("inspect", "--type", "container", "--format", "{{.Image}}", *ids)[1].split())
+        return set(self.engine.ask("inspect", "--type", "container", "--format", "{{.Image}}", *ids)[1].split())
 
     def _images_needed(self) -> set[str]:
         """Return the images that are not in use but that a run would miss, by name or ID."""
@@ -334,19 +306,19 @@ class Cleanup:
         return remove
 
     def _build_cache(self) -> list[Item]:
-        lines = self._docker("system", "df", "--format", "{{.Type}}\t{{.Size}}")[1].splitlines()
+        lines = self.engine.ask("system", "df", "--format", "{{.Type}}\t{{.Size}}")[1].splitlines()
         size = sum(size_of(line.partition("\t")[2]) for line in lines if line.startswith("Build"))
         if size < LEAST_BYTES:
             return []
         # What was built has no digest of a registry.
         ids = list(self.engine.recorded_images())
-        said = self._docker("image", "inspect", "--format", "{{len .RepoDigests}}", *ids)[1].split() if ids else []
+        said = self.engine.ask("image", "inspect", "--format", "{{len .RepoDigests}}", *ids)[1].split() if ids else []
         if "0" not in said:
             return [Item("Docker's build cache", size, OTHERS, "this collection has built nothing here")]
         return [Item("Docker's build cache", size, OURS, "the next build is slower without it", self._cache_remover)]
 
     def _cache_remover(self) -> str:
-        code, out, err = self._docker("builder", "prune", "--all", "--force", seconds=MEASURE_SECONDS)
+        code, out, err = self.engine.ask("builder", "prune", "--all", "--force", seconds=MEASURE_SECONDS)
         return cause(err or out) if code else ""
 
     # -- files --------------------------------------------------------------------------------------------------------
@@ -355,9 +327,10 @@ class Cleanup:
         """Return what directories take on the disk, by path."""
         if not paths:
             return {}
-        words = ["du", "--summarize", "--block-size=1", "--one-file-system", "--", *paths]
+        timeout = self.module.get_bin_path("timeout", required=True)
+        words = [timeout, MEASURE_SECONDS, "du", "--summarize", "--block-size=1", "--one-file-system", "--", *paths]
         # It fails if a file disappears meanwhile, but still prints the rest.
-        lines = self.module.run_command([self.limit, MEASURE_SECONDS, *words])[1].splitlines()
+        lines = self.module.run_command(words)[1].splitlines()
         return {path: int(size) for size, dummy, path in (line.partition("\t") for line in lines) if size.isdigit()}
 
     def _logs(self) -> list[Item]:
@@ -378,7 +351,7 @@ class Cleanup:
                         sizes(rotated),
                         owner,
                         "they are only read by docker logs",
-                        lambda rotated=rotated: deleted(rotated),  # type: ignore[misc]
+                        lambda rotated=rotated: deleted(*rotated),  # type: ignore[misc]
                     )
                 )
             kept = current if ours else logs
@@ -413,7 +386,7 @@ class Cleanup:
         if sizes([slow, older]) >= LEAST_BYTES:
 
             def remove() -> str:
-                return deleted([older]) or (emptied(slow) if os.path.exists(slow) else "")
+                return deleted(older) or (emptied(slow) if os.path.exists(slow) else "")
 
             size = sizes([slow, older])
             items.append(Item("MySQL's slow query log", size, OURS, "it is only read by people", remove))
@@ -451,11 +424,13 @@ class Cleanup:
             return "", "the Docker engine does not answer"
         labels = (f"com.docker.compose.project={self.mysql.project}", "com.docker.compose.oneoff=False")
         filters = [word for label in labels for word in ("--filter", f"label={label}")]
-        ids = self._docker("ps", "--quiet", *filters, "--filter", f"label=com.docker.compose.service={self.mysql.name}")
+        ids = self.engine.ask(
+            "ps", "--quiet", *filters, "--filter", f"label=com.docker.compose.service={self.mysql.name}"
+        )
         if not ids[1].split():
             return "", "it does not run"
         words = ["mysql", "--defaults-file=/run/secrets/root.cnf", "--skip-column-names", "--batch"]
-        code, out, err = self._docker("exec", ids[1].split()[0], *words, f"--execute={statement}")
+        code, out, err = self.engine.ask("exec", ids[1].split()[0], *words, f"--execute={statement}")
         return (out.strip(), "") if code == 0 else ("", cause(err or out) if (err or out).strip() else "no answer")
 
     def _of_others(self) -> list[Item]:

@@ -105,10 +105,9 @@ import json
 import os
 import re
 import shlex
-import shutil
 import typing as t
 
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import PROJECT_LABEL, Engine, locked
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import PROJECT_LABEL, Engine
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
     BASE_DIRECTORY,
     CONFIGURATION_LABEL,
@@ -119,16 +118,15 @@ from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration
     data_root,
     parsed,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, read_file
+from ansible_collections.miniweb.stack.plugins.module_utils.removal import Removable, Remover, aligned, deleted
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, locked, read_file
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import UNITS_DIRECTORY
 
-QUESTION_SECONDS = "30"
 # What the engine's options are recorded in; they stay, and so does this.
 OPTIONS_FILE = "docker.json"
 # An account at an authority and its certificates, of which authorities issue only a few in a week, are data, too.
-CERTIFICATE_DIRECTORY = "certificate"
-ACCOUNTS = "acme"
+ACCOUNTS = "certificate/acme"
 UNIT_KINDS = (".service", ".socket", ".timer", ".path")
 # How each of the collection's units begins
 MARK = re.compile(rb"^# Written by .*\bminiweb\.stack\b")
@@ -140,16 +138,14 @@ NAME = re.compile(re.escape(PROJECT_PREFIX) + r"[a-z0-9][a-z0-9_-]*")
 SYSTEMD = "/run/systemd/system"
 MOUNTS = "/proc/self/mountinfo"
 
-Remover = t.Callable[[], str]
-
 
 class UninstallError(Exception):
     """The rest cannot be removed; the message says why in one sentence."""
 
 
 @dataclasses.dataclass
-class Item:
-    """Something that is installed; *remover* removes it and returns the error, empty on success.
+class Item(Removable):
+    """Something that is installed.
 
     *needed* means that what follows must not be removed as long as this one is there.
     """
@@ -159,17 +155,6 @@ class Item:
     remover: Remover | None = None
     needed: bool = True
     state: str = "kept"
-
-    def __post_init__(self) -> None:
-        if self.remover:
-            self.state = "removable"
-
-    def remove(self) -> None:
-        """Remove it, and note how that ended."""
-        if self.remover:
-            error = self.remover()
-            self.state = "failed" if error else "removed"
-            self.reason = error or self.reason
 
     def shown(self) -> dict[str, str]:
         """Return it as the module does."""
@@ -208,8 +193,7 @@ def container_of(found: dict[str, t.Any]) -> Container:
 def table(items: list[Item]) -> list[str]:
     """Return the items as lines of a table with a title."""
     rows = [("state", "what", "reason"), *((one.state, one.what, one.reason) for one in items)]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return [f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip() for row in rows]
+    return aligned(rows)
 
 
 def mounted_below(directory: str) -> list[str]:
@@ -217,20 +201,6 @@ def mounted_below(directory: str) -> list[str]:
     with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as stream:
         points = [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4]) for line in stream]
     return sorted({point for point in points if point.startswith(f"{os.path.realpath(directory)}/")})
-
-
-def deleted(*paths: str) -> str:
-    """Delete files, and directories with their contents; return the error."""
-    try:
-        for path in paths:
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-    except OSError as error:
-        return f"{error.filename} cannot be deleted: {error.strerror}"
-    return ""
 
 
 class Uninstall:
@@ -242,7 +212,6 @@ class Uninstall:
         self.units: str = module.params["unit_directory"]
         self.data: bool = module.params["data"]
         self.engine = Engine(module, "uninstall", self.base, os.path.join(self.base, "images.json"))
-        self.limit = module.get_bin_path("timeout", required=True)
         self.systemctl = module.get_bin_path("systemctl") if os.path.isdir(SYSTEMD) else None
         self.faults: list[str] = []
         self.containers = self._listed()
@@ -327,17 +296,13 @@ class Uninstall:
 
     # -- the engine ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, *words: str) -> tuple[int, str, str]:
-        # Through its socket, systemd lets a question to an engine that does not start wait.
-        return self.module.run_command([self.limit, QUESTION_SECONDS, self.engine.program, *words])
-
     def _docker(self, *words: str) -> str:
         """Run ``docker`` for as long as it takes; return the error."""
         code, out, err = self.engine.run(*words, check=False)
         return (cause(err or out) or f"exit code {code}") if code else ""
 
     def _lines(self, *words: str) -> list[str]:
-        return [line for line in self._ask(*words)[1].splitlines() if line]
+        return [line for line in self.engine.ask(*words)[1].splitlines() if line]
 
     def _listed(self) -> list[Container] | None:
         """Return the containers of this server; None if they are unknown."""
@@ -346,7 +311,7 @@ class Uninstall:
                 "Docker is not installed on this server: there are no containers, images or volumes to look for."
             )
             return None
-        code, out, err = self._ask("ps", "--all", "--quiet", "--no-trunc")
+        code, out, err = self.engine.ask("ps", "--all", "--quiet", "--no-trunc")
         if code:
             self.faults.append(
                 f"The Docker engine does not answer ({cause(err) if err.strip() else 'no answer'}), so containers, images and "
@@ -355,7 +320,7 @@ class Uninstall:
             return None
         ids = out.split()
         # If a container has been removed in the meantime, the command fails but still prints the others.
-        answer = self._ask("inspect", "--type", "container", *ids)[1] if ids else ""
+        answer = self.engine.ask("inspect", "--type", "container", *ids)[1] if ids else ""
         return [container_of(found) for found in json.loads(answer or "[]")]
 
     def _others(self) -> list[Container]:
@@ -480,16 +445,19 @@ class Uninstall:
             found.append(Item(f"{self.base}/*", reason, lambda: deleted(*self._paths())))
         if os.path.exists(options) and not self.data:
             found.append(Item(options, "the engine's options that this collection wrote"))
+        accounts = os.path.join(self.base, ACCOUNTS)
+        if os.path.exists(accounts) and not self.data:
+            found.append(Item(accounts, "accounts at certificate authorities, with their certificates"))
         return found
 
     def _paths(self) -> list[str]:
-        names = os.listdir(self.base) if os.path.isdir(self.base) else []
-        paths = [
-            os.path.join(self.base, name) for name in sorted(names) if name not in (OPTIONS_FILE, CERTIFICATE_DIRECTORY)
-        ]
-        own = os.path.join(self.base, CERTIFICATE_DIRECTORY)
-        inside = os.listdir(own) if os.path.isdir(own) else []
-        return paths + [os.path.join(own, name) for name in sorted(inside) if name != ACCOUNTS]
+        """Return what is removed below the collection's directory although the data are kept."""
+        accounts = os.path.join(self.base, ACCOUNTS)
+        kept = [os.path.join(self.base, OPTIONS_FILE), *([accounts] if os.path.exists(accounts) else [])]
+        # Of a directory with something that stays, the rest.
+        directories = [self.base, *{os.path.dirname(path) for path in kept} - {self.base}]
+        found = [os.path.join(path, name) for path in directories if os.path.isdir(path) for name in os.listdir(path)]
+        return sorted(path for path in found if not any(one == path or one.startswith(f"{path}/") for one in kept))
 
     def _kept_engine(self) -> list[Item]:
         if not self.engine.program:

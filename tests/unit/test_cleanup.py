@@ -5,24 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import engine_in_a_file
 import pytest
 from ansible_collections.miniweb.stack.plugins.modules import cleanup
 
-# It answers as the engine does, from state.json, and notes what is removed.
+# It answers as the engine does, and notes what is removed.
 DOCKER = r"""
-import json, sys
-from pathlib import Path
-
-file = Path(__file__).parent / "state.json"
-state, words = json.loads(file.read_text()), sys.argv[1:]
-if not state["answers"]:
-    sys.exit("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.")
-kind = " ".join(words[:2])
 if words[0] == "version":
     print("26.1.5")
 elif kind == "image ls":
@@ -80,11 +72,7 @@ class Server:
         self.base, self.root = path / "miniweb", path / "docker"
         for directory in (self.base / "app", self.base / "mysql", path / "journal"):
             directory.mkdir(parents=True)
-        (path / "docker.py").write_text(DOCKER)
-        program = path / "programs" / "docker"
-        program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {path}/docker.py "$@"\n')
-        program.chmod(0o755)
+        engine_in_a_file.install(path, DOCKER)
         self.data = self.root / "volumes" / "miniweb-mysql_data" / "_data"
         for volume in (self.data, self.root / "volumes" / "theirs" / "_data"):
             self.fill(volume / "rows", 0)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.miniweb.stack.plugins.module_utils import certificates
+from ansible_collections.miniweb.stack.plugins.module_utils import certificates, server_files, waiting
 
 PROGRAM = Path(__file__).parents[2] / "roles" / "nginx" / "files" / "renew_certificate.py"
 NAMES = ["www.example.com", "example.com"]
@@ -33,7 +33,8 @@ ACME = {
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setitem(sys.modules, "certificates", certificates)
+    for utilities in (certificates, server_files, waiting):
+        monkeypatch.setitem(sys.modules, utilities.__name__.rpartition(".")[2], utilities)
     spec = importlib.util.spec_from_file_location("renew_certificate", PROGRAM)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

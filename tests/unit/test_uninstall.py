@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import engine_in_a_file
 import pytest
 from ansible_collections.miniweb.stack.plugins.modules import uninstall
 
-# It answers as the engine does, from state.json, and notes what it is told.
+# It answers as the engine does, and notes what it is told.
 DOCKER = r"""
-import json, sys
-from pathlib import Path
-
-file = Path(__file__).parent / "state.json"
-state, words = json.loads(file.read_text()), sys.argv[1:]
-if not state["answers"]:
-    sys.exit("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.")
-kind = " ".join(words[:2])
 named = [word for word in words[1:] if not word.startswith("-")]
 if state["refuses"] and state["refuses"] in " ".join(words):
     sys.exit("Error response from daemon: " + state["refuses"] + " is busy")
@@ -93,8 +85,7 @@ class Server:
         self.textfiles = self.state_directory / "node_exporter" / "textfile"
         for directory in (self.base / "app", self.base / "units", self.units / "docker.service.d", self.textfiles):
             directory.mkdir(parents=True)
-        (path / "docker.py").write_text(DOCKER)
-        self.program("docker", f'#!/bin/sh\nexec {sys.executable} -IS {path}/docker.py "$@"\n')
+        engine_in_a_file.install(path, DOCKER)
         self.program("systemctl", SYSTEMCTL.format(path=path))
         self.program("iptables", IPTABLES.format(path=path))
         (path / "rule").write_text(f"-A {RULE}\n")

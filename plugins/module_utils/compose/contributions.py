@@ -17,13 +17,14 @@ import re
 import ssl
 import typing as t
 
-from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine, locked
+from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import Engine
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import dump, load
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import Container, ServiceError
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import content_hash, digest
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
     cause,
+    locked,
     read_file,
     readable,
     write_file,

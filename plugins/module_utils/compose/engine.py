@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import ipaddress
 import json
 import os
@@ -30,6 +29,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.server_files import 
     FileState,
     cause,
     free_megabytes,
+    locked,
     read_file,
     write_file,
 )
@@ -39,6 +39,7 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 VOLUME_LABEL = "com.docker.compose.volume"
 # How long a command in a running container may take, and the exit code of `timeout` when it took longer
 EXECUTE_SECONDS = 60
+QUESTION_SECONDS = "30"
 HEALTH_CHECK_SECONDS = 5
 # What the largest image of the roles' defaults needs; a full disk would stop the services that run.
 IMAGE_MEGABYTES = 1000
@@ -106,18 +107,6 @@ def lack_of_room() -> str:
     if free >= IMAGE_MEGABYTES:
         return ""
     return f"only {free} MB are free in {root}, and an image may need {IMAGE_MEGABYTES} MB: make room there"
-
-
-@contextlib.contextmanager
-def locked(path: str, wait: bool = True) -> t.Iterator[None]:
-    """Hold the lock file; wait for another run that holds it.
-
-    :raises BlockingIOError: another run holds it, and *wait* is false.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
 
 
 def container_of(found: dict[str, t.Any]) -> Container:
@@ -477,6 +466,14 @@ class Engine:
     def passes_health_check(self, container: Container) -> bool:
         """Return whether the container's own health check succeeds now, which the engine would find out a second later."""
         return bool(container.check) and self.execute(container.id, [*container.check], HEALTH_CHECK_SECONDS)[0] == 0
+
+    def ask(self, *words: str, seconds: str = QUESTION_SECONDS) -> tuple[int, str, str]:
+        """Run ``docker`` with a timeout in seconds; return its exit code, output and errors.
+
+        Through its socket, systemd lets a question to an engine that does not start wait.
+        """
+        timeout = self.module.get_bin_path("timeout", required=True)
+        return self.module.run_command([timeout, seconds, self.program, *words])
 
     def limited(self, words: list[str], seconds: int) -> tuple[int, str]:
         """Run a command in the service's directory with a timeout in seconds; return its exit code and output."""

@@ -17,7 +17,6 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.apply import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.engine import (
     TRANSLATES_IPV6,
     Engine,
-    locked,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.files import Directory
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import (
@@ -36,7 +35,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
     shared_name,
     text_diff,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, locked
 
 CONTRIBUTION_OPTIONS: dict[str, t.Any] = {
     "reader": {"type": "str", "required": True},

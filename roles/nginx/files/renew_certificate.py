@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ import time
 import typing as t
 from pathlib import Path
 
+# Next to this program are copies of the collection's module_utils.
 from certificates import (
     CERTIFICATE,
     DAY_SECONDS,
@@ -35,6 +35,8 @@ from certificates import (
     OpenSSL,
     alternative_names,
 )
+from server_files import FileState, locked, write_file
+from waiting import until
 
 DIRECTORY = Path(__file__).parent
 SETTINGS = DIRECTORY / "settings.json"
@@ -73,25 +75,8 @@ def execute(words: list[str], seconds: int = DOCKER_SECONDS) -> tuple[int, str, 
 
 
 def write(path: Path, content: bytes, mode: int, owner: int = 0) -> None:
-    """Write a file atomically."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".miniweb-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            os.fchown(stream.fileno(), owner, owner)
-            os.fchmod(stream.fileno(), mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> t.Iterator[None]:
-    """Hold the lock file; wait for another process that holds it."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    """Write a file that belongs to a user and group of the same number."""
+    write_file(str(path), FileState(content, mode, owner, owner))
 
 
 class Certificate:
@@ -199,8 +184,10 @@ class Certificate:
         account = self.kept / "lego"
         account.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(account, self.settings["owner"], self.settings["owner"])
-        # What is left there are the certificates of earlier requests; the account is next to them.
-        shutil.rmtree(account / "certificates", ignore_errors=True)
+        # The account stays, but one of an earlier request must not be taken for the new one.
+        earlier = account / "certificates"
+        if earlier.exists():
+            shutil.rmtree(earlier)
         key_file = self.kept / PRIVATE_KEY
         try:
             key = key_file.read_bytes() if self.acme["reuse_key"] and key_file.exists() else b""
@@ -293,7 +280,7 @@ class Certificate:
         :raises RenewalError: it does not load it.
         """
         before = {name: self.found(name) for name in (PRIVATE_KEY, CERTIFICATE)}
-        with locked(Path(self.settings["lock"])):
+        with locked(self.settings["lock"]):
             self.write_pair({PRIVATE_KEY: key, CERTIFICATE: certificate})
             try:
                 self.load()
@@ -325,13 +312,10 @@ class Certificate:
             if code:
                 raise RenewalError(f"nginx refuses the new certificate: {(err or out).strip()}")
         wanted = ssl.PEM_cert_to_DER_cert(first_of(self.found(CERTIFICATE).decode()))
-        deadline = time.monotonic() + LOAD_SECONDS
-        while presented(self.settings["port"]) != wanted:
-            if time.monotonic() > deadline:
-                raise RenewalError(
-                    f"nginx still presents another certificate {LOAD_SECONDS} s after it was to load the new one"
-                )
-            time.sleep(0.2)
+        if not until(lambda: presented(self.settings["port"]) == wanted, LOAD_SECONDS):
+            raise RenewalError(
+                f"nginx still presents another certificate {LOAD_SECONDS} s after it was to load the new one"
+            )
 
     def container(self) -> str:
         """Return the ID of the running container of nginx; empty if there is none."""
@@ -431,7 +415,7 @@ def main() -> None:
     parser.add_argument("--look", action="store_true", help="print as JSON what would be done")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
-    with locked(DIRECTORY / ".lock"):
+    with locked(str(DIRECTORY / ".lock")):
         certificate = Certificate(json.loads(SETTINGS.read_text()))
         if arguments.look:
             print(json.dumps(look(certificate)))
