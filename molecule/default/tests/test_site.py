@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,34 @@ def test_a_stray_service_is_named_with_the_command_that_removes_it(
     finally:
         assert run_playbook(playbook, {"image": image, "state": "absent"}).returncode == 0
     assert "forgotten" not in folded(site({}).stderr)
+
+
+def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healthy(
+    host: Host, site: Converge, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "tests" / "apps" / "uploads", source)
+    # Of what it declares, only that it wants no database
+    given = {
+        "flask_app_source_dir": str(source),
+        "flask_app_environment": {},
+        "flask_app_processes": {"worker": None},
+        "flask_app_volumes": {"uploads": None},
+    }
+    code = (source / "app.py").read_text()
+    before = containers(host)
+    (source / "app.py").write_text(code.replace("    return VERSION", "    abort(500)"))
+    refused = site(given)
+    assert refused.returncode != 0
+    assert "The previous version is running again" in folded(refused.stdout)
+    assert containers(host)["mysql"] == before["mysql"]
+    assert eventually(lambda: status(f"{URL}/healthz") == "200")
+
+    (source / "app.py").write_text(code)
+    assert site(given).returncode == 0
+    assert not {"mysql", "mysql_exporter"} & containers(host).keys()
+    assert status(f"{URL}/") == "200"
+    assert host.run("docker volume inspect miniweb-mysql_data").rc == 0
 
 
 def test_monitoring_is_removed_and_comes_back_with_its_data(host: Host, site: Converge) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import http.server
 import json
 import shlex
+import threading
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,10 +100,11 @@ class Authority:
         self.host.check_output("curl -sf -d %s http://localhost:8055/add-a", data)
 
     def orders(self) -> int:
-        """How many orders it has had."""
-        return int(
-            self.host.run("journalctl -u acme --no-pager -o cat | grep -c 'order-plz -> calling handler'").stdout
+        """How many orders it has had since it was started."""
+        command = (
+            "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show --value --property InvocationID acme) --no-pager -o cat"
         )
+        return int(self.host.run(f"{command} | grep -c 'order-plz -> calling handler'").stdout)
 
 
 @pytest.fixture(scope="module")
@@ -196,19 +201,72 @@ def test_life_with_an_authority(host: Host, converge: Converge, authority: Autho
     assert serial(host) == renewed
 
 
-def test_a_name_that_does_not_lead_here_is_reported_before_the_authority_is_asked(
-    host: Host, converge: Converge, authority: Authority
+class Names(http.server.BaseHTTPRequestHandler):
+    """A proxy for the controller, which cannot resolve the names: it leads them to the server, or some to a page of another."""
+
+    elsewhere: frozenset[str] = frozenset()
+
+    def do_GET(self) -> None:
+        asked = urllib.parse.urlsplit(self.path)
+        if asked.hostname in self.elsewhere:
+            self.send_error(404)
+            return
+        connection = http.client.HTTPConnection(ADDRESS, 80, timeout=10)
+        connection.request("GET", asked.path, headers={"Host": asked.netloc})
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Names]]:
+    monkeypatch.setattr(Names, "elsewhere", frozenset())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Names) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        yield Names
+        server.shutdown()
+
+
+def test_each_name_is_tried_before_the_authority_is_asked(
+    host: Host, converge: Converge, authority: Authority, names: type[Names]
 ) -> None:
-    before, orders = serial(host), authority.orders()
-    refused = converge(
-        {**authority.variables, "nginx_acme_try_names": True, "nginx_server_names": ["nowhere.example.test"]}
-    )
+    """Behind a load balancer, whose name redirects, too."""
+    authority.stop()
+    authority.start()
+    wanted = {
+        **authority.variables,
+        "nginx_acme_try_names": True,
+        "nginx_trusted_proxies": ["192.0.2.0/24"],
+        "nginx_redirects": [{"names": ["old.example.com"], "to": NAMES[0]}],
+    }
+    before = serial(host)
+    names.elsewhere = frozenset({"old.example.com"})
+    refused = converge(wanted)
     assert refused.returncode != 0
     said = folded(refused.stdout)
-    assert "The authority was not asked, because it would find no proof: nowhere.example.test does not resolve" in said
+    assert (
+        "The authority was not asked, because it would find no proof: old.example.com does not resolve, and for" in said
+    )
     assert "/.well-known/acme-challenge/" in said
+    assert "the answer is 404 Not Found from BaseHTTP" in said
+    assert "www.example.com does not resolve" not in said
     assert host.check_output("find /opt/miniweb/nginx/challenge -type f") == ""
-    assert (serial(host), authority.orders()) == (before, orders)
+    assert (serial(host), authority.orders()) == (before, 0)
+
+    names.elsewhere = frozenset()
+    assert converge(wanted).returncode == 0
+    assert all(trusted(host, name) for name in (*NAMES, "old.example.com"))
+    assert authority.orders() == 1
+    assert host.check_output("find /opt/miniweb/nginx/challenge -type f") == ""
+    words = "curl -s -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: old.example.com' http://localhost/a?b=c"
+    assert host.check_output(words) == f"301 https://{NAMES[0]}/a?b=c"
 
 
 def test_the_timer_renews_a_self_signed_certificate(host: Host) -> None:
