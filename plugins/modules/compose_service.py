@@ -151,21 +151,20 @@ options:
       - Named volumes that several services may mount, with files that no version of a program needs in a format of its time, such as
         uploads. Missing ones are created. They hinder no rollback, as those in O(volumes) do.
       - Mount them in O(definition) with C(nocopy), or the engine gives an empty one the owner of the directory in the image.
-    type: list
-    elements: dict
-    default: []
+    type: dict
     suboptions:
-      name:
-        description: Name of the volume, as used in the C(volumes) of O(definition).
-        type: str
+      names:
+        description: Names of the volumes, as used in the C(volumes) of O(definition).
+        type: list
+        elements: str
         required: true
       service:
         description:
-          - Name of the service that it belongs to, and with which it is removed if that has O(remove_volumes=true). The engine
-            calls it C(miniweb-<service>_<name>). By default this service.
+          - Name of the service that they belong to, and with which they are removed if that has O(remove_volumes=true). The engine
+            calls them C(miniweb-<service>_<name>). By default this service.
         type: str
       owner:
-        description: Numeric id of the user and group that can write to it.
+        description: Numeric id of the user and group that can write to them.
         type: int
         default: 0
   check_command:
@@ -396,11 +395,9 @@ def main() -> None:
             },
             "volumes": {"type": "list", "elements": "str", "default": []},
             "shared_volumes": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
+                "type": "dict",
                 "options": {
-                    "name": {"type": "str", "required": True},
+                    "names": {"type": "list", "elements": "str", "required": True},
                     "service": {"type": "str"},
                     "owner": {"type": "int", "default": 0},
                 },

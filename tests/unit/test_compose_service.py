@@ -50,7 +50,7 @@ PARAMS: dict[str, Any] = {
     "definition": {"image": "web:1"},
     "networks": [],
     "volumes": [],
-    "shared_volumes": [],
+    "shared_volumes": None,
     "build": None,
     "pull": "missing",
     "directories": [],
@@ -1880,7 +1880,7 @@ def test_contributions_to_a_removed_reader_wait_for_its_return(reader: WithReade
 
 SHARED = {
     "definition": {"image": "web:1", "volumes": ["uploads:/uploads:nocopy"]},
-    "shared_volumes": [{"name": "uploads", "service": "shop", "owner": os.getuid()}],
+    "shared_volumes": {"names": ["uploads"], "service": "shop", "owner": os.getuid()},
 }
 
 

@@ -128,12 +128,12 @@ def compose_document(
     volumes: list[str],
     secret_names: list[str],
     configuration: str = "",
-    shared: t.Sequence[dict[str, t.Any]] = (),
+    shared: t.Mapping[str, str] | None = None,
 ) -> dict[str, t.Any]:
     """Return the Compose file of the service.
 
     :param configuration: hash for the service's label; empty while the hash itself is computed.
-    :param shared: the volumes that other services may mount, too.
+    :param shared: the engine's names of the volumes that other services may mount, too.
     """
     service = {**SERVICE_DEFAULTS, **literal(definition)}
     service["environment"] = without_proxies(service.get("environment") or {})
@@ -153,16 +153,21 @@ def compose_document(
         document["networks"] = {n["name"]: {"name": n["name"], "external": True} for n in networks}
     if volumes or shared:
         own: dict[str, dict[str, t.Any]] = {volume: {} for volume in volumes}
-        others = {one["name"]: {"name": shared_name(name, one), "external": True} for one in shared}
+        others = {volume: {"name": full, "external": True} for volume, full in (shared or {}).items()}
         document["volumes"] = {**own, **others}
     if secret_names:
         document["secrets"] = {secret: {"file": f"./{SECRETS_DIRECTORY}/{secret}"} for secret in secret_names}
     return document
 
 
-def shared_name(service: str, volume: t.Mapping[str, t.Any]) -> str:
-    """Return the engine's name of a volume that several services may mount."""
-    return f"{PROJECT_PREFIX}{volume.get('service') or service}_{volume['name']}"
+def shared_names(service: str, given: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+    """Return the engine's names of the volumes that several services may mount, by their names in the definition.
+
+    :param service: the one that mounts them.
+    :param given: the option of the module.
+    """
+    owner = (given or {}).get("service") or service
+    return {name: f"{PROJECT_PREFIX}{owner}_{name}" for name in (given or {}).get("names", [])}
 
 
 def as_list(value: t.Any) -> list[t.Any]:
@@ -254,7 +259,7 @@ def make_plan(
     reloadable = {file.dest: hash_of(file) for file in files if file.reload and not file.secret}
     fixed = {file.dest: [hash_of(file), file.mode] for file in files if not file.reload and not file.secret}
     arguments = (params["name"], params["definition"], params["networks"], params["volumes"], secret_names)
-    shared = params["shared_volumes"]
+    shared = shared_names(params["name"], params["shared_volumes"])
     wanted = [compose_document(*arguments, shared=shared), fixed, plan.secrets_mark if secret_names else ""]
     plan.configuration = digest([*wanted, image] if params["pull"] == "always" and not params["build"] else wanted)
     plan.reload_hash = digest(reloadable)

@@ -32,7 +32,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
     described_files,
     make_plan,
-    shared_name,
+    shared_names,
     text_diff,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, locked
@@ -132,7 +132,7 @@ class Service:
         :raises ServiceError: one is gone, and the service would start without its data.
         """
         named = {f"{self.engine.project}_{volume}" for volume in self.params["volumes"]}
-        named |= {shared_name(self.name, volume) for volume in self.params["shared_volumes"]}
+        named.update(shared_names(self.name, self.params["shared_volumes"]).values())
         needed = named & set(state.volumes)
         gone = sorted(needed - set(self.engine.all_volumes())) if needed and self.engine.program else []
         if gone:

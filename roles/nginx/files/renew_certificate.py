@@ -212,7 +212,11 @@ class Certificate:
         """Write what lego reads, for its user alone."""
         owner = self.settings["owner"]
         os.chown(directory, owner, owner)
-        given = {name: value.encode() for name, value in self.acme["dns_environment"].items()}
+        # A number or a truth value as lego reads it
+        given = {
+            name: (value if isinstance(value, str) else json.dumps(value)).encode()
+            for name, value in self.acme["dns_environment"].items()
+        }
         for name, content in {**files, **given}.items():
             write(directory / name, content, 0o400, owner)
 
