@@ -132,6 +132,7 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
         "flask_app_environment": {},
         "flask_app_processes": {"worker": None},
         "flask_app_volumes": {"uploads": None},
+        "flask_app_start_timeout_seconds": 10,
     }
     code = (source / "app.py").read_text()
     before = containers(host)

@@ -51,6 +51,7 @@ def test_uninstall(host: Host, run_playbook: RunPlaybook, converge: Converge, ot
     sql(host, "CREATE TABLE IF NOT EXISTS kept (word VARCHAR(20)); DELETE FROM kept; INSERT INTO kept VALUES ('word')")
     shown = run_playbook(PLAYBOOK, {})
     assert not changed(shown)
+    assert "\\n" not in shown.stdout
     assert f"Nothing was removed. -e uninstall_confirm={SERVER} removes" in folded(shown.stdout)
     refused = run_playbook(PLAYBOOK, {"uninstall_confirm": "another", "uninstall_data": True})
     assert refused.returncode != 0
