@@ -578,6 +578,36 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
             ],
         ),
         (
+            {
+                "nginx_unbuffered_paths": ["/static/", "live"],
+                "nginx_redirects": [{"names": ["www.example.com", "*.example.com"], "to": "https://example.com"}],
+                "nginx_sites": [{**SITE, "port": 443, "server_names": ["second.example.com", "second.example.com"]}],
+            },
+            [
+                "nginx_unbuffered_paths, nginx_sites: /static/, live; give each as /path/.",
+                "/static/ is in both; a response is either passed on as it is sent, or cached.",
+                "www.example.com, *.example.com, second.example.com, second.example.com; give each name once.",
+                "nginx_redirects: www.example.com, *.example.com, https://example.com; give host names only.",
+            ],
+        ),
+        (
+            {
+                "nginx_acme_email": "admin@example.com",
+                "nginx_server_names": ["www.example.com"],
+                "nginx_certificate": "x",
+                "nginx_acme_directory": "http://acme.example.com",
+                "nginx_acme_dns_environment": {"route53 key": "x", "AWS_REGION": ""},
+                "nginx_alert_renewal_failed_for": "soon",
+            },
+            [
+                "nginx_acme_email, nginx_certificate: both are set",
+                'nginx_acme_directory: "http://acme.example.com" is no URL of an authority\'s directory',
+                "nginx_acme_dns_environment is set without nginx_acme_dns_provider; set it, too.",
+                "nginx_acme_dns_environment: route53 key, AWS_REGION cannot be used",
+                'nginx_alert_renewal_failed_for is "soon": set it to a duration',
+            ],
+        ),
+        (
             {"nginx_trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]},
             ['nginx_trusted_proxies: "10.0.0.0/8, 0.0.0.0/0" has a network with every address'],
         ),
