@@ -214,6 +214,14 @@ def sizes(paths: t.Iterable[str]) -> int:
     return total
 
 
+def written_before(path: str, moment: float) -> bool:
+    """Return whether a file was last written to before a moment; a file that has just been removed was not."""
+    try:
+        return os.path.getmtime(path) < moment
+    except FileNotFoundError:
+        return False
+
+
 class Cleanup:
     """What takes room on this server."""
 
@@ -416,7 +424,7 @@ class Cleanup:
     def _expired(paths: list[str], seconds: int) -> list[str]:
         """Return the binary logs that were last written to before that many seconds; never those that MySQL writes to."""
         before = time.time() - seconds
-        return [path for path in paths[:-1] if seconds and os.path.getmtime(path) < before]
+        return [path for path in paths[:-1] if seconds and written_before(path, before)]
 
     def _asked_mysql(self, statement: str) -> tuple[str, str]:
         """Return MySQL's answer and the error, one of which is empty."""

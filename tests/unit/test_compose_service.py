@@ -792,6 +792,32 @@ def test_a_mounted_directory_that_was_removed_or_replaced(
     assert not engines.is_detached(0, mount(tmp_path / place, tmp_path / seen, kind))
 
 
+@pytest.mark.parametrize("looks", range(8))
+def test_a_process_that_ends_while_it_is_looked_at_has_no_directory_that_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    source, process = tmp_path / "source", tmp_path / "proc" / "7" / "root"
+    source.mkdir()
+    process.parent.mkdir(parents=True)
+    process.symlink_to("/")
+    monkeypatch.setattr(engines, "PROC", str(tmp_path / "proc"))
+    count = itertools.count()
+
+    def ending(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def looked(path: str, **options: Any) -> os.stat_result:
+            if next(count) == looks:
+                process.unlink(missing_ok=True)
+            return look(path, **options)
+
+        return looked
+
+    mounted = mount(source, source)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", ending(os.stat))
+        patched.setattr(os, "lstat", ending(os.lstat))
+        assert not engines.is_detached(7, mounted)
+
+
 def lose_sight(machine: Machine) -> None:
     """As if a directory that the container has mounted were removed and made again."""
     found = machine.containers

@@ -10,6 +10,7 @@ import dataclasses
 import ipaddress
 import json
 import os
+import stat
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -141,8 +142,17 @@ def is_detached(process: int, mount: dict[str, t.Any]) -> bool:
         # An absolute link would lead out of the container.
         if os.path.islink(seen):
             return False
-    source = mount["Source"]
-    return os.path.isdir(seen) and not (os.path.exists(source) and os.path.samefile(seen, source))
+    found = directory_at(seen)
+    return found is not None and found != directory_at(mount["Source"])
+
+
+def directory_at(path: str) -> tuple[int, int] | None:
+    """Return the device and the inode of a directory; None if there is none, such as one of a process that has just ended."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def settings_in(found: dict[str, t.Any]) -> dict[str, str]:
