@@ -43,6 +43,10 @@ options:
     description: Processes of the site by their names, merged with those of the application; null removes one.
     type: dict
     default: {}
+  schedule:
+    description: Scheduled commands of the site by their names, merged likewise.
+    type: dict
+    default: {}
   volumes:
     description: Volumes of the site by their names, merged likewise.
     type: dict
@@ -59,7 +63,7 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
-      C(memory_mb), C(preload), C(processes) and C(volumes) are those of the file, with defaults for those
+      C(memory_mb), C(preload), C(processes), C(schedule) and C(volumes) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.

@@ -55,6 +55,10 @@ options:
             that drops such connections is a problem; one of iptables or firewalld is not.
         type: dict
         default: {}
+      calendars:
+        description: Times in systemd's form at which the service wants to start something, by the name of what sets them.
+        type: dict
+        default: {}
       engine:
         description: The Docker engine that the service is to have. What the server already has is kept or refused.
         type: dict
@@ -198,10 +202,12 @@ from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_found import Finder, Found, Refused
 from ansible_collections.miniweb.stack.plugins.module_utils.firewall import dropping
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import free_megabytes, total_megabytes
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, free_megabytes, total_megabytes
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
 from ansible_collections.miniweb.stack.plugins.module_utils.settled import Notes
 
+# There if it has started the server
+SYSTEMD = "/run/systemd/system"
 LISTEN = "0A"
 EVERYWHERE = ("0.0.0.0", "::", "*")
 
@@ -395,6 +401,20 @@ class Server:
                 )
         return found
 
+    def misunderstood(self, check: dict[str, t.Any]) -> list[str]:
+        """Return which times systemd does not understand, one sentence each."""
+        found = []
+        for variable, time in check["calendars"].items():
+            if not os.path.isdir(SYSTEMD):
+                return [f"{variable}: this server does not run systemd, which would start it; leave it out."]
+            code, dummy, err = self.module.run_command(["systemd-analyze", "calendar", str(time)])
+            if code:
+                found.append(
+                    f'{variable}: systemd does not understand "{time}" ({cause(err)}); give a time such as "*-*-* 03:00" or '
+                    '"Mon 08:30" (man systemd.time).'
+                )
+        return found
+
     def engine(self, wanted: dict[str, t.Any], settled: bool) -> tuple[Found, str, list[str]]:
         """Return the engine of this server, the data directory it is to have, and what stands in the way.
 
@@ -449,6 +469,7 @@ def main() -> None:
                     "disk_free_mb": {"type": "dict", "default": {}},
                     "disk_size": {"type": "bool", "default": False},
                     "reached_ports": {"type": "dict", "default": {}},
+                    "calendars": {"type": "dict", "default": {}},
                     "engine": {
                         "type": "dict",
                         "options": {
@@ -484,7 +505,7 @@ def main() -> None:
             check["disk_path"] = check["disk_path"] or root
             result["engine"] = found._asdict()
             problems += faults
-        problems += [*server.problems(check), *server.dropped(check)]
+        problems += [*server.problems(check), *server.dropped(check), *server.misunderstood(check)]
     if any(check["disk_size"] for check in module.params["checks"]):
         result["disk_mb"] = total_megabytes(data or data_root())
     if module.params["volumes"]:

@@ -61,6 +61,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "memory_mb": {"type": "int"},
     "preload": {"type": "bool"},
     "processes": {"type": "dict"},
+    "schedule": {"type": "dict"},
     "volumes": {"type": "dict"},
 }
 SECRET_SPEC: dict[str, dict[str, t.Any]] = {
@@ -81,6 +82,7 @@ DEFAULTS: dict[str, t.Any] = {
     # Workers that are forked from an application that has connected to its database would share the connection.
     "preload": False,
     "processes": {},
+    "schedule": {},
     "volumes": {},
 }
 
@@ -92,7 +94,7 @@ def read(
 
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
-    :param parts: processes and volumes of the site, merged with those that result, name by name.
+    :param parts: processes, schedule and volumes of the site, merged with those that result, name by name.
     :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []

@@ -1,7 +1,7 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an application needs beside its web process, each by its name: processes and volumes."""
+"""What an application needs beside its web process, each by its name: processes, scheduled commands and volumes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ SPECS: dict[str, dict[str, dict[str, t.Any]]] = {
         "health_command": {**COMMAND, "default": []},
         "stop_grace_seconds": {"type": "int", "default": 30},
     },
+    "schedule": {
+        "command": COMMAND,
+        "at": {"type": "str"},
+        "timeout_minutes": {"type": "int", "default": 60},
+        "memory_mb": {"type": "int", "default": 0},
+    },
     "volumes": {"path": {"type": "str"}},
 }
+# What a time in systemd's form can consist of; whether it is one, the server is asked.
+CALENDAR = re.compile(r"[A-Za-z0-9*:,./~_+ -]+")
 # Nothing of the image's system may be hidden, at these places or below them, nor the application itself.
 SYSTEM = (
     "bin",
@@ -123,6 +131,16 @@ def _process_fault(entry: dict[str, t.Any]) -> str:
     return _command_fault(entry, "[rq, worker]") or _memory_fault(entry)
 
 
+def _schedule_fault(entry: dict[str, t.Any]) -> str:
+    at = entry.get("at", "")
+    if not CALENDAR.fullmatch(at):
+        found = f'.at is "{at}"' if at else " has no at"
+        return f'{found}; give a time in systemd\'s form, such as "*-*-* 03:00" or "Mon 08:30".'
+    if int(entry.get("timeout_minutes", 1)) < 1:
+        return f".timeout_minutes is {entry['timeout_minutes']}; give at least 1."
+    return _command_fault(entry, "[flask, cleanup]") or _memory_fault(entry)
+
+
 def _volume_fault(entry: dict[str, t.Any]) -> str:
     path = entry.get("path", "")
     if not path:
@@ -136,6 +154,7 @@ def _volume_fault(entry: dict[str, t.Any]) -> str:
 
 FAULTS: dict[str, t.Callable[[dict[str, t.Any]], str]] = {
     "processes": _process_fault,
+    "schedule": _schedule_fault,
     "volumes": _volume_fault,
 }
 

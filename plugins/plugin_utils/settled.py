@@ -63,15 +63,20 @@ def forget_notes(variables: dict[str, t.Any]) -> None:
 
 def leave_trace(variables: dict[str, t.Any], name: str) -> None:
     """Record that there is something of a service or unit from now on."""
-    traces = _known(variables).get("traces")
+    traces = traces_at_start(variables)
     if traces is not None and name not in traces:
         remember(variables, traces=[*traces, name])
 
 
 def has_no_trace(variables: dict[str, t.Any], name: str) -> bool:
     """Return whether the check at the start found nothing of a service or unit, and no task has deployed it since."""
-    traces = _known(variables).get("traces")
+    traces = traces_at_start(variables)
     return traces is not None and name not in traces
+
+
+def traces_at_start(variables: dict[str, t.Any]) -> list[str] | None:
+    """Return the services and units of which there is something; None if that is not known."""
+    return _known(variables).get("traces")
 
 
 def services_at_start(variables: dict[str, t.Any]) -> list[str] | None:

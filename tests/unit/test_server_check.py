@@ -293,3 +293,32 @@ def test_whether_the_kernel_has_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: bool
 
     monkeypatch.setattr(socket, "socket", opened)
     assert server_check.has_ipv6() is ipv6
+
+
+@pytest.mark.parametrize(
+    ("time", "there", "problems"),
+    [
+        ("Mon 08:30", True, []),
+        (
+            "every day",
+            True,
+            [
+                'schedule.a.at: systemd does not understand "every day" (Failed to parse calendar specification: Invalid '
+                'argument); give a time such as "*-*-* 03:00" or "Mon 08:30" (man systemd.time).'
+            ],
+        ),
+        ("Mon 08:30", False, ["schedule.a.at: this server does not run systemd, which would start it; leave it out."]),
+    ],
+    ids=["a time", "no time", "without systemd"],
+)
+def test_times_that_systemd_is_to_understand(
+    run_module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, time: str, there: bool, problems: list[str]
+) -> None:
+    program = tmp_path / "systemd-analyze"
+    program.write_text(
+        '#!/bin/sh\n[ "$2" = "Mon 08:30" ] || { echo "Failed to parse calendar specification: Invalid argument" >&2; exit 1; }\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(server_check, "SYSTEMD", str(tmp_path if there else tmp_path / "gone"))
+    check = {"service": "app", "calendars": {"schedule.a.at": time}}
+    assert run_module("server_check", programs=tmp_path, checks=[check])["problems"] == problems

@@ -413,3 +413,22 @@ def test_the_digest_changes_with_code_and_variables(tmp_path: Path) -> None:
     assert first != look.digest_of_role(str(tmp_path), {"port": 81})
     (tmp_path / "tasks" / "main.yml").write_text("two")
     assert first != look.digest_of_role(str(tmp_path), {"port": 80})
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "others"),
+    [
+        (None, [], True),
+        ([], [], False),
+        (["mysql", "miniweb-application"], [], False),
+        (["miniweb-app_cleanup"], ["miniweb-app_cleanup"], False),
+        (["miniweb-app_cleanup", "miniweb-app_old"], ["miniweb-app_cleanup"], True),
+    ],
+)
+def test_whether_there_may_be_units_that_are_no_longer_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: list[str] | None, wanted: list[str], others: bool
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    look.remember(HERE, traces=names)
+    lookup = lookup_loader.get("miniweb.stack.may_have_others")
+    assert lookup.run(["miniweb-app_"], HERE, wanted=wanted) == [others]

@@ -24,6 +24,7 @@ SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" 
 ABSENT = {
     '__name__="ALERTS"': "only while an alert is pending or firing",
     '__name__="instance:node_swap_utilisation:ratio"': "the server has no swap",
+    '__name__="miniweb_scheduled_command_failed"': "the application schedules nothing",
     'status=~"5.."': "the application has not failed",
 }
 

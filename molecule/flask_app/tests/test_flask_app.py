@@ -31,6 +31,7 @@ try:
 except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 """
+FIGURES = "/run/figures"
 PUT = """
 import sys, urllib.request
 path, text = sys.argv[1:]
@@ -308,6 +309,13 @@ def test_a_release_that_never_answers_is_rolled_back(host: Host, converge: Conve
     assert ask(host, "/") == "hello from a corrected release"
 
 
+def figure(host: Host, name: str, what: str) -> str:
+    """What is left for node_exporter of a scheduled command; empty if it is not there."""
+    file = host.run("cat %s/miniweb-app_%s.prom", FIGURES, name).stdout
+    labels = f'application="app",name="{name}"'
+    return file.partition(f"miniweb_scheduled_command_{what}{{{labels}}} ")[2].partition("\n")[0]
+
+
 def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
     host: Host, converge: Converge, tmp_path: Path
 ) -> None:
@@ -319,13 +327,26 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
         "flask_app_environment": {},
         "flask_app_secrets": [],
         "flask_app_start_timeout_seconds": 5,
+        "flask_app_metrics_directory": FIGURES,
+        "flask_app_schedule": {
+            "often": {"command": ["flask", "leave", "0"], "at": "*:*:0/2"},
+            "never": {"command": ["flask", "leave", "4"], "at": "2100-01-01"},
+        },
     }
+    host.check_output("mkdir --parents %s", FIGURES)
     twice = {"flask_app_volumes": {"other": {"path": "/usr/share"}}, "flask_app_processes": {"beat": {}}}
     for sentence in (
         "flask_app_volumes.other.path is /usr/share, where the container has its system",
         "flask_app_processes.beat has no command; give a list of words, such as [rq, worker].",
     ):
         APP.refuses(host, converge, {**given, **twice}, sentence)
+    daily = {"flask_app_schedule": {"daily": {"command": ["flask", "leave"], "at": "every day"}}}
+    APP.refuses(
+        host,
+        converge,
+        {**given, **daily},
+        'schedule.daily.at: systemd does not understand "every day" (Failed to parse',
+    )
 
     def put(name: str, text: str) -> None:
         host.check_output("docker exec %s python -c %s %s %s", APP.container(host), PUT, name, text)
@@ -350,6 +371,16 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
     assert len(host.check_output(workers).split()) == 1
     put("third.txt", "a b")
     assert eventually(lambda: ask(host, "/third.words") == "2 3 64")
+    # The scheduled commands have the new version, too.
+    assert eventually(lambda: "texts, version 3" in host.check_output("journalctl --unit miniweb-app_often --lines 5"))
+    assert eventually(lambda: figure(host, "often", "failed") == "0")
+    assert host.run("systemctl start miniweb-app_never").rc != 0
+    assert (figure(host, "never", "failed"), figure(host, "never", "last_success_timestamp_seconds")) == ("1", "")
+    assert "`flask leave 4` exited with 4." in host.check_output("journalctl --unit miniweb-app_never --lines 9")
+    assert converge({**given, "flask_app_schedule": {"never": given["flask_app_schedule"]["never"]}}).returncode == 0
+    units = "systemctl list-units --all --plain --no-legend 'miniweb-app_*' | cut --delimiter ' ' --fields 1"
+    assert host.check_output(units).split() == ["miniweb-app_never.service", "miniweb-app_never.timer"]
+    assert figure(host, "often", "failed") == ""
     run = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "playbooks" / "run.yml"
     done = run_playbook(run, {"command": "flask leave 0"})
     assert (done.returncode, "3 texts, version 3" in done.stdout) == (0, True)
@@ -360,6 +391,8 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
     assert converge({**given, "flask_app_state": "absent", "flask_app_remove_data": True}).returncode == 0
     assert (APP.container(host), worker.container(host)) == ("", "")
     assert "miniweb-app_uploads" not in host.check_output("docker volume ls --quiet")
+    left = f"find /etc/systemd/system /var/lib/systemd/timers /opt/miniweb/schedule {FIGURES} -name 'miniweb-app_*'"
+    assert host.check_output(left) == ""
 
 
 def test_a_version_that_does_not_build_never_takes_over(host: Host, converge: Converge, tmp_path: Path) -> None:
