@@ -22,6 +22,11 @@ CONVERTED = ("bool", "int", "float")
 # What the tasks of some roles register
 FOUND = {
     "__flask_app_run": {"image": "app:1", "image_id": "sha256:1"},
+    "__flask_app_scheduled": {
+        "key": "cleanup",
+        "value": {"command": ["flask", "cleanup"], "at": "daily", "timeout_minutes": 60, "memory_mb": 0},
+    },
+    "__flask_app_found_timers": {"files": [{"path": "/etc/systemd/system/miniweb-app_old.timer"}]},
     "__flask_app_process": {
         "key": "worker",
         "value": {"command": ["work"], "count": 2, "memory_mb": 64, "health_command": [], "stop_grace_seconds": 5},
