@@ -63,6 +63,8 @@ _raw:
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
+    - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
+      if it has none.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list

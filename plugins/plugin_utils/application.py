@@ -18,6 +18,9 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils import application_p
 
 FILE = "miniweb.yml"
 PROCFILE = "Procfile"
+PROJECT = "pyproject.toml"
+# What says which packages are installed; a lock file counts only beside the project file that it belongs to.
+REQUIREMENTS = ("requirements.txt", "uv.lock", "poetry.lock", PROJECT)
 # The callables of a module that Flask's own command looks for, too
 CALLABLES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
@@ -93,7 +96,7 @@ def read(
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
     :param parts: processes and volumes of the site, merged with those that result, name by name.
-    :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
+    :return: the keys of SPEC, and ``requirements``, ``driver``, ``database_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
     path = os.path.join(directory, FILE)
@@ -110,6 +113,7 @@ def read(
         **found,
         "database": bool(found["database"]),
         "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
+        "requirements": requirements(directory),
         "driver": driver(directory),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,
@@ -332,11 +336,16 @@ def top_names(source: str) -> set[str]:
     return found
 
 
+def requirements(directory: str) -> str:
+    """Return the first file of a source that says which packages are installed; empty if there is none."""
+    names = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    needed = {name: {name, PROJECT} if name.endswith(".lock") else {name} for name in REQUIREMENTS}
+    return next((name for name in REQUIREMENTS if needed[name] <= names), "")
+
+
 def driver(directory: str) -> str:
     """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none."""
-    texts = (
-        [_text(os.path.join(directory, name)) for name in ("requirements.txt", "pyproject.toml")] if directory else []
-    )
+    texts = [_text(os.path.join(directory, name)) for name in ("requirements.txt", PROJECT)] if directory else []
     required = "\n".join(texts).lower()
     for package, name in DRIVERS.items():
         if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", required, re.MULTILINE):

@@ -92,9 +92,28 @@ def test_the_urls_scheme_is_that_of_the_driver(tmp_path: Path, requirements: str
     assert application.read(directory)["driver"] == driver
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("", ""),
+        ("pyproject.toml", "pyproject.toml"),
+        ("pyproject.toml uv.lock poetry.lock", "uv.lock"),
+        ("pyproject.toml poetry.lock", "poetry.lock"),
+        ("pyproject.toml uv.lock requirements.txt", "requirements.txt"),
+        ("uv.lock", ""),
+        ("uv.lock requirements-c.txt", ""),
+    ],
+)
+def test_what_is_installed(tmp_path: Path, names: str, wanted: str) -> None:
+    assert application.read(str(source(tmp_path, **dict.fromkeys(names.split(), ""))))["requirements"] == wanted
+
+
 def test_a_driver_in_a_project_file_counts_too(tmp_path: Path) -> None:
-    project = '[project]\nname = "shop"\ndependencies = ["flask", "PyMySQL>=1.1"]\n'
-    assert application.read(str(source(tmp_path, **{"pyproject.toml": project})))["driver"] == "mysql+pymysql"
+    for project in (
+        '[project]\nname = "shop"\ndependencies = ["flask", "PyMySQL>=1.1"]\n',
+        '[tool.poetry.dependencies]\nflask = "^3"\npymysql = {version = "^1.1", extras = ["rsa"]}\n',
+    ):
+        assert application.read(str(source(tmp_path, **{"pyproject.toml": project})))["driver"] == "mysql+pymysql"
 
 
 def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp_path: Path) -> None:

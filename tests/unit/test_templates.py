@@ -432,15 +432,26 @@ def test_every_service_with_a_job_says_that_it_is_expected(role: str, given: dic
     assert {labels["instance"] for labels in found} <= {"www"}
 
 
-@pytest.mark.parametrize("requirements", [True, False])
-def test_dockerfile(requirements: bool) -> None:
-    given = {"flask_app_base_image": "python:3.14.1-slim", "__flask_app_has_requirements": requirements}
+@pytest.mark.parametrize(
+    ("file", "installs"),
+    [
+        ("requirements.txt", "pip install --requirement requirements.txt\n"),
+        ("requirements-c.txt", "pip install --requirement requirements-c.txt\n"),
+        ("uv.lock", "uv sync --locked --no-dev --inexact\n"),
+        ("poetry.lock", "poetry export --only main"),
+        ("pyproject.toml", "pip install .\n"),
+    ],
+)
+def test_dockerfile(file: str, installs: str) -> None:
+    given = {"flask_app_base_image": "python:3.14.1-slim", "flask_app_requirements_file": file}
     text = render("flask_app", "Dockerfile.j2", **given)
     instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
     assert set(instructions) <= {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER"}
     assert text.startswith("FROM python:3.14.1-slim AS build\n")
     assert text.rstrip().endswith("USER 10001:10001")
-    assert ("--requirement requirements.txt" in text, "pip install .\n" in text) == (requirements, not requirements)
+    build, run = text.split("\n\n")
+    assert installs in build
+    assert "/tools" not in run
     assert "apt-get" not in text
     assert "PIP_CERT" not in text
 
@@ -449,7 +460,7 @@ def test_dockerfile_with_packages_and_certificates() -> None:
     text = render(
         "flask_app",
         "Dockerfile.j2",
-        __flask_app_has_requirements=True,
+        flask_app_requirements_file="requirements.txt",
         flask_app_build_packages=["gcc", "libc6-dev"],
         flask_app_system_packages=["libpq5"],
         flask_app_pip_ca_bundle="bundle.pem",
@@ -457,7 +468,7 @@ def test_dockerfile_with_packages_and_certificates() -> None:
     )
     build, run = text.split("\n\n")
     assert "--no-install-recommends gcc libc6-dev\n" in build
-    assert "ENV PIP_CERT=/ca-bundle.pem" in build
+    assert "ENV PIP_CERT=/ca-bundle.pem SSL_CERT_FILE=/ca-bundle.pem" in build
     assert "pip install gevent" in build
     assert "libpq5 \\\n && rm -rf" in run
     assert "PIP_CERT" not in run
