@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Reads C(miniweb.yml) at the top of a source on the controller. Without this file, the WSGI callable and a command before the
-    start are taken from a C(Procfile), or the callable is the first that is found in C(wsgi.py), C(app.py), C(application.py),
-    C(main.py), C(run.py) or a package. Nothing of the source is run.
+  - Reads C(miniweb.yml) at the top of a source on the controller. Without this file, the callable and a command before the
+    start are taken from a C(Procfile), or the callable is that of Django's project, or the first that is found in C(wsgi.py), C(app.py),
+    C(application.py), C(main.py), C(run.py), C(asgi.py) or a package. Nothing of the source is run.
   - Instead of a directory it takes a git repository, which is cloned or fetched once in each run, with its submodules. So what it says
     of itself is known when the input is checked, before anything changes. C(git) must be on the controller.
   - What is wrong is returned, not raised, so that a check of the input can report it.
@@ -58,13 +58,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
+    - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
       C(memory_mb), C(preload), C(processes) and C(volumes) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
     - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
       if it has none.
+    - C(migrations) is the command that brings the database's schema up to date, and C(django) whether the source is a project of Django.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from helpers.waiting import eventually
 from testinfra.host import Host
 
 APP = Service("app")
+APPS = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps"
 # The dashboard that all applications share
 SHARED = Service("flask_app")
 REQUEST = """
@@ -35,6 +37,22 @@ PUT = """
 import sys, urllib.request
 path, text = sys.argv[1:]
 urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/" + path, text.encode(), method="PUT"), timeout=10)
+"""
+# As the proxy asks for the site that an application serves over HTTPS alone.
+VISIT = """
+import sys, urllib.request
+headers = {"Host": "www.example.com", "X-Forwarded-Proto": "https"}
+request = urllib.request.Request("http://127.0.0.1:8000/", sys.argv[1].encode() or None, headers)
+print(urllib.request.urlopen(request, timeout=10).read().decode())
+"""
+LISTEN = """
+import urllib.request
+from websockets.sync.client import connect
+with connect("ws://127.0.0.1:8000/echo") as socket:
+    socket.send("hello")
+    print(socket.recv(timeout=10))
+with urllib.request.urlopen("http://127.0.0.1:8000/events", timeout=10) as stream:
+    print([stream.readline() for line in range(3)])
 """
 HELLO = """
 def app(environ, start_response):
@@ -76,6 +94,12 @@ def project(directory: Path, version: str) -> Path:
     (directory / "wsgi.py").write_text(HELLO.replace("VERSION", version))
     (directory / "requirements.txt").write_text("gunicorn==23.0.0\n")
     return directory
+
+
+def needs_another(source: Path, package: str) -> None:
+    """Let a project need a package that its lock file does not have."""
+    path = source / "pyproject.toml"
+    path.write_text(path.read_text().replace(f'["{package}', f'["flask", "{package}'))
 
 
 def plain(**variables: Any) -> dict[str, Any]:
@@ -215,13 +239,61 @@ def test_an_application_that_knows_nothing_of_this_collection_needs_only_its_sou
     host: Host, converge: Converge
 ) -> None:
     """It finds the database by DATABASE_URL, with MySQL's hardest kind of password, and signs with SECRET_KEY."""
-    source = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "notes"
-    given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
+    given = {"flask_app_source_dir": str(APPS / "notes"), "flask_app_environment": {}, "flask_app_secrets": []}
     assert converge(given).returncode == 0
     assert ask(host, "/", "a note") == ""
     assert json.loads(ask(host, "/")) == {"notes": ["a note"], "visits": 1}
     assert "of the scenario" not in json.dumps(APP.inspected(host))
     assert "changed=0 " in converge(given).stdout
+
+
+def test_a_django_project_needs_only_its_source(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """It serves its own host over HTTPS alone, and has what poetry.lock says; its table is made before it starts."""
+    source = tmp_path / "django"
+    shutil.copytree(APPS / "django", source)
+    given = {
+        "flask_app_source_dir": str(source),
+        "flask_app_external_url": "https://www.example.com",
+        "flask_app_environment": {},
+        "flask_app_secrets": [],
+    }
+    assert converge(given).returncode == 0
+    assert APP.becomes_healthy(host)
+    assert "400" in ask(host, "/")
+
+    def visit(text: str) -> dict[str, list[str]]:
+        return json.loads(host.check_output("docker exec %s python -c %s %s", APP.container(host), VISIT, text))
+
+    found = visit("an entry")
+    assert found["entries"][-1] == "an entry"
+    assert visit("") == found
+    (locked,) = re.findall(r'name = "django"\nversion = "(.+)"', (source / "poetry.lock").read_text())
+    assert host.check_output("docker exec %s python -m django --version", APP.container(host)) == locked
+    assert "changed=0 " in converge(given).stdout
+    needs_another(source, "Django")
+    APP.refuses(host, converge, given, "cannot be built", "changed significantly since poetry.lock was last generated")
+
+
+def test_an_asgi_application_has_websockets_and_streams(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """It is recognised without a word, and has what uv.lock says."""
+    source = tmp_path / "fastapi"
+    shutil.copytree(APPS / "fastapi", source)
+    given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
+    wrong = {"flask_app_worker_class": "gthread"}
+    APP.refuses(
+        host, converge, {**given, **wrong}, "gthread, which cannot run the ASGI application main:app; set it to"
+    )
+    both = {"flask_app_wsgi": "main:app"}
+    APP.refuses(
+        host, converge, {**given, **both}, 'flask_app_wsgi is "main:app" and flask_app_asgi is "main:app"; set one'
+    )
+    assert converge(given).returncode == 0
+    assert json.loads(ask(host, "/")) == {"hello": "from FastAPI"}
+    heard = host.check_output("docker exec %s python -c %s", APP.container(host), LISTEN)
+    assert heard.splitlines() == ["hello", r"[b'data: 0\n', b'\n', b'data: 1\n']"]
+    assert host.run("docker exec %s sh -c 'ls /tools; command -v uv'", APP.container(host)).stdout == ""
+    needs_another(source, "fastapi")
+    APP.refuses(host, converge, given, "cannot be built", "The lockfile at `uv.lock` needs to be updated")
 
 
 def test_what_the_source_says_of_itself_is_looked_at_before_anything_changes(
@@ -313,7 +385,7 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
 ) -> None:
     """As a user has it: a file is uploaded, a worker counts its words, new versions find both."""
     source, worker = tmp_path / "uploads", Service("app-worker")
-    shutil.copytree(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "uploads", source)
+    shutil.copytree(APPS / "uploads", source)
     given = {
         "flask_app_source_dir": str(source),
         "flask_app_environment": {},
@@ -384,7 +456,7 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
     ]
     APP.refuses_each(host, converge, cases)
     # Ansible itself refuses what is not among the choices, and looks no further.
-    choices = "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, got: eventual"
+    choices = "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, uvicorn_worker.UvicornWorker, got: eventual"
     APP.refuses(host, converge, {"flask_app_worker_class": "eventual"}, choices)
 
 
