@@ -81,6 +81,13 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.application import r
 from ansible_collections.miniweb.stack.plugins.plugin_utils.application_parts import SPECS
 
 
+def plain(value: t.Any) -> t.Any:
+    """Return a value in Python's own containers: a copy of Ansible's would copy all variables, too."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
@@ -89,7 +96,7 @@ class LookupModule(LookupBase):
     ) -> list[dict[str, t.Any]]:
         """Return what the application needs."""
         self.set_options(var_options=variables, direct=kwargs)
-        url, given = self.get_option("git_url"), self.get_option("given")
+        url, given = self.get_option("git_url"), plain(self.get_option("given"))
         found = {"commit": "", "fault": ""}
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         cache = os.path.join(caches, "miniweb", "sources", self.get_option("name"))
@@ -97,6 +104,6 @@ class LookupModule(LookupBase):
         if url:
             directory = os.path.join(cache, "checkout")
             found = checkout.kept(url, self.get_option("git_version"), directory)
-        parts = {kind: self.get_option(kind) for kind in SPECS}
+        parts = {kind: plain(self.get_option(kind)) for kind in SPECS}
         needs = read("" if found["fault"] else directory, given, parts)
         return [{"cache": cache, "directory": directory, **found, **needs}]
