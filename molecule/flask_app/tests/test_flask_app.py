@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ import pytest
 import yaml
 from helpers.docker_ignore import RULES, TREE
 from helpers.playbooks import Converge, run_playbook
-from helpers.server import default_of
+from helpers.server import SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
+from sandbox import registry
+from sandbox.engine import docker, remove_container
 from testinfra.host import Host
 
 APP = Service("app")
+PASSWORD = 'a password of the "scenario"'
+HASHED = "$2b$05$1qqkiXzAI9zfaqoaJKR6j.n3rxpTTKROY1SEff9OuGd/qs57EJQXO"
 APPS = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps"
 # The dashboard that all applications share
 SHARED = Service("flask_app")
@@ -320,6 +326,83 @@ def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Pat
     assert ask(host, "/") == "hello from an image"
 
 
+@pytest.fixture
+def private_registry(host: Host, tmp_path: Path) -> Iterator[str]:
+    """A registry with a login, at an address of the server itself, so that its engine wants no TLS."""
+    name = f"{SERVER}-registry"
+    (tmp_path / "htpasswd").write_text(f"shop:{HASHED}\n")
+    settings = {
+        "REGISTRY_AUTH": "htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_REALM": "x",
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/htpasswd",
+    }
+    options = [word for variable in settings.items() for word in ("--env", "=".join(variable))]
+    options += ["--volume", f"{tmp_path}/htpasswd:/htpasswd:ro", "--tmpfs", "/var/lib/docker-registry", "--user", "0"]
+    image = docker("inspect", "--format", "{{.Config.Image}}", registry.CONTAINER)
+    remove_container(name)
+    docker("run", "--detach", "--name", name, "--network", f"container:{SERVER}", *options, image)
+    try:
+        assert eventually(lambda: host.socket("tcp://127.0.0.1:5000").is_listening)
+        yield "127.0.0.1:5000/team/shop"
+    finally:
+        remove_container(name)
+
+
+# Pushes an image and removes its name; prints its name with the digest.
+PUSH = """
+export DOCKER_CONFIG=$(mktemp -d)
+printf %s "$1" | docker login --username shop --password-stdin 127.0.0.1:5000 > /dev/null 2>&1 || exit 1
+docker tag "$2" "$3" && docker push --quiet "$3" > /dev/null || exit 1
+name=$(docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$3" | grep "^${3%:*}@")
+docker rmi "$3" "$name" > /dev/null 2>&1
+rm -r "$DOCKER_CONFIG"
+echo "$name"
+"""
+BREAK = """printf 'FROM %s\\nUSER 0\\nRUN sed -i "s/200 OK/500 It fails/" wsgi.py\\nUSER 10001:10001\\n' | docker build --quiet -"""
+
+
+def test_an_image_is_taken_by_its_digest_from_a_registry_with_a_login(
+    host: Host, converge: Converge, tmp_path: Path, private_registry: str
+) -> None:
+    def push(image: str, tag: str) -> str:
+        return host.check_output("sh -c %s - %s %s %s", PUSH, PASSWORD, image, f"{private_registry}:{tag}")
+
+    login = {"flask_app_registry_login": {"user": "shop", "password": PASSWORD}}
+    # The engine keeps what it has once pulled by its digest, and would not ask the registry again.
+    version = secrets.token_hex(8)
+    source = str(project(tmp_path / "first", version))
+    assert converge(plain(flask_app_source_dir=source)).returncode == 0
+    built = host.check_output("docker inspect --format '{{.Config.Image}}' %s", APP.container(host))
+    bad = push(host.check_output(BREAK, built), "2")
+    base_image = default_of("flask_app", "flask_app_base_image")
+    host.check_output("docker pull --quiet %s", base_image)
+    good, base = push(built, "1"), push(base_image, "base")
+    APP.refuses(
+        host, converge, plain(flask_app_image=good), f'The image "{good}" of the service "app" cannot be pulled'
+    )
+    wrong = plain(flask_app_image=good, flask_app_registry_login={"user": "shop", "password": "not this one"})
+    APP.refuses(
+        host, converge, wrong, 'because its registry does not let "shop" log in', "correct the user or the password."
+    )
+    done = converge(plain(flask_app_image=good, **login), "-vvv", "--diff")
+    assert done.returncode == 0
+    assert PASSWORD not in done.stdout + done.stderr
+    assert APP.inspected(host)["Config"]["Image"] == good
+    assert ask(host, "/") == f"hello from {version}"
+    assert "changed=0 " in converge(plain(flask_app_image=good, **login)).stdout
+    quick = {"flask_app_start_timeout_seconds": 5}
+    # A tag before the digest says nothing.
+    APP.gives_way(
+        host, converge, plain(flask_app_image=bad.replace("@", ":2@"), **login, **quick), "/ gives 500 It fails"
+    )
+    assert ask(host, "/") == f"hello from {version}"
+    again = plain(flask_app_source_dir=source, flask_app_base_image=base, **login)
+    assert converge(again).returncode == 0
+    assert "changed=0 " in converge(again).stdout
+    # Neither the login nor a trace of it is left.
+    assert host.run("grep --recursive --files-with-matches auths /root /opt/miniweb").stdout == ""
+
+
 def test_it_leaves_its_job_rules_and_dashboard(host: Host, converge: Converge) -> None:
     left = APP.contributions(host)
     assert set(left) == {"prometheus/app.jobs.yml", "prometheus/app.rules.yml"}
@@ -450,6 +533,7 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
         ({"flask_app_external_url": "www.example.com"}, 'flask_app_external_url: "www.example.com" cannot be used'),
+        ({"flask_app_registry_login": {"user": "x"}}, "flask_app_registry_login has no user or no password; give both"),
         ({"flask_app_database": {"host": "mysql"}}, "flask_app_database has no port, name, user, password: give all"),
         ({"flask_app_declaration": {"wsgi": "x"}}, 'flask_app_declaration: wsgi is "x"; give module:callable'),
         ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
