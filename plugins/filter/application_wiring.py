@@ -58,10 +58,14 @@ SECRETS = {"url": "database_url", "password": "database_password", "ca": "databa
 DIRECTORY = "/run/secrets"
 
 
-def url_of(driver: str, database: t.Mapping[str, t.Any]) -> str:
-    """Return the database's URL as SQLAlchemy understands it."""
+def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -> str:
+    """Return the database's URL as SQLAlchemy understands it, or the programs that read one for Django."""
     without, with_ca = OPTIONS.get(driver, ({}, {}))
-    ca = {"ssl_ca": f"{DIRECTORY}/{SECRETS['ca']}", **with_ca} if database.get("ca") else without
+    if django:
+        without = {}
+    ca = (
+        {"ssl-ca" if django else "ssl_ca": f"{DIRECTORY}/{SECRETS['ca']}", **with_ca} if database.get("ca") else without
+    )
     password = str(database["password"])
     if driver == "mysql+pymysql":
         # It encodes passwords as latin-1, MySQL and its other clients as UTF-8.
@@ -72,7 +76,7 @@ def url_of(driver: str, database: t.Mapping[str, t.Any]) -> str:
     host = str(database["host"])
     address = f"[{host}]" if ":" in host else host
     query = urllib.parse.urlencode({"charset": "utf8mb4", **ca}, safe="/")
-    return f"{driver}://{user}:{password}@{address}:{database['port']}/{name}?{query}"
+    return f"{'mysql' if django else driver}://{user}:{password}@{address}:{database['port']}/{name}?{query}"
 
 
 def application_wiring(
@@ -90,7 +94,7 @@ def application_wiring(
     if database:
         wait_for = [f"{database['host']}:{database['port']}"]
         parts = {
-            "url": url_of(declared["driver"], database),
+            "url": url_of(declared["driver"], database, declared["django"]),
             "password": database["password"],
             "ca": database.get("ca"),
         }

@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
 description:
-  - Reads C(miniweb.yml) at the top of a source on the controller. Without this file, the WSGI callable and a command before the
-    start are taken from a C(Procfile), or the callable is the first that is found in C(wsgi.py), C(app.py), C(application.py),
-    C(main.py), C(run.py) or a package. Nothing of the source is run.
+  - Reads C(miniweb.yml) at the top of a source on the controller. Without this file, the callable and a command before the
+    start are taken from a C(Procfile), or the callable is that of Django's project, or the first that is found in C(wsgi.py), C(app.py),
+    C(application.py), C(main.py), C(run.py), C(asgi.py) or a package. Nothing of the source is run.
   - Instead of a directory it takes a git repository, which is cloned or fetched once in each run, with its submodules. So what it says
     of itself is known when the input is checked, before anything changes. C(git) must be on the controller.
   - What is wrong is returned, not raised, so that a check of the input can report it.
@@ -62,11 +62,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - One dictionary. Its keys C(wsgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
+    - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
       C(memory_mb), C(preload), C(processes), C(schedule) and C(volumes) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
+    - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
+      if it has none.
+    - C(migrations) is the command that brings the database's schema up to date, and C(django) whether the source is a project of Django.
     - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list
@@ -82,6 +85,13 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.application import r
 from ansible_collections.miniweb.stack.plugins.plugin_utils.application_parts import SPECS
 
 
+def plain(value: t.Any) -> t.Any:
+    """Return a value in Python's own containers: a copy of Ansible's would copy all variables, too."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
@@ -90,7 +100,7 @@ class LookupModule(LookupBase):
     ) -> list[dict[str, t.Any]]:
         """Return what the application needs."""
         self.set_options(var_options=variables, direct=kwargs)
-        url, given = self.get_option("git_url"), self.get_option("given")
+        url, given = self.get_option("git_url"), plain(self.get_option("given"))
         found = {"commit": "", "fault": ""}
         caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         cache = os.path.join(caches, "miniweb", "sources", self.get_option("name"))
@@ -98,6 +108,6 @@ class LookupModule(LookupBase):
         if url:
             directory = os.path.join(cache, "checkout")
             found = checkout.kept(url, self.get_option("git_version"), directory)
-        parts = {kind: self.get_option(kind) for kind in SPECS}
+        parts = {kind: plain(self.get_option(kind)) for kind in SPECS}
         needs = read("" if found["fault"] else directory, given, parts)
         return [{"cache": cache, "directory": directory, **found, **needs}]

@@ -143,6 +143,7 @@ MEASURE_SECONDS = "300"
 UNITS = {"B": 1, "kB": 1_000, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "TB": 1_000_000_000_000}
 EXPIRY = "SELECT @@GLOBAL.binlog_expire_logs_seconds"
 PURGE = "PURGE BINARY LOGS BEFORE NOW() - INTERVAL @@GLOBAL.binlog_expire_logs_seconds SECOND"
+TAG_BEFORE_DIGEST = re.compile(r":[^:/@]+@")
 BINARY_LOG = re.compile(r"\.\d{6,}$")
 # Smaller ones are not worth a line.
 LEAST_BYTES = 100_000
@@ -296,7 +297,8 @@ class Cleanup:
             found.update(one.get("image", "") for one in (definition.get("services") or {}).values())
         for name in directories_with(self.base, PREVIOUS_FILE):
             found.add(str(load(read_file(os.path.join(self.base, name, PREVIOUS_FILE))).get("image", "")))
-        return found - {""}
+        # The engine knows an image of a digest without the tag that may stand before it.
+        return {TAG_BEFORE_DIGEST.sub("@", name) for name in found} - {""}
 
     def _image_remover(self, identity: str, service: str) -> Remover:
         lock = os.path.join(self.base, f".{service}.lock")

@@ -247,6 +247,20 @@ options:
     type: str
     choices: [missing, always]
     default: missing
+  login:
+    description:
+      - How to log in to the registry of the image, or of O(build.base), when it is pulled. The login lasts as long as that, and
+        nothing of it stays on the server. Without it, the user that the module runs as may have logged in before.
+    type: dict
+    suboptions:
+      user:
+        description: Name of the user.
+        type: str
+        required: true
+      password:
+        description: Its password or token.
+        type: str
+        required: true
   sent_archive:
     description:
       - Set by the action of the same name, not by playbooks. It is where the archive of O(build) is on the server, as long as
@@ -433,6 +447,13 @@ def main() -> None:
                 },
             },
             "pull": {"type": "str", "choices": ["missing", "always"], "default": "missing"},
+            "login": {
+                "type": "dict",
+                "options": {
+                    "user": {"type": "str", "required": True},
+                    "password": {"type": "str", "required": True, "no_log": True},
+                },
+            },
             "sent_archive": {"type": "path"},
             "wait_timeout": {"type": "int", "default": 120},
             "remove_volumes": {"type": "bool", "default": False},

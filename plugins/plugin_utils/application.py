@@ -18,10 +18,19 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils import application_p
 
 FILE = "miniweb.yml"
 PROCFILE = "Procfile"
+PROJECT = "pyproject.toml"
+# What says which packages are installed; a lock file counts only beside the project file that it belongs to.
+REQUIREMENTS = ("requirements.txt", "uv.lock", "poetry.lock", PROJECT)
 # The callables of a module that Flask's own command looks for, too
 CALLABLES = ("app", "application")
 FACTORIES = ("create_app", "make_app")
 MODULES = ("wsgi", "app", "application", "main", "run")
+# A module that imports one of these, or is called so, has an ASGI application, and so has a command that starts one of the servers.
+ASGI_IMPORT = re.compile(r"^\s*(from|import)\s+(fastapi|starlette|quart|litestar)\b", re.MULTILINE)
+ASGI_MODULE = "asgi"
+ASGI_SERVERS = re.compile(r"\b(uvicorn|hypercorn|daphne)")
+# The package with the settings, in Django's own program
+DJANGO = re.compile(r"DJANGO_SETTINGS_MODULE[\"']\s*,\s*[\"']([A-Za-z_]\w*)[\w.]*[\"']")
 DEFAULT_WSGI = "wsgi:app"
 # What a database can be asked for; those that hold the password are secrets.
 PARTS = ("url", "host", "port", "name", "user", "password", "url_file", "password_file", "ca_file")
@@ -48,10 +57,11 @@ DRIVERS = {
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SHORTEST_SECRET, LONGEST_SECRET = 16, 1024
-WSGI = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
+CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 
 SPEC: dict[str, dict[str, t.Any]] = {
     "wsgi": {"type": "str"},
+    "asgi": {"type": "str"},
     "health_path": {"type": "str"},
     "metrics_path": {"type": "str"},
     "database": {"type": "raw"},
@@ -72,6 +82,7 @@ SECRET_SPEC: dict[str, dict[str, t.Any]] = {
 # For what neither the file names nor the source shows
 DEFAULTS: dict[str, t.Any] = {
     "wsgi": DEFAULT_WSGI,
+    "asgi": "",
     "health_path": "/",
     "metrics_path": "",
     "database": True,
@@ -95,23 +106,30 @@ def read(
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
     :param parts: processes, schedule and volumes of the site, merged with those that result, name by name.
-    :return: the keys of SPEC, and ``driver``, ``database_environment`` and ``faults``, one sentence each.
+    :return: the keys of SPEC, and ``requirements``, ``migrations``, ``django``, ``driver``, ``database_environment`` and
+        ``faults``, one sentence each.
     """
     faults: list[str] = []
     path = os.path.join(directory, FILE)
     declared = _content(path, faults) if directory and os.path.isfile(path) else {}
-    found = {
-        **DEFAULTS,
-        **(recognised(directory) if directory else {}),
-        **_valid(declared, FILE, faults),
-        **_valid(given or {}, "flask_app_declaration", faults),
-    }
+    found = dict(DEFAULTS)
+    for layer in (
+        recognised(directory) if directory else {},
+        _valid(declared, FILE, faults),
+        _valid(given or {}, "flask_app_declaration", faults),
+    ):
+        if layer.keys() & {"wsgi", "asgi"}:
+            found.update(wsgi="", asgi="")
+        found.update(layer)
     for kind in application_parts.SPECS:
         found[kind] = _with_parts(kind, found[kind], (parts or {}).get(kind), faults)
     return {
         **found,
         "database": bool(found["database"]),
         "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
+        "requirements": requirements(directory),
+        "migrations": migrations(directory),
+        "django": bool(django_project(directory)),
         "driver": driver(directory),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,
@@ -170,6 +188,8 @@ def _valid(declared: t.Mapping[str, t.Any], where: str, faults: list[str]) -> di
             faults.append(f"{where}: {fault}")
         elif value is not None:
             found[key] = ArgumentSpecValidator({key: SPEC[key]}).validate({key: value}).validated_parameters[key]
+    if {"wsgi", "asgi"} <= found.keys():
+        faults.append(f"{where}: wsgi is {found.pop('wsgi')} and asgi is {found.pop('asgi')}; give one of them.")
     return found
 
 
@@ -191,8 +211,8 @@ def _fault(key: str, value: t.Any) -> str:
     return check(value) if check else ""
 
 
-def _wsgi_fault(value: str) -> str:
-    return "" if WSGI.fullmatch(value) else f'wsgi is "{value}"; give module:callable, such as wsgi:app.'
+def _callable_fault(key: str, example: str, value: str) -> str:
+    return "" if CALLABLE.fullmatch(value) else f'{key} is "{value}"; give module:callable, such as {example}.'
 
 
 def _health_fault(value: str) -> str:
@@ -252,7 +272,8 @@ def _memory_fault(value: t.Any) -> str:
 
 
 CHECKS: dict[str, t.Callable[[t.Any], str]] = {
-    "wsgi": _wsgi_fault,
+    "wsgi": functools.partial(_callable_fault, "wsgi", DEFAULT_WSGI),
+    "asgi": functools.partial(_callable_fault, "asgi", "main:app"),
     "health_path": _health_fault,
     "metrics_path": _metrics_fault,
     "database": functools.partial(_store_fault, "database", PARTS),
@@ -264,15 +285,15 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
 
 
 def recognised(directory: str) -> dict[str, t.Any]:
-    """Return what a source without a file of its own shows: its Procfile, or else the callable that Flask would find."""
+    """Return what a source without a file of its own shows: its Procfile, Django's project, or the callable that Flask would find."""
     lines = procfile(os.path.join(directory, PROCFILE))
-    wsgi = served(lines.get("web", [])) or callable_in(directory)
+    served_by = served(lines.get("web", [])) or django_callable(directory) or callable_in(directory)
     others = {name.lower().replace("_", "-").strip("-"): line for name, line in lines.items()}
     processes = {
         name: {"command": line} for name, line in others.items() if name not in ("", "web", "release") and line
     }
     return {
-        **({"wsgi": wsgi} if wsgi else {}),
+        **served_by,
         **({"setup": [lines["release"]]} if lines.get("release") else {}),
         **({"processes": processes} if processes else {}),
     }
@@ -296,27 +317,56 @@ def procfile(path: str) -> dict[str, list[str]]:
     return found
 
 
-def served(words: list[str]) -> str:
-    """Return the WSGI callable in a command that starts Gunicorn; empty if there is none."""
-    if not any(os.path.basename(word) == "gunicorn" for word in words):
-        return ""
-    return next((word for word in reversed(words) if WSGI.fullmatch(word)), "")
+def served(words: list[str]) -> dict[str, str]:
+    """Return the callable in a command that starts Gunicorn or an ASGI server, by its kind; empty if there is none."""
+    asgi = any(ASGI_SERVERS.search(word) for word in words)
+    if not asgi and not any(os.path.basename(word) == "gunicorn" for word in words):
+        return {}
+    end = "()" if "--factory" in words else ""
+    return next(({"asgi" if asgi else "wsgi": word + end} for word in reversed(words) if CALLABLE.fullmatch(word)), {})
 
 
-def callable_in(directory: str) -> str:
-    """Return the first WSGI callable or factory at the top of a source; empty if there is none. Nothing is imported."""
+def django_project(directory: str) -> str:
+    """Return the name of the package with Django's settings; empty for what is no project of Django."""
+    found = DJANGO.search(_text(os.path.join(directory, "manage.py"))) if directory else None
+    return found[1] if found else ""
+
+
+def django_callable(directory: str) -> dict[str, str]:
+    """Return the callable of a Django project by its kind; empty if there is none."""
+    project = django_project(directory)
+    kinds = [kind for kind in ("wsgi", "asgi") if os.path.isfile(os.path.join(directory, project, f"{kind}.py"))]
+    return {kinds[0]: f"{project}.{kinds[0]}:application"} if project and kinds else {}
+
+
+def migrations(directory: str) -> list[str]:
+    """Return the command that brings the database's schema up to date; empty if there is none."""
+    if django_project(directory):
+        return ["python", "manage.py", "migrate", "--noinput"]
+    if directory and os.path.isfile(os.path.join(directory, "migrations", "env.py")):
+        return ["flask", "db", "upgrade"]
+    if directory and os.path.isfile(os.path.join(directory, "alembic.ini")):
+        return ["alembic", "upgrade", "head"]
+    return []
+
+
+def callable_in(directory: str) -> dict[str, str]:
+    """Return the first callable or factory at the top of a source by its kind; empty if there is none. Nothing is imported."""
     packages = sorted(
         entry.name
         for entry in (os.scandir(directory) if os.path.isdir(directory) else ())
         if entry.name.isidentifier() and os.path.isfile(os.path.join(entry.path, "__init__.py"))
     )
-    for module in (*MODULES, *packages):
-        for file in (f"{module}.py", os.path.join(module, "__init__.py")):
-            names = top_names(_text(os.path.join(directory, file)))
+    for module in (*MODULES, ASGI_MODULE, *packages, *(f"{package}.main" for package in packages)):
+        path = module.replace(".", os.sep)
+        for file in (f"{path}.py", os.path.join(path, "__init__.py")):
+            text = _text(os.path.join(directory, file))
+            names = top_names(text)
             for name in (*CALLABLES, *FACTORIES):
                 if name in names:
-                    return f"{module}:{name}{'()' if name in FACTORIES else ''}"
-    return ""
+                    asgi = module == ASGI_MODULE or ASGI_IMPORT.search(text)
+                    return {"asgi" if asgi else "wsgi": f"{module}:{name}{'()' if name in FACTORIES else ''}"}
+    return {}
 
 
 def top_names(source: str) -> set[str]:
@@ -334,11 +384,16 @@ def top_names(source: str) -> set[str]:
     return found
 
 
+def requirements(directory: str) -> str:
+    """Return the first file of a source that says which packages are installed; empty if there is none."""
+    names = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    needed = {name: {name, PROJECT} if name.endswith(".lock") else {name} for name in REQUIREMENTS}
+    return next((name for name in REQUIREMENTS if needed[name] <= names), "")
+
+
 def driver(directory: str) -> str:
     """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none."""
-    texts = (
-        [_text(os.path.join(directory, name)) for name in ("requirements.txt", "pyproject.toml")] if directory else []
-    )
+    texts = [_text(os.path.join(directory, name)) for name in ("requirements.txt", PROJECT)] if directory else []
     required = "\n".join(texts).lower()
     for package, name in DRIVERS.items():
         if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", required, re.MULTILINE):

@@ -102,6 +102,12 @@ def pull(engine, words):
     return 0, "", ""
 
 
+def login(engine, words):
+    if engine["stdin"] != engine["password"]:
+        return 1, "", "Error response from daemon: login attempt failed with status: 401 Unauthorized"
+    return 0, "Login Succeeded", ""
+
+
 def build(engine, words):
     engine["images"][words[words.index("--tag") + 1]] = f"sha256:built-{len(engine['images'])}"
     return 0, "", ""
@@ -186,6 +192,7 @@ COMMANDS = {
     "image": image,
     "info": info,
     "inspect": inspect,
+    "login": login,
     "logs": logs,
     "network": network,
     "ps": ps,
@@ -205,7 +212,8 @@ def answer(here, words, data=""):
     state = here / "engine.json"
     engine = json.loads(state.read_text())
     engine["stdin"] = data or ""
-    result = COMMANDS.get(words[0], unexpected)(engine, words)
+    command = words[2:] if words[0] == "--config" else words
+    result = COMMANDS.get(command[0], unexpected)(engine, command)
     state.write_text(json.dumps(engine))
     return result
 

@@ -17,6 +17,7 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils import application, 
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE = {"host": "mysql", "port": 3306, "name": "shop", "user": "shop", "password": "p@ss/w:rd#?%", "ca": ""}
+MANAGE = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.production")'
 
 
 def source(directory: Path, **files: str) -> Path:
@@ -53,12 +54,59 @@ def source(directory: Path, **files: str) -> Path:
         ({"Procfile": "web: gunicorn 'shop\nworker: rq worker\n", "app.py": "app = 1"}, "app:app"),
         ({"Procfile": "web: gunicorn shop:app", "miniweb.yml": "wsgi: other:app"}, "other:app"),
         ({"miniweb.yml": "", "app.py": "app = 1"}, "app:app"),
+        ({"manage.py": MANAGE, "shop/wsgi.py": "", "shop/asgi.py": "", "app.py": "app = 1"}, "shop.wsgi:application"),
+        ({"manage.py": "from flask_script import Manager", "app.py": "app = 1"}, "app:app"),
+        ({"manage.py": MANAGE, "app.py": "app = 1"}, "app:app"),
+        ({"app/__init__.py": "", "app/main.py": "from flask import Flask\napp = Flask(__name__)"}, "app.main:app"),
+        ({"main.py": "# from fastapi import FastAPI\napp = 1"}, "main:app"),
+        ({"main.py": "from fastapi import FastAPI\napp = FastAPI()", "miniweb.yml": "wsgi: main:other"}, "main:other"),
     ],
 )
 def test_the_callable_is_found_without_running_anything(tmp_path: Path, files: dict[str, str], wsgi: str) -> None:
     found = application.read(str(source(tmp_path, **files)))
-    assert found["wsgi"] == wsgi
+    assert (found["wsgi"], found["asgi"]) == (wsgi, "")
     assert found["faults"] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "asgi"),
+    [
+        ({"main.py": "from fastapi import FastAPI\napp = FastAPI()"}, "main:app"),
+        ({"app.py": "import quart\napp = quart.Quart(__name__)"}, "app:app"),
+        ({"main.py": "from starlette.applications import Starlette\ndef create_app(): ..."}, "main:create_app()"),
+        ({"app/__init__.py": "", "app/main.py": "from fastapi import FastAPI\napp = FastAPI()"}, "app.main:app"),
+        ({"asgi.py": "from shop import app"}, "asgi:app"),
+        ({"manage.py": MANAGE, "shop/asgi.py": ""}, "shop.asgi:application"),
+        ({"Procfile": "web: uvicorn shop:app --host 0.0.0.0 --port $PORT"}, "shop:app"),
+        ({"Procfile": "web: uvicorn --factory shop:create_app"}, "shop:create_app()"),
+        ({"Procfile": "web: gunicorn -k uvicorn.workers.UvicornWorker shop:app -b 0.0.0.0:80"}, "shop:app"),
+        ({"Procfile": "web: gunicorn -k uvicorn_worker.UvicornWorker shop:app"}, "shop:app"),
+        ({"miniweb.yml": "asgi: shop.asgi:app", "app.py": "app = 1"}, "shop.asgi:app"),
+    ],
+)
+def test_an_asgi_application_is_told_apart(tmp_path: Path, files: dict[str, str], asgi: str) -> None:
+    found = application.read(str(source(tmp_path, **files)))
+    assert (found["wsgi"], found["asgi"], found["faults"]) == ("", asgi, [])
+
+
+def test_what_is_given_of_one_kind_goes_before_the_other(tmp_path: Path) -> None:
+    directory = str(source(tmp_path, **{"miniweb.yml": "asgi: shop.asgi:app"}))
+    found = application.read(directory, {"wsgi": "shop:app"})
+    assert (found["wsgi"], found["asgi"], found["faults"]) == ("shop:app", "", [])
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({}, []),
+        ({"migrations/env.py": ""}, ["flask", "db", "upgrade"]),
+        ({"alembic.ini": ""}, ["alembic", "upgrade", "head"]),
+        ({"manage.py": MANAGE, "alembic.ini": ""}, ["python", "manage.py", "migrate", "--noinput"]),
+        ({"manage.py": "", "alembic.ini": ""}, ["alembic", "upgrade", "head"]),
+    ],
+)
+def test_migrations(tmp_path: Path, files: dict[str, str], command: list[str]) -> None:
+    assert application.read(str(source(tmp_path, **files)))["migrations"] == command
 
 
 @pytest.mark.parametrize(
@@ -92,9 +140,28 @@ def test_the_urls_scheme_is_that_of_the_driver(tmp_path: Path, requirements: str
     assert application.read(directory)["driver"] == driver
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ("", ""),
+        ("pyproject.toml", "pyproject.toml"),
+        ("pyproject.toml uv.lock poetry.lock", "uv.lock"),
+        ("pyproject.toml poetry.lock", "poetry.lock"),
+        ("pyproject.toml uv.lock requirements.txt", "requirements.txt"),
+        ("uv.lock", ""),
+        ("uv.lock requirements-c.txt", ""),
+    ],
+)
+def test_what_is_installed(tmp_path: Path, names: str, wanted: str) -> None:
+    assert application.read(str(source(tmp_path, **dict.fromkeys(names.split(), ""))))["requirements"] == wanted
+
+
 def test_a_driver_in_a_project_file_counts_too(tmp_path: Path) -> None:
-    project = '[project]\nname = "shop"\ndependencies = ["flask", "PyMySQL>=1.1"]\n'
-    assert application.read(str(source(tmp_path, **{"pyproject.toml": project})))["driver"] == "mysql+pymysql"
+    for project in (
+        '[project]\nname = "shop"\ndependencies = ["flask", "PyMySQL>=1.1"]\n',
+        '[tool.poetry.dependencies]\nflask = "^3"\npymysql = {version = "^1.1", extras = ["rsa"]}\n',
+    ):
+        assert application.read(str(source(tmp_path, **{"pyproject.toml": project})))["driver"] == "mysql+pymysql"
 
 
 def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp_path: Path) -> None:
@@ -111,8 +178,10 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
     [
         ("- a list", "miniweb.yml: it is a list; write keys such as wsgi: wsgi:app."),
         ("wsgi: [", "miniweb.yml: it is no YAML (line "),
-        ("wsgy: a:b", 'miniweb.yml: there is no key "wsgy"; give wsgi, health_path, '),
+        ("wsgy: a:b", 'miniweb.yml: there is no key "wsgy"; give wsgi, asgi, health_path, '),
         ("wsgi: shop", 'miniweb.yml: wsgi is "shop"; give module:callable, such as wsgi:app.'),
+        ("asgi: shop", 'miniweb.yml: asgi is "shop"; give module:callable, such as main:app.'),
+        ("wsgi: a:b\nasgi: c:d", "miniweb.yml: wsgi is a:b and asgi is c:d; give one of them."),
         ("wsgi: 12", "miniweb.yml: wsgi is 12, not text; put the value in quotes."),
         ("wsgi: 'a:b; rm'", "give module:callable"),
         ("health_path: healthz", 'miniweb.yml: health_path is "healthz"; give a path that begins with "/".'),
@@ -276,6 +345,21 @@ def test_with_a_ca_only_its_server_gets_the_password(driver: str, ca: str, query
     address = wired["secrets"][0]["content"]
     assert address.startswith(f"{driver}://shop:")
     assert address.endswith(f"@[2001:db8::1]:3306/shop{query}")
+
+
+@pytest.mark.parametrize(
+    ("driver", "ca", "query"),
+    [
+        ("mysql+pymysql", "", "?charset=utf8mb4"),
+        ("mysql+pymysql", "PEM", "?charset=utf8mb4&ssl-ca=/run/secrets/database_ca"),
+        ("mysql+mysqldb", "PEM", "?charset=utf8mb4&ssl-ca=/run/secrets/database_ca&ssl_mode=VERIFY_IDENTITY"),
+    ],
+)
+def test_djangos_programs_read_another_url(driver: str, ca: str, query: str) -> None:
+    wired = application_wiring({**declared(), "driver": driver, "django": True}, {**DATABASE, "ca": ca})
+    address = wired["secrets"][0]["content"]
+    assert address.startswith("mysql://shop:")
+    assert address.endswith(f"@mysql:3306/shop{query}")
 
 
 @pytest.mark.parametrize("driver", ["mysql+pymysql", "mysql+mysqldb"])

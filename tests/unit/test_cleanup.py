@@ -201,6 +201,17 @@ def test_images(server: Server, name: str, recorded: bool, needed_by: str) -> No
         assert 'a run is working on the service "app"' in result["faults"][0]
 
 
+@pytest.mark.parametrize("tag", ["", ":1.2", ":latest"])
+def test_an_image_that_is_needed_by_its_digest_stays(server: Server, tag: str) -> None:
+    server.record("digest")
+    digest = "registry.example.com:5000/app@sha256:0f1c"
+    server.state["images"] = [{**image("digest", (digest,)), "RepoTags": []}]
+    definition = {"services": {"app": {"image": digest.replace("@", f"{tag}@")}}}
+    (server.base / "app" / "compose.yaml").write_text(json.dumps(definition))
+    server.run(remove=True)
+    assert server.state["images"]
+
+
 @pytest.mark.parametrize(
     ("digests", "owner", "removed"), [((), "miniweb", True), (("digest",), "others", False)], ids=["built", "pulled"]
 )

@@ -426,6 +426,7 @@ class Machine:
             "check": [],
             "count": 0,
             "proxies": ["", "", ""],
+            "password": "",
             "prune_code": 0,
             "run_code": 0,
             "run_opens_data": False,
@@ -1164,6 +1165,48 @@ def test_image_that_cannot_be_pulled(machine: Machine) -> None:
     result = machine.run(definition={"image": "web:4"})
     assert result["msg"].startswith('The image "web:4" of the service "web" cannot be pulled (manifest unknown): check')
     assert not machine.directory.exists()
+
+
+LOGIN = {"user": "shop", "password": "of the registry"}
+PRIVATE = "registry.example.com:5000/team/web@sha256:0f1c"
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        (PRIVATE, ["registry.example.com:5000"]),
+        ("localhost/web:1.2", ["localhost"]),
+        ("team/web:1.2", []),
+        ("web.x", []),
+    ],
+)
+def test_an_image_is_pulled_with_a_login_that_ends_with_it(machine: Machine, image: str, registry: list[str]) -> None:
+    machine.answer(password=LOGIN["password"], pullable={image: "sha256:9"})
+    assert machine.run(definition={"image": image}, login=LOGIN)["changed"]
+    login, pull = [line.split() for line in machine.told() if line.startswith("--config ")]
+    assert login[2:] == ["login", "--username", "shop", "--password-stdin", *registry]
+    assert pull == ["--config", login[1], "pull", "--quiet", image]
+    assert not Path(login[1]).exists()
+    # It is on the server now.
+    machine.run(definition={"image": image}, login=LOGIN)
+    assert [line for line in machine.told() if "login" in line] == []
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_a_registry_that_refuses_the_login(machine: Machine, build: bool) -> None:
+    machine.answer(password="another", pullable={PRIVATE: "sha256:9"})
+    archive = machine.directory.parent / "archive"
+    archive.write_text("")
+    built = {"build": {"archive": "x", "base": PRIVATE}, "sent_archive": str(archive)}
+    given = {"definition": {"image": "web:built"}, **built} if build else {"definition": {"image": PRIVATE}}
+    said = machine.run(**given, login=LOGIN)["msg"]
+    assert said.startswith(
+        f'The image "{PRIVATE}" of the service "web" cannot be pulled, because its registry does not let "shop"'
+    )
+    assert said.endswith("status: 401 Unauthorized): correct the user or the password.")
+    assert not machine.directory.exists()
+    machine.answer(password=LOGIN["password"])
+    assert machine.run(**given, login=LOGIN)["changed"]
 
 
 def test_missing_file_made_by_something_else(machine: Machine) -> None:

@@ -247,6 +247,21 @@ def test_gunicorn_configuration_is_python() -> None:
     assert callable(found["on_starting"])
 
 
+@pytest.mark.parametrize(
+    ("given", "callable_name", "worker"),
+    [
+        ({"wsgi": "wsgi:app", "asgi": ""}, "wsgi:app", "gthread"),
+        ({"wsgi": "", "asgi": "main:app"}, "main:app", "uvicorn_worker.UvicornWorker"),
+    ],
+)
+def test_the_worker_is_one_for_the_kind_of_application(given: dict[str, str], callable_name: str, worker: str) -> None:
+    declared = {"flask_app_declared": {**given, "preload": False}}
+    assert value("flask_app", "__flask_app_callable", **declared) == callable_name
+    found: dict[str, Any] = {}
+    exec(compile(render("flask_app", "gunicorn.conf.py.j2", **declared), "gunicorn.conf.py", "exec"), found)
+    assert (found["worker_class"], found["threads"]) == (worker, 4 if worker == "gthread" else 1)
+
+
 def test_wait_for_ends_when_everything_answers_or_time_is_up() -> None:
     exec(compile(render("flask_app", "wait_for.py.j2"), "wait_for.py", "exec"), {})
     given = {"flask_app_wait_for": ["127.0.0.1:1"], "flask_app_wait_timeout_seconds": 0}
@@ -271,6 +286,7 @@ def test_the_application_is_measured_where_it_says() -> None:
         ("https://www.example.com:8443/", "sync", "www.example.com:8443", "https"),
         ("http://[2001:db8::1]:8080", "gevent", "[2001:db8::1]:8080", "http"),
         ("https://www.example.com", "tornado", "app:8000", None),
+        ("https://www.example.com", "uvicorn_worker.UvicornWorker", "app:8000", None),
         ("", "gthread", "app:8000", None),
     ],
 )
@@ -432,15 +448,26 @@ def test_every_service_with_a_job_says_that_it_is_expected(role: str, given: dic
     assert {labels["instance"] for labels in found} <= {"www"}
 
 
-@pytest.mark.parametrize("requirements", [True, False])
-def test_dockerfile(requirements: bool) -> None:
-    given = {"flask_app_base_image": "python:3.14.1-slim", "__flask_app_has_requirements": requirements}
+@pytest.mark.parametrize(
+    ("file", "installs"),
+    [
+        ("requirements.txt", "pip install --requirement requirements.txt\n"),
+        ("requirements-c.txt", "pip install --requirement requirements-c.txt\n"),
+        ("uv.lock", "uv sync --locked --no-dev --inexact\n"),
+        ("poetry.lock", "poetry export --only main"),
+        ("pyproject.toml", "pip install .\n"),
+    ],
+)
+def test_dockerfile(file: str, installs: str) -> None:
+    given = {"flask_app_base_image": "python:3.14.1-slim", "flask_app_requirements_file": file}
     text = render("flask_app", "Dockerfile.j2", **given)
     instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
     assert set(instructions) <= {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER"}
     assert text.startswith("FROM python:3.14.1-slim AS build\n")
     assert text.rstrip().endswith("USER 10001:10001")
-    assert ("--requirement requirements.txt" in text, "pip install .\n" in text) == (requirements, not requirements)
+    build, run = text.split("\n\n")
+    assert installs in build
+    assert "/tools" not in run
     assert "apt-get" not in text
     assert "PIP_CERT" not in text
 
@@ -449,7 +476,7 @@ def test_dockerfile_with_packages_and_certificates() -> None:
     text = render(
         "flask_app",
         "Dockerfile.j2",
-        __flask_app_has_requirements=True,
+        flask_app_requirements_file="requirements.txt",
         flask_app_build_packages=["gcc", "libc6-dev"],
         flask_app_system_packages=["libpq5"],
         flask_app_pip_ca_bundle="bundle.pem",
@@ -457,9 +484,11 @@ def test_dockerfile_with_packages_and_certificates() -> None:
     )
     build, run = text.split("\n\n")
     assert "--no-install-recommends gcc libc6-dev\n" in build
-    assert "ENV PIP_CERT=/ca-bundle.pem" in build
+    assert "ENV PIP_CERT=/ca-bundle.pem SSL_CERT_FILE=/ca-bundle.pem" in build
     assert "pip install gevent" in build
     assert "libpq5 \\\n && rm -rf" in run
+    text = render("flask_app", "Dockerfile.j2", flask_app_worker_class="uvicorn_worker.UvicornWorker")
+    assert 'RUN python -c "import uvicorn_worker" || pip install uvicorn-worker\n' in text
     assert "PIP_CERT" not in run
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,17 @@ import pytest
 import yaml
 from helpers.docker_ignore import RULES, TREE
 from helpers.playbooks import Converge, run_playbook
-from helpers.server import default_of
+from helpers.server import SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
+from sandbox import registry
+from sandbox.engine import docker, remove_container
 from testinfra.host import Host
 
 APP = Service("app")
+PASSWORD = 'a password of the "scenario"'
+HASHED = "$2b$05$1qqkiXzAI9zfaqoaJKR6j.n3rxpTTKROY1SEff9OuGd/qs57EJQXO"
+APPS = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps"
 # The dashboard that all applications share
 SHARED = Service("flask_app")
 REQUEST = """
@@ -36,6 +44,22 @@ PUT = """
 import sys, urllib.request
 path, text = sys.argv[1:]
 urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8000/" + path, text.encode(), method="PUT"), timeout=10)
+"""
+# As the proxy asks for the site that an application serves over HTTPS alone.
+VISIT = """
+import sys, urllib.request
+headers = {"Host": "www.example.com", "X-Forwarded-Proto": "https"}
+request = urllib.request.Request("http://127.0.0.1:8000/", sys.argv[1].encode() or None, headers)
+print(urllib.request.urlopen(request, timeout=10).read().decode())
+"""
+LISTEN = """
+import urllib.request
+from websockets.sync.client import connect
+with connect("ws://127.0.0.1:8000/echo") as socket:
+    socket.send("hello")
+    print(socket.recv(timeout=10))
+with urllib.request.urlopen("http://127.0.0.1:8000/events", timeout=10) as stream:
+    print([stream.readline() for line in range(3)])
 """
 HELLO = """
 def app(environ, start_response):
@@ -77,6 +101,12 @@ def project(directory: Path, version: str) -> Path:
     (directory / "wsgi.py").write_text(HELLO.replace("VERSION", version))
     (directory / "requirements.txt").write_text("gunicorn==23.0.0\n")
     return directory
+
+
+def needs_another(source: Path, package: str) -> None:
+    """Let a project need a package that its lock file does not have."""
+    path = source / "pyproject.toml"
+    path.write_text(path.read_text().replace(f'["{package}', f'["flask", "{package}'))
 
 
 def plain(**variables: Any) -> dict[str, Any]:
@@ -216,13 +246,61 @@ def test_an_application_that_knows_nothing_of_this_collection_needs_only_its_sou
     host: Host, converge: Converge
 ) -> None:
     """It finds the database by DATABASE_URL, with MySQL's hardest kind of password, and signs with SECRET_KEY."""
-    source = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "notes"
-    given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
+    given = {"flask_app_source_dir": str(APPS / "notes"), "flask_app_environment": {}, "flask_app_secrets": []}
     assert converge(given).returncode == 0
     assert ask(host, "/", "a note") == ""
     assert json.loads(ask(host, "/")) == {"notes": ["a note"], "visits": 1}
     assert "of the scenario" not in json.dumps(APP.inspected(host))
     assert "changed=0 " in converge(given).stdout
+
+
+def test_a_django_project_needs_only_its_source(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """It serves its own host over HTTPS alone, and has what poetry.lock says; its table is made before it starts."""
+    source = tmp_path / "django"
+    shutil.copytree(APPS / "django", source)
+    given = {
+        "flask_app_source_dir": str(source),
+        "flask_app_external_url": "https://www.example.com",
+        "flask_app_environment": {},
+        "flask_app_secrets": [],
+    }
+    assert converge(given).returncode == 0
+    assert APP.becomes_healthy(host)
+    assert "400" in ask(host, "/")
+
+    def visit(text: str) -> dict[str, list[str]]:
+        return json.loads(host.check_output("docker exec %s python -c %s %s", APP.container(host), VISIT, text))
+
+    found = visit("an entry")
+    assert found["entries"][-1] == "an entry"
+    assert visit("") == found
+    (locked,) = re.findall(r'name = "django"\nversion = "(.+)"', (source / "poetry.lock").read_text())
+    assert host.check_output("docker exec %s python -m django --version", APP.container(host)) == locked
+    assert "changed=0 " in converge(given).stdout
+    needs_another(source, "Django")
+    APP.refuses(host, converge, given, "cannot be built", "changed significantly since poetry.lock was last generated")
+
+
+def test_an_asgi_application_has_websockets_and_streams(host: Host, converge: Converge, tmp_path: Path) -> None:
+    """It is recognised without a word, and has what uv.lock says."""
+    source = tmp_path / "fastapi"
+    shutil.copytree(APPS / "fastapi", source)
+    given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
+    wrong = {"flask_app_worker_class": "gthread"}
+    APP.refuses(
+        host, converge, {**given, **wrong}, "gthread, which cannot run the ASGI application main:app; set it to"
+    )
+    both = {"flask_app_wsgi": "main:app"}
+    APP.refuses(
+        host, converge, {**given, **both}, 'flask_app_wsgi is "main:app" and flask_app_asgi is "main:app"; set one'
+    )
+    assert converge(given).returncode == 0
+    assert json.loads(ask(host, "/")) == {"hello": "from FastAPI"}
+    heard = host.check_output("docker exec %s python -c %s", APP.container(host), LISTEN)
+    assert heard.splitlines() == ["hello", r"[b'data: 0\n', b'\n', b'data: 1\n']"]
+    assert host.run("docker exec %s sh -c 'ls /tools; command -v uv'", APP.container(host)).stdout == ""
+    needs_another(source, "fastapi")
+    APP.refuses(host, converge, given, "cannot be built", "The lockfile at `uv.lock` needs to be updated")
 
 
 def test_what_the_source_says_of_itself_is_looked_at_before_anything_changes(
@@ -247,6 +325,83 @@ def test_a_ready_image_is_a_source(host: Host, converge: Converge, tmp_path: Pat
     host.check_output("docker tag %s ready:1", image)
     assert converge(plain(flask_app_image="ready:1")).returncode == 0
     assert ask(host, "/") == "hello from an image"
+
+
+@pytest.fixture
+def private_registry(host: Host, tmp_path: Path) -> Iterator[str]:
+    """A registry with a login, at an address of the server itself, so that its engine wants no TLS."""
+    name = f"{SERVER}-registry"
+    (tmp_path / "htpasswd").write_text(f"shop:{HASHED}\n")
+    settings = {
+        "REGISTRY_AUTH": "htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_REALM": "x",
+        "REGISTRY_AUTH_HTPASSWD_PATH": "/htpasswd",
+    }
+    options = [word for variable in settings.items() for word in ("--env", "=".join(variable))]
+    options += ["--volume", f"{tmp_path}/htpasswd:/htpasswd:ro", "--tmpfs", "/var/lib/docker-registry", "--user", "0"]
+    image = docker("inspect", "--format", "{{.Config.Image}}", registry.CONTAINER)
+    remove_container(name)
+    docker("run", "--detach", "--name", name, "--network", f"container:{SERVER}", *options, image)
+    try:
+        assert eventually(lambda: host.socket("tcp://127.0.0.1:5000").is_listening)
+        yield "127.0.0.1:5000/team/shop"
+    finally:
+        remove_container(name)
+
+
+# Pushes an image and removes its name; prints its name with the digest.
+PUSH = """
+export DOCKER_CONFIG=$(mktemp -d)
+printf %s "$1" | docker login --username shop --password-stdin 127.0.0.1:5000 > /dev/null 2>&1 || exit 1
+docker tag "$2" "$3" && docker push --quiet "$3" > /dev/null || exit 1
+name=$(docker inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$3" | grep "^${3%:*}@")
+docker rmi "$3" "$name" > /dev/null 2>&1
+rm -r "$DOCKER_CONFIG"
+echo "$name"
+"""
+BREAK = """printf 'FROM %s\\nUSER 0\\nRUN sed -i "s/200 OK/500 It fails/" wsgi.py\\nUSER 10001:10001\\n' | docker build --quiet -"""
+
+
+def test_an_image_is_taken_by_its_digest_from_a_registry_with_a_login(
+    host: Host, converge: Converge, tmp_path: Path, private_registry: str
+) -> None:
+    def push(image: str, tag: str) -> str:
+        return host.check_output("sh -c %s - %s %s %s", PUSH, PASSWORD, image, f"{private_registry}:{tag}")
+
+    login = {"flask_app_registry_login": {"user": "shop", "password": PASSWORD}}
+    # The engine keeps what it has once pulled by its digest, and would not ask the registry again.
+    version = secrets.token_hex(8)
+    source = str(project(tmp_path / "first", version))
+    assert converge(plain(flask_app_source_dir=source)).returncode == 0
+    built = host.check_output("docker inspect --format '{{.Config.Image}}' %s", APP.container(host))
+    bad = push(host.check_output(BREAK, built), "2")
+    base_image = default_of("flask_app", "flask_app_base_image")
+    host.check_output("docker pull --quiet %s", base_image)
+    good, base = push(built, "1"), push(base_image, "base")
+    APP.refuses(
+        host, converge, plain(flask_app_image=good), f'The image "{good}" of the service "app" cannot be pulled'
+    )
+    wrong = plain(flask_app_image=good, flask_app_registry_login={"user": "shop", "password": "not this one"})
+    APP.refuses(
+        host, converge, wrong, 'because its registry does not let "shop" log in', "correct the user or the password."
+    )
+    done = converge(plain(flask_app_image=good, **login), "-vvv", "--diff")
+    assert done.returncode == 0
+    assert PASSWORD not in done.stdout + done.stderr
+    assert APP.inspected(host)["Config"]["Image"] == good
+    assert ask(host, "/") == f"hello from {version}"
+    assert "changed=0 " in converge(plain(flask_app_image=good, **login)).stdout
+    quick = {"flask_app_start_timeout_seconds": 5}
+    # A tag before the digest says nothing.
+    APP.gives_way(
+        host, converge, plain(flask_app_image=bad.replace("@", ":2@"), **login, **quick), "/ gives 500 It fails"
+    )
+    assert ask(host, "/") == f"hello from {version}"
+    again = plain(flask_app_source_dir=source, flask_app_base_image=base, **login)
+    assert converge(again).returncode == 0
+    assert "changed=0 " in converge(again).stdout
+    # Neither the login nor a trace of it is left.
+    assert host.run("grep --recursive --files-with-matches auths /root /opt/miniweb").stdout == ""
 
 
 def test_it_leaves_its_job_rules_and_dashboard(host: Host, converge: Converge) -> None:
@@ -321,7 +476,7 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
 ) -> None:
     """As a user has it: a file is uploaded, a worker counts its words, new versions find both."""
     source, worker = tmp_path / "uploads", Service("app-worker")
-    shutil.copytree(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests" / "apps" / "uploads", source)
+    shutil.copytree(APPS / "uploads", source)
     given = {
         "flask_app_source_dir": str(source),
         "flask_app_environment": {},
@@ -411,13 +566,14 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
         ({"flask_app_external_url": "www.example.com"}, 'flask_app_external_url: "www.example.com" cannot be used'),
+        ({"flask_app_registry_login": {"user": "x"}}, "flask_app_registry_login has no user or no password; give both"),
         ({"flask_app_database": {"host": "mysql"}}, "flask_app_database has no port, name, user, password: give all"),
         ({"flask_app_declaration": {"wsgi": "x"}}, 'flask_app_declaration: wsgi is "x"; give module:callable'),
         ({"flask_app_name": "An App"}, 'flask_app_name: "An App" cannot be used'),
     ]
     APP.refuses_each(host, converge, cases)
     # Ansible itself refuses what is not among the choices, and looks no further.
-    choices = "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, got: eventual"
+    choices = "value of flask_app_worker_class must be one of: sync, gthread, gevent, tornado, uvicorn_worker.UvicornWorker, got: eventual"
     APP.refuses(host, converge, {"flask_app_worker_class": "eventual"}, choices)
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import stat
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -99,6 +100,12 @@ def routes_by_advertisement() -> bool:
     # 2 means that it takes them all the same; the routes of programs such as systemd-networkd have no such mark.
     settings = (read_file(os.path.join(PROC, f"sys/net/ipv6/conf/{device}/accept_ra")) for device in devices)
     return any(setting is None or setting.content.strip() != b"2" for setting in settings)
+
+
+def registry_of(image: str) -> str:
+    """Return the registry in the name of an image, as the engine finds it; empty for its default one."""
+    first, slash, dummy = image.partition("/")
+    return first if slash and (first == "localhost" or "." in first or ":" in first) else ""
 
 
 def lack_of_room() -> str:
@@ -297,6 +304,9 @@ class Engine:
         reason = lack_of_room()
         if reason:
             raise ServiceError(f'The image "{image}" of the service "{self.name}" is missing, but {reason}.')
+        if build and build["base"] and self.module.params.get("login") and not self.image_id(build["base"]):
+            # A build would have to reach the registry itself.
+            self.provide_image(build["base"], None, None)
         if build:
             # The host's network, because a build has no user-defined network and hence no working DNS resolver.
             words = [self.program, "build", "--network", "host", *self._proxies()]
@@ -309,9 +319,9 @@ class Engine:
                     logs=(out + err).splitlines()[-LOG_LINES:],
                 )
         else:
-            reason = self._pull(image)
-            if reason:
-                raise ServiceError(self._not_pulled(image, reason))
+            fault = self._pull(image)
+            if fault:
+                raise ServiceError(fault)
         self._note_image(image)
 
     def _proxies(self) -> list[str]:
@@ -330,16 +340,36 @@ class Engine:
         if not before:
             self.provide_image(image, None, None)
             return
-        reason = lack_of_room() or self._pull(image)
-        if reason:
-            self.module.warn(f"{self._not_pulled(image, reason)} Until then, the one on this server is used.")
+        reason = lack_of_room()
+        fault = self._not_pulled(image, reason) if reason else self._pull(image)
+        if fault:
+            self.module.warn(f"{fault} Until then, the one on this server is used.")
         elif self.image_id(image) != before:
             self._note_image(image)
 
     def _pull(self, image: str) -> str:
-        """Pull an image; return why that failed, empty on success."""
-        code, out, err = self.run("pull", "--quiet", image, check=False)
-        return (cause(err or out) or f"exit code {code}") if code else ""
+        """Pull an image; return why that failed, as a sentence, empty on success."""
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as directory:
+            login = self.module.params.get("login")
+            options = ["--config", directory] if login else []
+            if login:
+                registry = registry_of(image)
+                words = [
+                    *options,
+                    "login",
+                    "--username",
+                    login["user"],
+                    "--password-stdin",
+                    *([registry] if registry else []),
+                ]
+                code, out, err = self.run(*words, data=login["password"], check=False)
+                if code:
+                    return (
+                        f'The image "{image}" of the service "{self.name}" cannot be pulled, because its registry does not let '
+                        f'"{login["user"]}" log in ({cause(err or out)}): correct the user or the password.'
+                    )
+            code, out, err = self.run(*options, "pull", "--quiet", image, check=False)
+        return self._not_pulled(image, cause(err or out) or f"exit code {code}") if code else ""
 
     def _not_pulled(self, image: str, reason: str) -> str:
         return (
