@@ -1,13 +1,13 @@
 # Copyright (c) miniweb.stack maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: how an application gets its database and its secrets."""
+"""Filter: how an application gets its database, Redis, mail server and secrets."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: application_wiring
-short_description: How an application gets its database and its secrets
+short_description: How an application gets its database, Redis, mail server and secrets
 version_added: 1.0.0
 author:
   - miniweb.stack maintainers (@miniweb)
@@ -23,6 +23,16 @@ options:
     description: The C(host), C(port), C(name), C(user), C(password) and C(ca) of its database; empty without one.
     type: dict
     required: true
+  redis:
+    description: The C(host), C(port) and C(password) of its Redis; empty without one.
+    type: dict
+    default: {}
+  mail:
+    description: >-
+      The C(server), C(port), C(encryption), C(user), C(password) and C(sender) with which it sends mail; empty without any. It gets them
+      under Flask-Mail's names.
+    type: dict
+    default: {}
   given:
     description: Names of the secrets that the site has. Of those that the source does not declare, the application gets the paths.
     type: list
@@ -40,7 +50,7 @@ RETURN = r"""
 _value:
   description:
     - C(environment) are variables with their values, C(values) the secrets that others are to hold, by the variable's name,
-      C(secrets) the C(name) and C(content) of the database's, and C(wait_for) what must answer before the start.
+      C(secrets) the C(name) and C(content) of those of the database, Redis and mail, and C(wait_for) what must answer before the start.
   type: dict
 """
 
@@ -54,7 +64,7 @@ OPTIONS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "mysql+mysqldb": ({}, {"ssl_mode": "VERIFY_IDENTITY"}),
     "mysql+mysqlconnector": ({}, {"ssl_verify_cert": "true", "ssl_verify_identity": "true"}),
 }
-SECRETS = {"url": "database_url", "password": "database_password", "ca": "database_ca"}
+DATABASE_CA = "database_ca"
 DIRECTORY = "/run/secrets"
 
 
@@ -63,9 +73,7 @@ def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -
     without, with_ca = OPTIONS.get(driver, ({}, {}))
     if django:
         without = {}
-    ca = (
-        {"ssl-ca" if django else "ssl_ca": f"{DIRECTORY}/{SECRETS['ca']}", **with_ca} if database.get("ca") else without
-    )
+    ca = {"ssl-ca" if django else "ssl_ca": f"{DIRECTORY}/{DATABASE_CA}", **with_ca} if database.get("ca") else without
     password = str(database["password"])
     if driver == "mysql+pymysql":
         # It encodes passwords as latin-1, MySQL and its other clients as UTF-8.
@@ -79,41 +87,95 @@ def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -
     return f"{'mysql' if django else driver}://{user}:{password}@{address}:{database['port']}/{name}?{query}"
 
 
+def redis_url_of(redis: t.Mapping[str, t.Any]) -> str:
+    """Return the URL of Redis as its clients, Celery and RQ understand it."""
+    host = str(redis["host"])
+    address = f"[{host}]" if ":" in host else host
+    return f"redis://:{urllib.parse.quote(str(redis['password']), safe='')}@{address}:{redis['port']}/0"
+
+
+class Wiring:
+    """Where an application finds what it needs: in variables, in secrets that they are to hold, or in the files of secrets."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self.values: dict[str, str] = {}
+        self.files: dict[str, str] = {}
+        self.secrets: dict[str, str] = {}
+        self.wait_for: list[str] = []
+
+    def add_store(
+        self, prefix: str, wanted: t.Mapping[str, str], plain: t.Mapping[str, t.Any], secret: t.Mapping[str, t.Any]
+    ) -> None:
+        """Add a service with data, which must answer before the start.
+
+        :param prefix: how the names of its secrets begin.
+        :param wanted: the part that each variable is to hold; that of a file ends with ``_file``.
+        :param plain: the parts that everybody may see.
+        :param secret: those that nobody may; of one that is empty, the variable is left out.
+        """
+        self.wait_for.append(f"{plain['host']}:{plain['port']}")
+        for variable, part in wanted.items():
+            kind = part.removesuffix("_file")
+            if kind not in secret:
+                self.environment[variable] = str(plain[part])
+            elif secret[kind]:
+                self.secrets[f"{prefix}_{kind}"] = str(secret[kind])
+                (self.files if part.endswith("_file") else self.values)[variable] = f"{prefix}_{kind}"
+
+    def add_mail(self, mail: t.Mapping[str, t.Any]) -> None:
+        """Add the server for outgoing mail. What is not the case has no variable, as any text would be true."""
+        plain = {
+            "MAIL_SERVER": mail["server"],
+            "MAIL_PORT": mail["port"],
+            "MAIL_USE_TLS": "true" if mail["encryption"] == "starttls" else "",
+            "MAIL_USE_SSL": "true" if mail["encryption"] == "tls" else "",
+            "MAIL_USERNAME": mail.get("user"),
+            "MAIL_DEFAULT_SENDER": mail["sender"],
+        }
+        self.environment.update({variable: str(value) for variable, value in plain.items() if value})
+        if mail.get("password"):
+            self.secrets["mail_password"] = str(mail["password"])
+            self.values["MAIL_PASSWORD"] = "mail_password"
+
+
 def application_wiring(
-    declared: t.Mapping[str, t.Any], database: t.Mapping[str, t.Any], given: t.Sequence[str] = ()
+    declared: t.Mapping[str, t.Any],
+    database: t.Mapping[str, t.Any],
+    given: t.Sequence[str] = (),
+    redis: t.Mapping[str, t.Any] | None = None,
+    mail: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
-    """Return how an application gets its database and its secrets."""
-    values, files = {}, {f"{name.upper()}_FILE": name for name in given}
+    """Return how an application gets its database, Redis, mail server and secrets."""
+    wiring = Wiring()
+    wiring.files.update({f"{name.upper()}_FILE": name for name in given})
     for name, choices in declared["secrets"].items():
         if choices["value"]:
-            values[name.upper()] = name
-            files.pop(f"{name.upper()}_FILE", None)
+            wiring.values[name.upper()] = name
+            wiring.files.pop(f"{name.upper()}_FILE", None)
         else:
-            files[f"{name.upper()}_FILE"] = name
-    environment, secrets, wait_for = {}, {}, []
+            wiring.files[f"{name.upper()}_FILE"] = name
     if database:
-        wait_for = [f"{database['host']}:{database['port']}"]
-        parts = {
+        secret = {
             "url": url_of(declared["driver"], database, declared["django"]),
             "password": database["password"],
             "ca": database.get("ca"),
         }
-        for variable, part in declared["database_environment"].items():
-            kind = part.removesuffix("_file")
-            if kind not in SECRETS:
-                environment[variable] = str(database[part])
-            elif parts[kind]:
-                secrets[kind] = parts[kind]
-                (files if part.endswith("_file") else values)[variable] = SECRETS[kind]
+        wiring.add_store("database", declared["database_environment"], database, secret)
         # The URL names the CA's file.
-        if parts["ca"] and "url" in secrets:
-            secrets["ca"] = parts["ca"]
-    environment.update({variable: f"{DIRECTORY}/{name}" for variable, name in files.items()})
+        if secret["ca"] and "database_url" in wiring.secrets:
+            wiring.secrets[DATABASE_CA] = str(secret["ca"])
+    if redis:
+        secret = {"url": redis_url_of(redis), "password": redis["password"]}
+        wiring.add_store("redis", declared["redis_environment"], redis, secret)
+    if mail:
+        wiring.add_mail(mail)
+    files = {variable: f"{DIRECTORY}/{name}" for variable, name in wiring.files.items()}
     return {
-        "environment": {**environment, **declared["environment"]},
-        "values": values,
-        "secrets": [{"name": SECRETS[kind], "content": content} for kind, content in secrets.items()],
-        "wait_for": wait_for,
+        "environment": {**wiring.environment, **files, **declared["environment"]},
+        "values": wiring.values,
+        "secrets": [{"name": name, "content": content} for name, content in wiring.secrets.items()],
+        "wait_for": wiring.wait_for,
     }
 
 

@@ -62,7 +62,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(environment), C(secrets), C(setup),
+    - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(redis), C(environment), C(secrets), C(setup),
       C(memory_mb), C(preload), C(processes), C(schedule) and C(volumes) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
@@ -70,7 +70,7 @@ _raw:
     - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
       if it has none.
     - C(migrations) is the command that brings the database's schema up to date, and C(django) whether the source is a project of Django.
-    - C(database_environment) has the part of the database that each variable is to hold, C(driver) is SQLAlchemy's name of the
+    - C(database_environment) and C(redis_environment) have the part of the database and of Redis that each variable is to hold, C(driver) is SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list
   elements: dict

@@ -44,6 +44,9 @@ DATABASE_ENVIRONMENT = {
     "DATABASE_PASSWORD": "password",
     "DATABASE_CA_FILE": "ca_file",
 }
+# The same of Redis, in which queues and caches are
+REDIS_PARTS = ("url", "host", "port", "password", "url_file", "password_file")
+REDIS_ENVIRONMENT = {"REDIS_URL": "url", "REDIS_HOST": "host", "REDIS_PORT": "port", "REDIS_PASSWORD": "password"}
 # What only a shell understands in a line of a Procfile
 SHELL = re.compile(r"[$&|;<>`*()]|^\w+=")
 # SQLAlchemy's name of a driver, by what installs it; the first one that the source requires is taken.
@@ -65,6 +68,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "health_path": {"type": "str"},
     "metrics_path": {"type": "str"},
     "database": {"type": "raw"},
+    "redis": {"type": "raw"},
     "environment": {"type": "dict"},
     "secrets": {"type": "dict"},
     "setup": {"type": "list", "elements": "list"},
@@ -86,6 +90,7 @@ DEFAULTS: dict[str, t.Any] = {
     "health_path": "/",
     "metrics_path": "",
     "database": True,
+    "redis": False,
     "environment": {},
     "secrets": {"secret_key": {"length": 64, "value": True}},
     "setup": [],
@@ -106,8 +111,8 @@ def read(
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
     :param parts: processes, schedule and volumes of the site, merged with those that result, name by name.
-    :return: the keys of SPEC, and ``requirements``, ``migrations``, ``django``, ``driver``, ``database_environment`` and
-        ``faults``, one sentence each.
+    :return: the keys of SPEC, and ``requirements``, ``migrations``, ``django``, ``driver``, ``database_environment``,
+        ``redis_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
     path = os.path.join(directory, FILE)
@@ -127,6 +132,8 @@ def read(
         **found,
         "database": bool(found["database"]),
         "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
+        "redis": bool(found["redis"]),
+        "redis_environment": _environment_of(found["redis"], REDIS_ENVIRONMENT),
         "requirements": requirements(directory),
         "migrations": migrations(directory),
         "django": bool(django_project(directory)),
@@ -137,7 +144,7 @@ def read(
 
 
 def _environment_of(wanted: t.Any, usual: dict[str, str]) -> dict[str, str]:
-    """Return the part of a database that each variable holds."""
+    """Return the part of a database, or of Redis, that each variable holds."""
     environment = wanted.get("environment") if isinstance(wanted, dict) else None
     return dict(usual if environment is None else environment)
 
@@ -277,6 +284,7 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "health_path": _health_fault,
     "metrics_path": _metrics_fault,
     "database": functools.partial(_store_fault, "database", PARTS),
+    "redis": functools.partial(_store_fault, "redis", REDIS_PARTS),
     "environment": _environment_fault,
     "secrets": _secrets_fault,
     "setup": _setup_fault,

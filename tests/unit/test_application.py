@@ -215,6 +215,14 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
         ("processes: {a: {command: [b], count: x}}", "miniweb.yml: processes.a.count is 'x'; give a number."),
         ("processes: {a: {command: [b], cpu: 1}}", 'miniweb.yml: processes.a: there is no key "cpu"; give command'),
         ("processes: {a: {command: [b], memory_mb: 8}}", "processes.a.memory_mb is 8; give at least 32."),
+        (
+            "redis: 5",
+            "miniweb.yml: redis cannot be used; give true, false, or the key environment with names and parts.",
+        ),
+        (
+            "redis: {environment: {A: user}}",
+            'miniweb.yml: redis.environment.A is "user"; give url, host, port, password',
+        ),
         ("schedule: {a: {command: [b]}}", "miniweb.yml: schedule.a has no at; give a time in systemd's form, such as"),
         ("schedule: {a: {command: [b], at: 5}}", "miniweb.yml: schedule.a.at is 5, not text; put the value in quotes."),
         ('schedule: {a: {command: [b], at: "%H"}}', 'miniweb.yml: schedule.a.at is "%H"; give a time in systemd'),
@@ -526,3 +534,48 @@ def test_a_repository_is_fetched_once_in_a_run(
     git(repository, "commit", "-qam", "4")
     assert checkout.kept(*given) == first
     assert (tmp_path / "here" / "version").read_text() == "3"
+
+
+REDIS = {"host": "redis", "port": 6379, "password": "p@ss/ñ€"}
+
+
+def test_an_application_that_wants_redis_finds_it_by_the_commonest_names() -> None:
+    wired = application_wiring(declared(redis=True), {}, redis=REDIS)
+    assert wired["environment"] == {"REDIS_HOST": "redis", "REDIS_PORT": "6379"}
+    assert wired["values"] == {"REDIS_URL": "redis_url", "REDIS_PASSWORD": "redis_password"}
+    assert wired["secrets"] == [
+        {"name": "redis_url", "content": "redis://:p%40ss%2F%C3%B1%E2%82%AC@redis:6379/0"},
+        {"name": "redis_password", "content": "p@ss/ñ€"},
+    ]
+    assert wired["wait_for"] == ["redis:6379"]
+
+
+def test_redis_and_the_database_are_found_by_the_sources_own_names() -> None:
+    names = {"redis": {"environment": {"BROKER_FILE": "url_file"}}, "database": {"environment": {"DB": "host"}}}
+    wired = application_wiring(declared(**names), DATABASE, redis={**REDIS, "host": "2001:db8::1"})
+    assert wired["environment"] == {"BROKER_FILE": "/run/secrets/redis_url", "DB": "mysql"}
+    assert [one["content"].partition("@")[2] for one in wired["secrets"]] == ["[2001:db8::1]:6379/0"]
+    assert wired["wait_for"] == ["mysql:3306", "2001:db8::1:6379"]
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "values"),
+    [
+        (
+            {"encryption": "starttls", "user": "shop", "password": "secret"},
+            {"MAIL_USE_TLS": "true", "MAIL_USERNAME": "shop"},
+            {"MAIL_PASSWORD": "mail_password"},
+        ),
+        ({"encryption": "tls"}, {"MAIL_USE_SSL": "true"}, {}),
+        ({"encryption": "none"}, {}, {}),
+    ],
+    ids=["starttls", "tls", "none"],
+)
+def test_mail_is_given_under_the_names_of_flask_mail(
+    given: dict[str, Any], environment: dict[str, str], values: dict[str, str]
+) -> None:
+    mail = {"server": "smtp.example.com", "port": 587, "sender": "shop@example.com", **given}
+    wired = application_wiring(declared(), {}, mail=mail)
+    always = {"MAIL_SERVER": "smtp.example.com", "MAIL_PORT": "587", "MAIL_DEFAULT_SENDER": "shop@example.com"}
+    assert (wired["environment"], wired["values"]) == ({**always, **environment}, values)
+    assert wired["secrets"] == [{"name": name, "content": "secret"} for name in values.values()]

@@ -180,6 +180,15 @@ def test_a_role_is_wired_in_the_whole_system_alone(
             "__flask_app_wired.wait_for",
             ["mysql:3306"],
         ),
+        ({}, "redis", "redis_state", "absent"),
+        ({"flask_app_declaration": {"redis": True}}, "redis", "redis_state", "present"),
+        (
+            {"flask_app_wants_redis": "true", "flask_app_redis": {"host": "cache.example"}},
+            "redis",
+            "redis_state",
+            "absent",
+        ),
+        ({"flask_app_wants_redis": "true"}, "flask_app", "__flask_app_wired.wait_for", ["mysql:3306", "redis:6379"]),
         ({"flask_app_image": "shop:1"}, "flask_app", "flask_app_source_dir", ""),
         ({"flask_app_image": "shop:1"}, "flask_app", "__flask_app_wired['values']", WITHOUT_A_SOURCE),
         (

@@ -1,16 +1,24 @@
-"""An application whose files outlive its versions: uploads in a volume, in which a worker looks for what to do."""
+"""An application whose files outlive its versions: uploads in a volume, with workers of a queue on Redis."""
 
 import os
 import pathlib
-import time
 
 import click
 from flask import Flask, abort, request
+from redis import Redis
+from rq import Queue
 
 VERSION = "1"
 UPLOADS = pathlib.Path(__file__).parent / "uploads"
 
 app = Flask(__name__)
+queue = Queue(connection=Redis.from_url(os.environ["RQ_REDIS_URL"]))
+
+
+def count(name):
+    """Write, beside an upload, how many words it has, and which version and secret the worker has."""
+    words = len((UPLOADS / name).read_text().split())
+    (UPLOADS / name).with_suffix(".words").write_text(f"{words} {VERSION} {len(os.environ['SECRET_KEY'])}")
 
 
 @app.get("/")
@@ -21,8 +29,9 @@ def index():
 
 @app.put("/<name>")
 def upload(name):
-    """Keep a file."""
+    """Keep a file, and have its words counted."""
     (UPLOADS / name).write_bytes(request.get_data())
+    queue.enqueue(count, name)
     return "", 201
 
 
@@ -31,17 +40,6 @@ def download(name):
     """A file."""
     path = UPLOADS / name
     return path.read_bytes() if path.is_file() else abort(404)
-
-
-@app.cli.command()
-def work():
-    """Write, beside each upload, how many words it has, and which secret the worker has."""
-    while True:
-        for path in UPLOADS.glob("*.txt"):
-            counted = path.with_suffix(".words")
-            if not counted.exists():
-                counted.write_text(f"{len(path.read_text().split())} {VERSION} {len(os.environ['SECRET_KEY'])}")
-        time.sleep(0.2)
 
 
 @app.cli.command()
