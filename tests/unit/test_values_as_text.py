@@ -249,7 +249,7 @@ def samples(option: dict[str, Any]) -> list[dict[str, Any]]:
     given = {name: of_type.get(one["type"], "http://one:1") for name, one in option["options"].items()}
     return [
         {name: switch if option["options"][name]["type"] == "bool" else value for name, value in given.items()}
-        | {"name": f"site_{switch}".lower()}
+        | ({"name": f"site_{switch}".lower()} if "name" in option["options"] else {})
         for switch in (True, False)
     ]
 
