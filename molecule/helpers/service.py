@@ -19,9 +19,9 @@ class Service:
     name: str
 
     def container(self, host: Host) -> str:
-        """Id of its container, running or not."""
-        label = f"label=com.docker.compose.project=miniweb-{self.name}"
-        return host.check_output("docker ps --all --quiet --filter %s", label)
+        """Id of its container, running or not; not of one that only runs a command."""
+        labels = (f"label=com.docker.compose.project=miniweb-{self.name}", "label=com.docker.compose.oneoff=False")
+        return host.check_output("docker ps --all --quiet --filter %s --filter %s", *labels)
 
     def started(self, host: Host) -> str:
         """What changes when it is recreated or restarted."""
