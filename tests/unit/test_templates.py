@@ -472,6 +472,13 @@ def test_dockerfile(file: str, installs: str) -> None:
     assert "PIP_CERT" not in text
 
 
+def test_dockerfile_with_arguments() -> None:
+    arguments = {"INDEX": 'a "b" $c \\d', "NUMBER": 3}
+    build, run = render("flask_app", "Dockerfile.j2", flask_app_build_arguments=arguments).split("\n\n")
+    assert build.splitlines()[1:3] == [r'ARG INDEX="a \"b\" \$c \\d"', 'ARG NUMBER="3"']
+    assert "ARG" not in run
+
+
 def test_dockerfile_with_packages_and_certificates() -> None:
     text = render(
         "flask_app",

@@ -242,6 +242,17 @@ def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: 
     assert ask(host, "/") == "hello from git"
 
 
+def test_what_a_build_is_given_decides_what_is_built(host: Host, converge: Converge, tmp_path: Path) -> None:
+    source = project(tmp_path / "source", "a build with arguments")
+    (source / "requirements.txt").write_text("gunicorn==${GUNICORN}\n")
+    given = plain(flask_app_source_dir=str(source))
+    for version in ("22.0.0", "23.0.0"):
+        arguments = {"GUNICORN": version, "OTHER": 'a "b" $c \\d'}
+        assert converge({**given, "flask_app_build_arguments": arguments}).returncode == 0
+        assert version in host.check_output("docker exec %s gunicorn --version", APP.container(host))
+    assert host.run("docker exec %s printenv GUNICORN", APP.container(host)).stdout == ""
+
+
 def test_an_application_that_knows_nothing_of_this_collection_needs_only_its_source(
     host: Host, converge: Converge
 ) -> None:
@@ -566,6 +577,10 @@ def test_bad_input_is_refused_in_one_sentence_each(host: Host, converge: Converg
         ({"flask_app_health_path": "health"}, 'flask_app_health_path: "health" does not begin with "/"'),
         ({"flask_app_metrics_path": "metrics"}, 'flask_app_metrics_path: "metrics" does not begin with "/"'),
         ({"flask_app_external_url": "www.example.com"}, 'flask_app_external_url: "www.example.com" cannot be used'),
+        (
+            {"flask_app_build_arguments": {"A B": 1, "C": "x\ny"}},
+            "flask_app_build_arguments: A B, C cannot be used; give",
+        ),
         ({"flask_app_registry_login": {"user": "x"}}, "flask_app_registry_login has no user or no password; give both"),
         ({"flask_app_database": {"host": "mysql"}}, "flask_app_database has no port, name, user, password: give all"),
         ({"flask_app_declaration": {"wsgi": "x"}}, 'flask_app_declaration: wsgi is "x"; give module:callable'),
