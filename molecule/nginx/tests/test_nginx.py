@@ -298,7 +298,7 @@ def kept_mb(host: Host) -> float:
 
 def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge, tmp_path: Path) -> None:
     limits = {"nginx_max_requests": 8, "nginx_max_requests_per_address": 6, "nginx_response_buffer_mb": 2}
-    assert converge(limits).returncode == 0
+    assert converge({**limits, "nginx_max_body_mb": 150}).returncode == 0
     body = tmp_path / "body"
     body.write_bytes(bytes(1_000_000))
     started = NGINX.started(host)
@@ -323,6 +323,14 @@ def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge
             client.wait()
     assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
     assert eventually(lambda: kept_mb(host) < 1)
+
+    # Each is larger than the container's memory.
+    body.write_bytes(bytes(120 << 20))
+    words = ["curl", "-sk", "--limit-rate", "20M", "-w", "%{http_code}", "-o", "/dev/null", "--data-binary", f"@{body}"]
+    uploads = [subprocess.Popen([*words, f"https://{ADDRESS}/"], stdout=subprocess.PIPE, text=True) for _each in "123"]
+    assert eventually(lambda: kept_mb(host) > 150)
+    assert [upload.communicate(timeout=60)[0] for upload in uploads] == ["200"] * 3
+    assert (NGINX.started(host), NGINX.inspected(host)["State"]["OOMKilled"]) == (started, False)
 
 
 def test_websockets_pass_where_they_are_switched_on() -> None:
