@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 import yaml
+from passlib.hash import sha512_crypt
 from role_templates import ROLES, rendered, worked_out
 
 
@@ -161,12 +162,17 @@ def test_nginx_admin_site() -> None:
     text = render("nginx", "default.conf.j2", nginx_admin_addresses=["203.0.113.7", "2001:db8::/64"], **arguments)
     main, grafana = servers(text)[-2:]
     assert "listen 3000 ssl default_server;" in grafana
-    assert re.findall(r"(?:allow|deny) (\S+);", grafana) == ["203.0.113.7", "2001:db8::/64", "127.0.0.1", "all"]
+    assert re.findall(r"^    (?:allow|deny) (\S+);", grafana, re.MULTILINE) == [
+        "203.0.113.7",
+        "2001:db8::/64",
+        "127.0.0.1",
+        "all",
+    ]
     assert "proxy_set_header Upgrade $http_upgrade;" in grafana
     assert "Upgrade" not in main
     assert 'max-age=60"' in main
     nobody = servers(render("nginx", "default.conf.j2", **arguments))[-1]
-    assert re.findall(r"(?:allow|deny) (\S+);", nobody) == ["127.0.0.1", "all"]
+    assert re.findall(r"^    (?:allow|deny) (\S+);", nobody, re.MULTILINE) == ["127.0.0.1", "all"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +193,62 @@ def test_nginx_guards_a_site_against_pages_of_other_websites(site: dict[str, Any
     for part, wanted in ((main, False), (other, guarded)):
         assert ("if ($is_foreign)" in part) is wanted
         assert ("proxy_hide_header Access-Control-Allow-Origin;" in part) is wanted
+
+
+USER = {"name": "alice", "password": "a-long-password"}
+
+
+def user_files(**given: Any) -> dict[str, dict[str, Any]]:
+    certificate = {"__nginx_certificate": {"certificate": "a certificate"}}
+    files = value("nginx", "__nginx_files", nginx_upstream="http://app:8000", **certificate, **given)
+    return {file["dest"]: file for file in files if file["dest"].startswith("conf.d/users/")}
+
+
+def test_nginx_keeps_one_hash_of_a_password_for_its_worker_alone() -> None:
+    site = {"name": "second", "upstream": "http://b:1", "port": 3000, "basic_auth_users": [USER]}
+    given = {"nginx_basic_auth_users": [USER, {**USER, "name": "bob"}], "nginx_sites": [site]}
+    files = user_files(**given)
+    assert files == user_files(**given)
+    assert list(files) == ["conf.d/users/1", "conf.d/users/2"]
+    assert {(file["owner"], file["mode"], "content" in file) for file in files.values()} == {(101, "0400", False)}
+    lines = "".join(file["secret"] for file in files.values()).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["alice", "bob", "alice"]
+    hashes = [line.split(":")[1] for line in lines]
+    assert len({found.split("$")[2] for found in hashes}) == 3, "each has a salt of its own"
+    assert all(sha512_crypt.verify(USER["password"], found) for found in hashes)
+    assert user_files(**given, inventory_hostname="other") != files
+
+
+def test_nginx_asks_for_a_password_except_for_the_health_path_and_an_authority() -> None:
+    given = {
+        "nginx_upstream": "http://app:8000",
+        "nginx_basic_auth_users": [USER],
+        "nginx_health_path": "/healthz?deep=1",
+        "nginx_sites": [{"name": "second", "upstream": "http://b:1", "port": 3000}],
+        "nginx_acme_email": "a@example.com",
+        "nginx_trusted_proxies": ["10.0.0.0/8"],
+    }
+    text = render("nginx", "default.conf.j2", **given)
+    assert USER["password"] not in text
+    main, second = servers(text)[-2:]
+    locations = dict(re.findall(r"location ([^{]+) \{\n(.*?)\n    \}", main, re.DOTALL))
+    open_ones = {path for path, lines in locations.items() if "auth_basic off;" in lines}
+    assert open_ones == {"^~ /.well-known/acme-challenge/", "^~ /.miniweb-errors/", "= /healthz"}
+    assert "internal;" in locations["^~ /.miniweb-errors/"]
+    assert 'proxy_set_header Authorization "";' in locations["/"]
+    assert "auth_basic_user_file" not in second
+    assert "Authorization" not in second
+
+
+def test_nginx_maintenance_of_one_site() -> None:
+    site = {"name": "second", "upstream": "http://b:1", "port": 3000, "maintenance": True, "health_path": "/-/up.now"}
+    allowed = {"nginx_maintenance_allowed": ["203.0.113.7", "2001:db8::/64"]}
+    text = render("nginx", "default.conf.j2", nginx_upstream="http://app:8000", nginx_sites=[site], **allowed)
+    main, second = servers(text)[-2:]
+    assert "return 503" not in main
+    assert second.index("if ($is_maintained_2)") < second.index("location")
+    assert re.findall(r"^    ([0-9]\S+) 1;$", text, re.MULTILINE) == ["203.0.113.7", "2001:db8::/64"]
+    assert '"~^0/\\-/up\\.now$" 0;' in text
 
 
 def test_nginx_without_cookie_lists_passes_all_cookies() -> None:

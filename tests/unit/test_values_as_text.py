@@ -246,7 +246,10 @@ def test_false_as_text_is_handed_over_as_false(
 def samples(option: dict[str, Any]) -> list[dict[str, Any]]:
     """Entries of a list that have every suboption, each boolean once true and once false."""
     of_type: dict[str, Any] = {"int": 8443, "list": ["/static/"], "dict": {}}
-    given = {name: of_type.get(one["type"], "http://one:1") for name, one in option["options"].items()}
+    given = {
+        name: samples(one) if "options" in one else of_type.get(one["type"], "http://one:1")
+        for name, one in option["options"].items()
+    }
     return [
         {name: switch if option["options"][name]["type"] == "bool" else value for name, value in given.items()}
         | ({"name": f"site_{switch}".lower()} if "name" in option["options"] else {})

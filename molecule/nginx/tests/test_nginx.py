@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,7 @@ def kept_mb(host: Host) -> float:
 
 def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge, tmp_path: Path) -> None:
     limits = {"nginx_max_requests": 8, "nginx_max_requests_per_address": 6, "nginx_response_buffer_mb": 2}
-    assert converge(limits).returncode == 0
+    assert converge({**limits, "nginx_max_body_mb": 150}).returncode == 0
     body = tmp_path / "body"
     body.write_bytes(bytes(1_000_000))
     started = NGINX.started(host)
@@ -322,6 +323,14 @@ def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge
             client.wait()
     assert eventually(lambda: status(f"https://{ADDRESS}/") == "200")
     assert eventually(lambda: kept_mb(host) < 1)
+
+    # Each is larger than the container's memory.
+    body.write_bytes(bytes(120 << 20))
+    words = ["curl", "-sk", "--limit-rate", "20M", "-w", "%{http_code}", "-o", "/dev/null", "--data-binary", f"@{body}"]
+    uploads = [subprocess.Popen([*words, f"https://{ADDRESS}/"], stdout=subprocess.PIPE, text=True) for _each in "123"]
+    assert eventually(lambda: kept_mb(host) > 150)
+    assert [upload.communicate(timeout=60)[0] for upload in uploads] == ["200"] * 3
+    assert (NGINX.started(host), NGINX.inspected(host)["State"]["OOMKilled"]) == (started, False)
 
 
 def test_websockets_pass_where_they_are_switched_on() -> None:
@@ -443,9 +452,91 @@ def test_redirects_lines_of_ones_own_and_events_as_they_are_sent(host: Host, con
     NGINX.refuses(host, converge, {"nginx_extra_lines": ["no_such_thing on;"]}, 'unknown directive "no_such_thing"')
 
 
+def as_alice(password: str) -> list[str]:
+    return ["--user", f"alice:{password}"]
+
+
+def test_a_password_maintenance_and_error_pages(host: Host, converge: Converge, tmp_path: Path) -> None:
+    first, second = "a-long-password-1", "a-long-password: 2"
+    page = tmp_path / "page.html"
+    page.write_text("<p>Our own page: {{ größe }}</p>\n")
+    wanted = {
+        "nginx_health_path": "/healthz",
+        "nginx_basic_auth_users": [{"name": "alice", "password": first}],
+        "nginx_error_pages": {"404": str(page), "413": str(page), "501": str(page)},
+        "nginx_sites": [{**SITE, "admin_only": True, "closed_paths": ["/debug/"]}],
+    }
+    done = converge(wanted, "--diff")
+    assert done.returncode == 0
+    assert first not in done.stdout
+    site, health = f"https://{ADDRESS}/", f"https://{ADDRESS}/healthz"
+    assert eventually(lambda: status(site) == "401")
+    assert status(*as_alice("wrong-password"), site) == status("--user", f"bob:{first}", site) == "401"
+    found = json.loads(curl(*as_alice(first), site))["headers"]
+    assert "Authorization" not in found
+    assert status(health) == "200"
+    assert status("-X", "POST", health) == "200"
+    for path in ("healthz/", "healthz/a", "static/a.css", "live/", ".well-known/acme-challenge/../../a"):
+        assert status("--path-as-is", f"{site}{path}") == "401", path
+    assert status(f"http://{ADDRESS}/") == "301"
+    assert status(f"https://{ADDRESS}:3000/") == "200"
+
+    users = host.file("/opt/miniweb/nginx/conf.d/users/1")
+    assert (users.uid, users.mode) == (101, 0o400)
+    assert users.content_string.startswith("alice:$6$")
+    assert host.run("grep -rqF %s /opt/miniweb/nginx", first).rc == 1
+    assert changes(converge(wanted)) == 0
+
+    assert curl(f"https://{ADDRESS}:3000/debug/") == page.read_text()
+    assert status(f"https://{ADDRESS}/.miniweb-errors/503.html") == "404"
+    body = tmp_path / "body"
+    body.write_bytes(bytes(1_100_000))
+    assert curl(*as_alice(first), "--data-binary", f"@{body}", site) == page.read_text()
+    assert "Unsupported method" in curl(*as_alice(first), "-X", "OPTIONS", site), (
+        "the upstream's own answer is replaced"
+    )
+
+    started, here = NGINX.started(host), found["X-Real-IP"]
+    users_then = [{"name": "alice", "password": second}]
+    given = {"nginx_maintenance": True, "nginx_maintenance_allowed": [here], "nginx_basic_auth_users": users_then}
+    answers, over = [], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers.append(status(health))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert converge({**wanted, **given}).returncode == 0
+    finally:
+        over.set()
+        asking.join()
+    assert set(answers) == {"200"}
+    assert eventually(lambda: status(*as_alice(second), site) == "200")
+    assert status(*as_alice(first), site) == "401"
+    # The server itself is none of those who see the site.
+    asked = f"curl -sk -D - -X POST -u 'alice:{second}' https://localhost/"
+    assert eventually(lambda: "503" in host.check_output(asked).splitlines()[0])
+    answer = host.check_output(asked)
+    assert "retry-after: 120" in answer.lower()
+    assert "<h1>Not available at the moment</h1>" in answer
+    assert "nginx/" not in answer
+    assert host.check_output("curl -sk -o /dev/null -w '%{http_code}' https://localhost/healthz") == "200"
+    assert NGINX.started(host) == started
+    assert converge({}).returncode == 0
+    assert eventually(lambda: status(site) == "200")
+    assert not host.file("/opt/miniweb/nginx/conf.d/users/1").exists
+    assert NGINX.started(host) == started
+
+
 def test_the_upstream_is_found_again_at_another_address(host: Host) -> None:
     host.check_output("docker rm --force upstream")
     host.check_output("docker run --detach --rm --name taken --network miniweb-edge %s sleep 60", IMAGE)
+    answer = curl("-D", "-", f"https://{ADDRESS}/away").lower()
+    assert answer.startswith(("http/2 502", "http/2 504"))
+    assert "<h1>not available at the moment</h1>" in answer
+    assert "nginx/" not in answer
     run_upstream(host)
     assert json.loads(curl(f"https://{ADDRESS}/again"))["path"] == "/again"
     host.run("docker rm --force taken")
@@ -612,8 +703,25 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
             ['nginx_trusted_proxies: "10.0.0.0/8, 0.0.0.0/0" has a network with every address'],
         ),
         (
-            {"nginx_max_requests": 10, "nginx_max_requests_per_address": 11, "nginx_response_buffer_mb": -1},
+            {
+                "nginx_max_requests": 10,
+                "nginx_max_requests_per_address": 11,
+                "nginx_response_buffer_mb": -1,
+                "nginx_max_body_mb": 0,
+                "nginx_health_path": "/",
+                "nginx_basic_auth_users": [{"name": "a:b", "password": ""}, {"name": "a:b", "password": "short-1"}],
+                "nginx_maintenance_allowed": ["www.example.com"],
+                "nginx_error_pages": {"200": "/no/such/page.html"},
+            },
             [
+                "nginx_max_body_mb, nginx_sites: the limits are 0, 0; give at least 1.",
+                'sites with maintenance or basic_auth_users are "/"; give a path that everybody may see',
+                'the names are "a:b", "a:b"; give names without colons',
+                'the names are "a:b", "a:b"; give each name of a site once.',
+                "the password of a:b, a:b cannot be used; give 8 to 64 characters",
+                'nginx_maintenance_allowed, nginx_sites: "www.example.com" cannot be used',
+                "nginx_error_pages: the statuses are 200; give those of errors",
+                "nginx_error_pages: /no/such/page.html cannot be read",
                 "nginx_max_requests_per_address is 11: set it to a number from 1 to nginx_max_requests (10).",
                 "nginx_response_buffer_mb is -1: set it to 0 or a number of megabytes.",
             ],
