@@ -667,6 +667,7 @@ def test_checks_are_complete(role: str) -> None:
             "disk_free_mb",
             "disk_size",
             "reached_ports",
+            "calendars",
             "engine",
             "when",
         }
