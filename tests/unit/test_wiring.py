@@ -181,6 +181,8 @@ def test_a_role_is_wired_in_the_whole_system_alone(
             ["mysql:3306"],
         ),
         ({}, "redis", "redis_state", "absent"),
+        ({}, "flask_app", "flask_app_redis", {}),
+        ({"flask_app_wants_redis": True, "flask_app_redis": {}}, "redis", "redis_state", "absent"),
         ({"flask_app_declaration": {"redis": True}}, "redis", "redis_state", "present"),
         (
             {"flask_app_wants_redis": "true", "flask_app_redis": {"host": "cache.example"}},
