@@ -70,7 +70,8 @@ _raw:
     - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
       if it has none.
     - C(migrations) is the command that brings the database's schema up to date, and C(django) whether the source is a project of Django.
-    - C(database_environment) and C(redis_environment) have the part of the database and of Redis that each variable is to hold, C(driver) is SQLAlchemy's name of the
+    - C(database_environment) and C(redis_environment) have the part of the database and of Redis that each variable is to hold, C(driver) is
+      SQLAlchemy's name of the
       MySQL driver that the source requires, and C(faults) is what is wrong with the file, one sentence each.
   type: list
   elements: dict
