@@ -58,6 +58,7 @@ def test_a_visitor_reaches_the_requested_page_after_the_login_and_logs_out(page:
     expect(page.get_by_role("row", name="Ada Lovelace")).to_be_visible()
     expect(page.get_by_role("row", name="Grace Hopper")).to_have_count(0)
     page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile("/login"))
     page.goto("/")
     expect(page).to_have_url(re.compile("/login"))
 
