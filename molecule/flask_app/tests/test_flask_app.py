@@ -242,14 +242,13 @@ def test_a_git_repository_is_a_source(host: Host, converge: Converge, tmp_path: 
     assert ask(host, "/") == "hello from git"
 
 
-def test_what_a_build_is_given_decides_what_is_built(host: Host, converge: Converge, tmp_path: Path) -> None:
+def test_a_build_has_the_arguments_that_it_is_given(host: Host, converge: Converge, tmp_path: Path) -> None:
     source = project(tmp_path / "source", "a build with arguments")
     (source / "requirements.txt").write_text("gunicorn==${GUNICORN}\n")
-    given = plain(flask_app_source_dir=str(source))
-    for version in ("22.0.0", "23.0.0"):
-        arguments = {"GUNICORN": version, "OTHER": 'a "b" $c \\d'}
-        assert converge({**given, "flask_app_build_arguments": arguments}).returncode == 0
-        assert version in host.check_output("docker exec %s gunicorn --version", APP.container(host))
+    arguments = {"GUNICORN": "22.0.0", "OTHER": 'a "b" $c \\d'}
+    given = plain(flask_app_source_dir=str(source), flask_app_build_arguments=arguments)
+    assert converge(given).returncode == 0
+    assert "22.0.0" in host.check_output("docker exec %s gunicorn --version", APP.container(host))
     assert host.run("docker exec %s printenv GUNICORN", APP.container(host)).stdout == ""
 
 
