@@ -18,6 +18,8 @@ from sandbox.engine import docker, remove_container
 NAME = "miniweb-webapp-tests"
 ADDRESS = "127.0.80.7"
 START_SECONDS = 90
+# All use the same name and address.
+pytestmark = pytest.mark.xdist_group("webapp")
 
 
 @pytest.fixture
