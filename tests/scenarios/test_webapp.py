@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import socket
@@ -18,8 +19,6 @@ from sandbox.engine import docker, remove_container
 NAME = "miniweb-webapp-tests"
 ADDRESS = "127.0.80.7"
 START_SECONDS = 90
-# All use the same name and address.
-pytestmark = pytest.mark.xdist_group("webapp")
 
 
 @pytest.fixture
@@ -31,16 +30,19 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     options = ["--name", NAME, "--publish", f"{ADDRESS}:3306:3306", "--tmpfs", f"/var/lib/mysql:size={request.param}"]
     for name, value in (given | {"MYSQL_PASSWORD": password}).items():
         options += ["--env", f"{name}={value}"]
-    remove_container(NAME)
-    docker("run", "--detach", *options, image)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not greets():
-            assert time.monotonic() < deadline, docker("logs", "--tail", "20", NAME)
-            time.sleep(0.5)
-        yield f"mysql+pymysql://miniwebapp:{password}@{ADDRESS}/miniwebapp?charset=utf8mb4"
-    finally:
+    # All have the same name and address.
+    with (ROOT / ".sandbox" / "webapp.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         remove_container(NAME)
+        docker("run", "--detach", *options, image)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not greets():
+                assert time.monotonic() < deadline, docker("logs", "--tail", "20", NAME)
+                time.sleep(0.5)
+            yield f"mysql+pymysql://miniwebapp:{password}@{ADDRESS}/miniwebapp?charset=utf8mb4"
+        finally:
+            remove_container(NAME)
 
 
 def greets() -> bool:
