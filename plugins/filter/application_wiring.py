@@ -68,6 +68,12 @@ DATABASE_CA = "database_ca"
 DIRECTORY = "/run/secrets"
 
 
+def address_of(store: t.Mapping[str, t.Any]) -> str:
+    """Return host and port as a URL has them, an IPv6 address in brackets."""
+    host = str(store["host"])
+    return f"{f'[{host}]' if ':' in host else host}:{store['port']}"
+
+
 def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -> str:
     """Return the database's URL as SQLAlchemy understands it, or the programs that read one for Django."""
     without, with_ca = OPTIONS.get(driver, ({}, {}))
@@ -81,17 +87,13 @@ def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -
     user, password, name = (
         urllib.parse.quote(str(text), safe="") for text in (database["user"], password, database["name"])
     )
-    host = str(database["host"])
-    address = f"[{host}]" if ":" in host else host
     query = urllib.parse.urlencode({"charset": "utf8mb4", **ca}, safe="/")
-    return f"{'mysql' if django else driver}://{user}:{password}@{address}:{database['port']}/{name}?{query}"
+    return f"{'mysql' if django else driver}://{user}:{password}@{address_of(database)}/{name}?{query}"
 
 
 def redis_url_of(redis: t.Mapping[str, t.Any]) -> str:
     """Return the URL of Redis as its clients, Celery and RQ understand it."""
-    host = str(redis["host"])
-    address = f"[{host}]" if ":" in host else host
-    return f"redis://:{urllib.parse.quote(str(redis['password']), safe='')}@{address}:{redis['port']}/0"
+    return f"redis://:{urllib.parse.quote(str(redis['password']), safe='')}@{address_of(redis)}/0"
 
 
 class Wiring:

@@ -8,17 +8,16 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 from helpers.server import ROOT, default_of
+from helpers.waiting import eventually
 from sandbox import registry
 from sandbox.engine import docker, remove_container
 
 NAME = "miniweb-webapp-tests"
 ADDRESS = "127.0.80.7"
-START_SECONDS = 90
 
 
 @pytest.fixture
@@ -36,10 +35,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
         remove_container(NAME)
         docker("run", "--detach", *options, image)
         try:
-            deadline = time.monotonic() + START_SECONDS
-            while not greets():
-                assert time.monotonic() < deadline, docker("logs", "--tail", "20", NAME)
-                time.sleep(0.5)
+            assert eventually(greets), docker("logs", "--tail", "20", NAME)
             yield f"mysql+pymysql://miniwebapp:{password}@{ADDRESS}/miniwebapp?charset=utf8mb4"
         finally:
             remove_container(NAME)

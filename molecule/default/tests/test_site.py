@@ -146,6 +146,8 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
     (source / "app.py").write_text(code)
     assert site(given).returncode == 0
     assert not {"mysql", "mysql_exporter"} & containers(host).keys()
+    # It wants Redis, and has it.
+    assert "redis" in containers(host)
     assert status(f"{URL}/") == "200"
     assert host.run("docker volume inspect miniweb-mysql_data").rc == 0
 

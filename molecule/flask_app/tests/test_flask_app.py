@@ -9,6 +9,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ headers = {"Host": "www.example.com", "X-Forwarded-Proto": "https"}
 request = urllib.request.Request("http://127.0.0.1:8000/", sys.argv[1].encode() or None, headers)
 print(urllib.request.urlopen(request, timeout=10).read().decode())
 """
+# An older version, which nobody gets without a lock file
+WEBSOCKETS = "15.0.1"
 LISTEN = """
 import urllib.request
 from websockets.sync.client import connect
@@ -101,6 +104,17 @@ def project(directory: Path, version: str) -> Path:
     (directory / "wsgi.py").write_text(HELLO.replace("VERSION", version))
     (directory / "requirements.txt").write_text("gunicorn==23.0.0\n")
     return directory
+
+
+def lock(source: Path, pinned: str) -> None:
+    """Make a project's uv.lock. It would name the package index, so it is not kept with the source."""
+    certificates = os.environ.get("PIP_CERT")
+    subprocess.run(
+        [sys.executable, "-m", "uv", "lock", "--upgrade-package", pinned],
+        cwd=source,
+        env={**os.environ, **({"SSL_CERT_FILE": certificates} if certificates else {})},
+        check=True,
+    )
 
 
 def needs_another(source: Path, package: str) -> None:
@@ -292,9 +306,10 @@ def test_a_django_project_needs_only_its_source(host: Host, converge: Converge, 
 
 
 def test_an_asgi_application_has_websockets_and_streams(host: Host, converge: Converge, tmp_path: Path) -> None:
-    """It is recognised without a word, and has what uv.lock says."""
+    """It is recognised without a word, and has what uv.lock says: not the newest version."""
     source = tmp_path / "fastapi"
     shutil.copytree(APPS / "fastapi", source)
+    lock(source, f"websockets=={WEBSOCKETS}")
     given = {"flask_app_source_dir": str(source), "flask_app_environment": {}, "flask_app_secrets": []}
     wrong = {"flask_app_worker_class": "gthread"}
     APP.refuses(
@@ -308,6 +323,8 @@ def test_an_asgi_application_has_websockets_and_streams(host: Host, converge: Co
     assert json.loads(ask(host, "/")) == {"hello": "from FastAPI"}
     heard = host.check_output("docker exec %s python -c %s", APP.container(host), LISTEN)
     assert heard.splitlines() == ["hello", r"[b'data: 0\n', b'\n', b'data: 1\n']"]
+    version = "docker exec %s python -c 'import websockets; print(websockets.__version__)'"
+    assert host.check_output(version, APP.container(host)) == WEBSOCKETS
     assert host.run("docker exec %s sh -c 'ls /tools; command -v uv'", APP.container(host)).stdout == ""
     needs_another(source, "fastapi")
     APP.refuses(host, converge, given, "cannot be built", "The lockfile at `uv.lock` needs to be updated")
@@ -493,6 +510,12 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
         "flask_app_secrets": [],
         "flask_app_start_timeout_seconds": 5,
         "flask_app_metrics_directory": FIGURES,
+        "flask_app_mail": {
+            "server": "smtp.example.com",
+            "sender": "Shop <a@example.com>",
+            "user": "a",
+            "password": 'p "$ñ',
+        },
         "flask_app_schedule": {
             "often": {"command": ["flask", "leave", "0"], "at": "*:*:0/2"},
             "never": {"command": ["flask", "leave", "4"], "at": "2100-01-01"},
@@ -517,6 +540,11 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
         host.check_output("docker exec %s python -c %s %s %s", APP.container(host), PUT, name, text)
 
     assert converge(given).returncode == 0
+    names = ["MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USERNAME", "MAIL_PASSWORD", "MAIL_DEFAULT_SENDER"]
+    sent = host.check_output(
+        f"docker exec %s python /etc/gunicorn/launch.py printenv {' '.join(names)}", APP.container(host)
+    )
+    assert sent.splitlines() == ["smtp.example.com", "587", "true", "a", 'p "$ñ', "Shop <a@example.com>"]
     put("first.txt", "one two three")
     assert eventually(lambda: ask(host, "/first.words") == "3 1 64")
     workers = "docker ps --quiet --filter label=com.docker.compose.project=miniweb-app-worker"

@@ -354,14 +354,8 @@ class Engine:
             options = ["--config", directory] if login else []
             if login:
                 registry = registry_of(image)
-                words = [
-                    *options,
-                    "login",
-                    "--username",
-                    login["user"],
-                    "--password-stdin",
-                    *([registry] if registry else []),
-                ]
+                words = [*options, "login", "--username", login["user"], "--password-stdin"]
+                words += [registry] if registry else []
                 code, out, err = self.run(*words, data=login["password"], check=False)
                 if code:
                     return (

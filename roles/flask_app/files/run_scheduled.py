@@ -9,7 +9,6 @@ A unit of systemd runs it with the file of its settings as argument. What is pri
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -19,6 +18,8 @@ import typing as t
 from pathlib import Path
 
 DOCKER = "docker"
+COMPOSE = ("compose", "--ansi", "never", "--progress", "quiet", "--file", "-")
+RUN = ("--rm", "--no-deps", "--no-TTY")
 # The exit code of the program timeout
 TIMED_OUT = 124
 FAMILIES = {
@@ -46,33 +47,11 @@ class Scheduled:
             return 1
         ((service, definition),) = document["services"].items()
         definition.update(healthcheck={"disable": True}, mem_limit=self.settings["memory_limit"])
-        # One that asks for less than it may have
+        # The reservation of the web process may be larger than this limit.
         definition.pop("mem_reservation", None)
         first, *rest = [*self.settings["launcher"], *self.settings["command"]]
-        words = [
-            DOCKER,
-            "compose",
-            "--ansi",
-            "never",
-            "--progress",
-            "quiet",
-            "--project-directory",
-            directory,
-            "--file",
-            "-",
-        ]
-        words += [
-            "run",
-            "--rm",
-            "--no-deps",
-            "--no-TTY",
-            "--name",
-            self.container,
-            "--entrypoint",
-            first,
-            service,
-            *rest,
-        ]
+        words = [DOCKER, *COMPOSE, "--project-directory", directory, "run", *RUN]
+        words += ["--name", self.container, "--entrypoint", first, service, *rest]
         # What an interruption of the server has left
         self._remove()
         try:
@@ -92,8 +71,8 @@ class Scheduled:
 
     def report(self, code: int, seconds: float) -> None:
         """Leave the result of a run for node_exporter, if there is one."""
-        path = Path(self.settings["metrics_file"] or os.devnull)
-        if not path.parent.is_dir() or not self.settings["metrics_file"]:
+        path = Path(self.settings["metrics_file"])
+        if not path.name or not path.parent.is_dir():
             return
         labels = f'{{application="{self.settings["application"]}",name="{self.settings["name"]}"}}'
         succeeded = str(int(time.time())) if not code else self._last_success(path)
