@@ -17,6 +17,7 @@ from ansible.module_utils.errors import ElementError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.miniweb.stack.plugins.lookup.secret import SecretMissing
+from ansible_collections.miniweb.stack.plugins.plugin_utils import applications
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import forget, remember
 
 try:
@@ -206,8 +207,12 @@ def missing_secret(error: BaseException | None) -> str:
 class Role:
     """The input of one role, and what is wrong with it."""
 
-    def __init__(self, path: str, variables: dict[str, t.Any], loader: t.Any) -> None:
-        self.name = os.path.basename(path)
+    def __init__(self, path: str, variables: dict[str, t.Any], loader: t.Any, whose: str = "") -> None:
+        """Load a role's rules.
+
+        :param whose: the entry that the variables are those of, with which each problem begins.
+        """
+        self.name, self.whose = os.path.basename(path), whose
         self.loader = loader
         self.variables = {
             **variables,
@@ -364,7 +369,7 @@ class Role:
         return text
 
     def _say(self, problem: str) -> None:
-        self.problems.append(" ".join(str(problem).split()))
+        self.problems.append(" ".join([*filter(None, [self.whose]), *str(problem).split()]))
 
     def _template(self, value: t.Any, variables: dict[str, t.Any] | None = None) -> t.Any:
         self.templar.available_variables = variables or self.variables
@@ -383,6 +388,31 @@ class Role:
         return conditional.evaluate_conditional(self.templar, variables)
 
 
+class Application(Role):
+    """The variables of an application beside the first one, which are those of the role flask_app and of its site."""
+
+    def __init__(self, number: int, entry: dict[str, t.Any], variables: dict[str, t.Any], loader: t.Any) -> None:
+        """Load the rules for an entry of miniweb_applications.
+
+        :param number: its place in the list, from 1.
+        """
+        name = entry.get("flask_app_name")
+        whose = f"{applications.LIST}, {name if isinstance(name, str) else f'entry {number}'}:"
+        super().__init__(applications.ROLE, applications.scope(entry, variables, loader), loader, whose)
+        self.entry = entry
+        self.options = applications.options()
+
+    def check(self) -> None:
+        """Find everything that the controller can find."""
+        unknown = ", ".join(sorted(map(str, self.entry.keys() - self.options.keys())))
+        if unknown:
+            self._say(f"{unknown} cannot be set for one application: correct the name, or take it out.")
+        if "flask_app_name" in self.entry:
+            super().check()
+        else:
+            self._say("flask_app_name is not set: give the application a name that no other one has.")
+
+
 class ActionModule(ActionBase):
     """Action plugin."""
 
@@ -391,7 +421,11 @@ class ActionModule(ActionBase):
         result = {**super().run(tmp, task_vars), "changed": False}
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
-        roles = [Role(path, variables, self._loader) for path in self._paths(arguments["roles"], variables)]
+        paths = self._paths(arguments["roles"], variables)
+        roles = [Role(path, variables, self._loader) for path in paths]
+        if any(os.path.basename(path) == os.path.basename(applications.ROLE) for path in paths):
+            found = applications.entries(variables, self._templar)
+            roles += [Application(number, entry, variables, self._loader) for number, entry in enumerate(found, 1)]
         if roles:
             # The findings of an earlier play of this run may be outdated.
             forget(variables)

@@ -676,7 +676,10 @@ def test_checks_are_complete(role: str) -> None:
         assert set(entry) - {"when", "from"} == {"variable", "volume"}, entry
         # Those of the role for a whole play are other roles' options.
         (option,) = [found[entry["variable"]] for found in map(options, ROLES) if entry["variable"] in found]
-        generated = defaults(ROOT / "roles" / role)[entry["from"]] if "from" in entry else option["default"]
+        known = defaults(ROOT / "roles" / role)
+        generated = known[entry["from"]] if "from" in entry else option["default"]
+        # That of each application
+        generated = known.get(entry.get("from", "").replace(f"{role}_", f"{role}_own_"), generated)
         assert re.search(r"lookup\('miniweb.stack.(application_)?secrets?'", generated)
         assert entry["volume"] in volumes()
 
@@ -809,7 +812,8 @@ def test_bcrypt_takes_72_bytes(check: Run, password: str, refused: bool) -> None
 def test_backslashes_escape_in_passwords(check: Run, settings: dict[str, str], password: str, refused: bool) -> None:
     other = dict.fromkeys(["mysql_root_password", "mysql_exporter_password"], "a-long-password")
     expression = load("mysql", "vars/main.yml")["__mysql_to_escape"]
-    problems = check(["mysql"], mysql_settings=settings, mysql_password=password, __mysql_to_escape=expression, **other)
+    given = {"mysql_settings": settings, "mysql_password": password, "mysql_accounts": [], **other}
+    problems = check(["mysql"], __mysql_to_escape=expression, **given)
     assert any("NO_BACKSLASH_ESCAPES: leave it out" in problem for problem in problems) is refused
 
 

@@ -21,6 +21,8 @@ NAMES = sorted(path.parents[1].name for path in ROLES.glob("*/meta/argument_spec
 CONVERTED = ("bool", "int", "float")
 # What the tasks of some roles register
 FOUND = {
+    "__flask_app_application": "app",
+    "__flask_app_number": 0,
     "__flask_app_run": {"image": "app:1", "image_id": "sha256:1"},
     "__flask_app_scheduled": {
         "key": "cleanup",

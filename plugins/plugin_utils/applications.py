@@ -1,0 +1,91 @@
+# Copyright (c) miniweb.stack maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The applications beside the first one, which miniweb_applications lists: the variables that hold for each of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import typing as t
+
+from ansible.module_utils.common.yaml import yaml_load
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core before 2.19 trusts what it loads.
+
+    def trust_as_template(value: str) -> str:  # type: ignore[no-redef]
+        """Return the text as it is."""
+        return value
+
+
+LIST = "miniweb_applications"
+# What the play of the whole system sets for each of them; without it, there is no such play.
+EACH = "miniweb_each_application"
+ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
+ROLE = os.path.join(ROLES, "flask_app")
+# What an entry may set beside the variables of flask_app, by the role whose variable it is for the first application
+FURTHER = {
+    "nginx": (
+        "nginx_server_names",
+        "nginx_websocket",
+        "nginx_max_body_mb",
+        "nginx_proxy_timeout_seconds",
+        "nginx_cached_paths",
+        "nginx_unbuffered_paths",
+        "nginx_extra_lines",
+        "nginx_basic_auth_users",
+        "nginx_maintenance",
+        "nginx_maintenance_allowed",
+    ),
+    "mysql": ("mysql_database", "mysql_user", "mysql_password", "mysql_privileges"),
+}
+# The first application has the database 0.
+REDIS = {"redis_database": {"type": "int"}}
+
+
+def options_of(path: str) -> dict[str, dict[str, t.Any]]:
+    """Return the specifications of a role's variables."""
+    with open(os.path.join(path, "meta", "argument_specs.yml"), encoding="utf-8") as stream:
+        return (yaml_load(stream.read()) or {})["argument_specs"]["main"]["options"]
+
+
+def options() -> dict[str, dict[str, t.Any]]:
+    """Return the specifications of everything that an entry may set."""
+    found = {**options_of(ROLE), **REDIS}
+    for role, names in FURTHER.items():
+        others = options_of(os.path.join(ROLES, role))
+        found |= {name: others[name] for name in names}
+    return found
+
+
+@functools.cache
+def _texts() -> tuple[str, ...]:
+    texts = []
+    for kind in ("defaults", "vars"):
+        with open(os.path.join(ROLE, kind, "main.yml"), encoding="utf-8") as stream:
+            texts.append(stream.read())
+    return tuple(texts)
+
+
+def entries(variables: t.Mapping[str, t.Any], templar: t.Any) -> list[dict[str, t.Any]]:
+    """Return the entries, not evaluated; none in a play that does not deploy the whole system."""
+    if EACH not in variables:
+        return []
+    found = variables.get(LIST) or []
+    if isinstance(found, str):
+        found = templar.template(found)
+    return [dict(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, (list, tuple)) else []
+
+
+def scope(entry: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], loader: t.Any) -> dict[str, t.Any]:
+    """Return the variables for an entry, not evaluated.
+
+    What the inventory sets for the first application does not hold: its secrets are not for others. So the role's own defaults go
+    before it, and before these what the entry sets.
+    """
+    found = dict(variables)
+    for text in _texts():
+        found |= loader.load(trust_as_template(text))
+    return {**found, **variables[EACH], **entry}
