@@ -398,7 +398,7 @@ class Application(Role):
         """
         name = entry.get("flask_app_name")
         whose = f"{applications.LIST}, {name if isinstance(name, str) else f'entry {number}'}:"
-        super().__init__(applications.ROLE, applications.scope(entry, variables, loader), loader, whose)
+        super().__init__(applications.ROLE, applications.scope(entry, variables), loader, whose)
         self.entry = entry
         self.options = applications.options()
 

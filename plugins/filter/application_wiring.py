@@ -93,7 +93,9 @@ def url_of(driver: str, database: t.Mapping[str, t.Any], django: bool = False) -
 
 def redis_url_of(redis: t.Mapping[str, t.Any]) -> str:
     """Return the URL of Redis as its clients, Celery and RQ understand it."""
-    return f"redis://:{urllib.parse.quote(str(redis['password']), safe='')}@{address_of(redis)}/{redis.get('database', 0)}"
+    return (
+        f"redis://:{urllib.parse.quote(str(redis['password']), safe='')}@{address_of(redis)}/{redis.get('database', 0)}"
+    )
 
 
 class Wiring:

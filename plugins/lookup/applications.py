@@ -47,15 +47,13 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils.applications import 
 class LookupModule(LookupBase):
     """Lookup plugin."""
 
-    def run(
-        self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any
-    ) -> list[list[t.Any]]:
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[list[t.Any]]:
         """Return the values."""
         self.set_options(var_options=variables, direct=kwargs)
         variables = variables or {}
         found = []
         for entry in entries(variables, self._templar):
-            own = scope(entry, variables, self._loader)
+            own = scope(entry, variables)
             templar = Templar(loader=self._loader, variables=own)
             values = {name: templar.template(own[name]) for name in terms}
             found.append(values if len(terms) > 1 else values[terms[0]])

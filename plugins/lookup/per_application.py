@@ -53,5 +53,5 @@ class LookupModule(LookupBase):
         number = int(variables.get("__flask_app_number", 0))
         if number == 0:
             return [self._templar.template(variables[terms[0]])]
-        own = scope(entries(variables, self._templar)[number - 1], variables, self._loader)
+        own = scope(entries(variables, self._templar)[number - 1], variables)
         return [Templar(loader=self._loader, variables=own).template(own[terms[0]])]

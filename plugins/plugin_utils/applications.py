@@ -10,6 +10,7 @@ import os
 import typing as t
 
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.parsing.dataloader import DataLoader
 
 try:
     from ansible.template import trust_as_template
@@ -40,9 +41,8 @@ FURTHER = {
         "nginx_maintenance_allowed",
     ),
     "mysql": ("mysql_database", "mysql_user", "mysql_password", "mysql_privileges"),
+    "miniweb": ("miniweb_redis_database",),
 }
-# The first application has the database 0.
-REDIS = {"redis_database": {"type": "int"}}
 
 
 def options_of(path: str) -> dict[str, dict[str, t.Any]]:
@@ -53,7 +53,7 @@ def options_of(path: str) -> dict[str, dict[str, t.Any]]:
 
 def options() -> dict[str, dict[str, t.Any]]:
     """Return the specifications of everything that an entry may set."""
-    found = {**options_of(ROLE), **REDIS}
+    found = options_of(ROLE)
     for role, names in FURTHER.items():
         others = options_of(os.path.join(ROLES, role))
         found |= {name: others[name] for name in names}
@@ -61,12 +61,12 @@ def options() -> dict[str, dict[str, t.Any]]:
 
 
 @functools.cache
-def _texts() -> tuple[str, ...]:
-    texts = []
+def _defaults() -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {}
     for kind in ("defaults", "vars"):
         with open(os.path.join(ROLE, kind, "main.yml"), encoding="utf-8") as stream:
-            texts.append(stream.read())
-    return tuple(texts)
+            found |= DataLoader().load(trust_as_template(stream.read()))
+    return found
 
 
 def entries(variables: t.Mapping[str, t.Any], templar: t.Any) -> list[dict[str, t.Any]]:
@@ -79,13 +79,10 @@ def entries(variables: t.Mapping[str, t.Any], templar: t.Any) -> list[dict[str, 
     return [dict(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, (list, tuple)) else []
 
 
-def scope(entry: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], loader: t.Any) -> dict[str, t.Any]:
+def scope(entry: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the variables for an entry, not evaluated.
 
     What the inventory sets for the first application does not hold: its secrets are not for others. So the role's own defaults go
     before it, and before these what the entry sets.
     """
-    found = dict(variables)
-    for text in _texts():
-        found |= loader.load(trust_as_template(text))
-    return {**found, **variables[EACH], **entry}
+    return {**variables, **_defaults(), **variables[EACH], **entry}

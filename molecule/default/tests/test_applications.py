@@ -1,0 +1,115 @@
+"""The second application on the same server, as its visitors and its neighbour see it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from helpers.playbooks import Converge, changed, folded
+from helpers.server import ADDRESS, ROOT, SERVER
+from helpers.waiting import eventually
+from helpers.web import curl, json_from, status
+from testinfra.host import Host
+
+NAME = "notes.example.com"
+URL = f"https://{NAME}"
+AT = ("--resolve", f"{NAME}:443:{ADDRESS}")
+ENTRY = {
+    "flask_app_name": "notes",
+    "flask_app_source_dir": str(ROOT / "tests" / "apps" / "notes"),
+    "nginx_server_names": [NAME],
+}
+# As the application's own account, over the network
+DATABASES = """
+import os, pymysql
+connection = pymysql.connect(host=os.environ['DATABASE_HOST'], user=os.environ['DATABASE_USER'],
+    password=open(os.environ['DATABASE_PASSWORD_FILE']).read(), ssl={'ssl': {}}, ssl_verify_cert=False)
+with connection.cursor() as cursor:
+    cursor.execute('SHOW DATABASES')
+    print(','.join(sorted(name for name, in cursor if not name.endswith('_schema'))))
+"""
+
+
+def notes() -> list[str]:
+    return json_from(*AT, f"{URL}/")["notes"]
+
+
+@pytest.fixture(scope="module")
+def note() -> str:
+    """A note that a visitor has left."""
+    assert status(*AT, "--data", "from a visitor", f"{URL}/") == "201"
+    return "from a visitor"
+
+
+def test_each_name_leads_to_its_own_application(note: str) -> None:
+    assert note in notes()
+    assert "notes" not in json_from(f"https://{ADDRESS}/healthz")
+    assert status(*AT, f"{URL}/healthz") == "404"
+
+
+def test_the_certificate_has_the_name(host: Host) -> None:
+    names = host.check_output("openssl x509 -noout -ext subjectAltName -in /opt/miniweb/nginx/tls/certificate.pem")
+    assert f"DNS:{NAME}" in names
+
+
+def test_neither_reaches_the_others_database_or_secrets(host: Host) -> None:
+    for name, own in {"app": "miniwebapp", "notes": "notes"}.items():
+        container = f"miniweb-{name}-{name}-1"
+        launched = "docker exec %s python /etc/gunicorn/launch.py python -c %s"
+        assert host.check_output(launched, container, DATABASES) == own
+    assert "admin_password" in host.check_output("docker exec miniweb-app-app-1 ls /run/secrets")
+    assert "admin_password" not in host.check_output("docker exec miniweb-notes-notes-1 ls /run/secrets")
+    # What the scenario sets for the first one
+    assert "SAMPLE_USERS" not in host.check_output("docker exec miniweb-notes-notes-1 env")
+
+
+def test_it_is_probed_under_its_own_name() -> None:
+    def results() -> dict[str, str]:
+        query = "query=probe_success{job='blackbox'}"
+        found: list[dict[str, Any]] = json_from(
+            "-G", "--data-urlencode", query, f"https://{ADDRESS}:9090/api/v1/query"
+        )["data"]["result"]
+        return {one["metric"]["instance"]: one["value"][1] for one in found}
+
+    assert eventually(lambda: results().get(URL) == "1")
+    assert set(results().values()) == {"1"}
+
+
+def test_it_is_removed_alone_and_comes_back_with_its_data(host: Host, site: Converge, note: str) -> None:
+    first = host.check_output("docker inspect --format '{{.Id}}' miniweb-app-app-1")
+    assert changed(site({"miniweb_applications": [{**ENTRY, "flask_app_state": "absent"}]}, "--tags", "app"))
+    assert host.run("docker inspect miniweb-notes-notes-1").rc != 0
+    assert not host.file("/opt/miniweb/notes").exists
+    assert status(f"https://{ADDRESS}/readyz") == "200"
+    assert changed(site({}, "--tags", "app"))
+    assert eventually(lambda: note in notes())
+    assert host.check_output("docker inspect --format '{{.Id}}' miniweb-app-app-1") == first
+
+
+def test_what_is_given_for_one_run_holds_for_the_first_one_only(host: Host, site: Converge) -> None:
+    def environment(name: str) -> dict[str, str]:
+        listed = json.loads(host.check_output("docker inspect --format '{{json .Config.Env}}' %s", name))
+        return dict(one.partition("=")[::2] for one in listed)
+
+    assert changed(site({"flask_app_environment": {"SAMPLE_USERS": "true", "NOTICE": "hello"}}, "--tags", "app"))
+    assert environment("miniweb-app-app-1")["NOTICE"] == "hello"
+    assert "NOTICE" not in environment("miniweb-notes-notes-1")
+
+
+def test_a_broken_one_stops_the_run_and_neither_takes_over_nor_touches_the_other(host: Host, site: Converge) -> None:
+    done = site({"miniweb_applications": [{**ENTRY, "flask_app_wsgi": "app:nothing"}]}, "--tags", "app")
+    assert done.returncode != 0
+    assert 'The service "notes"' in folded(done.stdout)
+    assert curl(*AT, f"{URL}/").startswith("{")
+    assert status(f"https://{ADDRESS}/readyz") == "200"
+
+
+def test_a_second_of_the_same_name_is_refused_before_anything_changes(site: Converge) -> None:
+    done = site({"miniweb_applications": [ENTRY, ENTRY]})
+    assert done.returncode != 0
+    assert "the services are app, notes, notes; give each application a name that no other one has" in folded(
+        done.stdout
+    )
+    assert "nginx_server_names, nginx_sites, nginx_redirects: the names are" in folded(done.stdout)
+    assert SERVER in done.stdout

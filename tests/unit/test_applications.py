@@ -1,0 +1,275 @@
+"""Several applications on one server: what an entry of miniweb_applications gets, what it is refused for, and what it does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import trust_as_template
+from ansible_collections.miniweb.stack.plugins.action.check_input import Application, Role
+from ansible_collections.miniweb.stack.plugins.plugin_utils import applications
+from role_templates import FACTS, ROLES, loaded, worked_out
+
+SYSTEM = sorted(path.parents[1].name for path in ROLES.glob("*/meta/service.yml"))
+NOTES = str(ROLES.parent / "tests" / "apps" / "notes")
+BLOG = {"flask_app_name": "my-blog", "flask_app_source_dir": NOTES, "nginx_server_names": ["blog.example.com"]}
+WORKER = {"flask_app_name": "mailer", "flask_app_source_dir": NOTES, "flask_app_wants_database": "false"}
+PASSWORD = "a password of 12 or more"
+
+Values = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> Values:
+    """The variables of a play of the whole system, with those that an inventory sets."""
+
+    def found(**inventory: Any) -> dict[str, Any]:
+        known: dict[str, Any] = {
+            "inventory_hostname": "www",
+            "ansible_facts": FACTS,
+            "ansible_check_mode": True,
+            "ansible_run_tags": ["all"],
+            "ansible_skip_tags": [],
+            "group_names": [],
+            "playbook_dir": str(ROLES.parent / "playbooks"),
+            "miniweb_secrets_dir": str(tmp_path),
+        }
+        for role in SYSTEM:
+            known |= loaded(ROLES / role, "defaults", "vars")
+        return {**known, **DataLoader().load(trust_as_template(yaml.safe_dump(inventory)))}
+
+    return found
+
+
+def value(given: dict[str, Any], text: str) -> Any:
+    """Evaluate a template string as in a task of the whole system."""
+    return worked_out(ROLES / "flask_app", f"{{{{ {text} }}}}", **given)
+
+
+def test_each_gets_a_site_a_database_and_a_probe_of_its_own(variables: Values) -> None:
+    given = variables(miniweb_applications=[BLOG, WORKER], nginx_max_body_mb=3)
+    own = value(given, "nginx_sites[3:]")
+    assert [(one["name"], one["upstream"], one["server_names"]) for one in own] == [
+        ("my-blog", "http://my-blog:8000", ["blog.example.com"])
+    ]
+    assert (own[0]["health_path"], own[0]["max_body_mb"], own[0]["cached_paths"]) == ("/", 3, ["/static/"])
+    (account,) = value(given, "mysql_accounts")
+    assert (account["database"], account["user"]) == ("my_blog", "my_blog")
+    assert account["password"] != value(given, "mysql_password")
+    assert value(given, "blackbox_exporter_targets | map(attribute='instance')")[1:] == ["https://blog.example.com"]
+    module = value(given, "blackbox_exporter_modules['http_2xx_my-blog'].http")
+    assert (module["headers"]["Host"], module["tls_config"]["server_name"]) == ("blog.example.com",) * 2
+    assert value(given, "miniweb_application_services") == ["my-blog", "mailer"]
+
+
+def test_one_that_is_removed_keeps_neither_site_nor_probe_nor_account(variables: Values) -> None:
+    given = variables(miniweb_applications=[{**BLOG, "flask_app_state": "absent"}])
+    assert value(given, "nginx_sites | map(attribute='name')") == ["prometheus", "grafana", "alertmanager"]
+    assert value(given, "mysql_accounts") == []
+    assert value(given, "blackbox_exporter_targets | length") == 1
+    assert value(given, "blackbox_exporter_modules.keys() | list") == ["http_2xx"]
+    # It is removed, so it is no stray.
+    assert value(given, "miniweb_application_services") == ["my-blog"]
+
+
+def test_what_is_set_for_the_first_one_does_not_hold_for_the_others(variables: Values) -> None:
+    given = variables(
+        miniweb_applications=[BLOG],
+        flask_app_environment={"LANGUAGE": "en"},
+        flask_app_secrets=[{"name": "payment_key", "content": PASSWORD}],
+        flask_app_git_url="https://git.example.com/shop.git",
+        flask_app_workers=7,
+        mysql_database="shop",
+        nginx_basic_auth_users=[{"name": "alice", "password": PASSWORD}],
+    )
+    names = ["environment", "secrets", "git_url", "workers", "source_dir"]
+    (own,) = value(
+        given, f"lookup('miniweb.stack.applications', {', '.join(repr(f'flask_app_{name}') for name in names)})"
+    )
+    assert list(own.values()) == [{}, [], "", 2, NOTES]
+    assert value(given, "mysql_accounts | map(attribute='database')") == ["my_blog"]
+    assert value(given, "nginx_sites[-1].basic_auth_users") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [
+        (0, {"name": "miniwebapp", "user": "miniwebapp", "url": "https://www"}),
+        (1, {"name": "my_blog", "user": "writer", "url": "https://blog.example.com"}),
+    ],
+)
+def test_each_finds_its_own_database_and_address(variables: Values, number: int, wanted: dict[str, str]) -> None:
+    entry = {**BLOG, "mysql_user": "writer", "mysql_password": PASSWORD}
+    given = variables(miniweb_applications=[entry], nginx_server_names=["www"]) | {"__flask_app_number": number}
+    database = value(given, "lookup('miniweb.stack.per_application', 'flask_app_database')")
+    address = value(given, "lookup('miniweb.stack.per_application', 'flask_app_external_url')")
+    assert {"name": database["name"], "user": database["user"], "url": address} == wanted
+    assert (database["password"] == PASSWORD) is bool(number)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "mysql", "redis"),
+    [
+        ({"database": False}, {"database": False}, "absent", "absent"),
+        ({"database": False}, {"database": True}, "present", "absent"),
+        ({"database": True}, {"database": False}, "present", "absent"),
+        ({"redis": True}, {"database": False}, "present", "present"),
+        ({"database": False}, {"database": False, "redis": True}, "absent", "present"),
+    ],
+)
+def test_mysql_and_redis_are_there_as_long_as_one_wants_them(
+    variables: Values, first: dict[str, Any], other: dict[str, Any], mysql: str, redis: str
+) -> None:
+    entry = {
+        "flask_app_name": "blog",
+        "flask_app_image": "blog:1",
+        "flask_app_declaration": other,
+        "miniweb_redis_database": 3,
+    }
+    given = variables(miniweb_applications=[entry], flask_app_image="shop:1", flask_app_declaration=first)
+    assert (value(given, "mysql_state"), value(given, "redis_state")) == (mysql, redis)
+    found = value(given | {"__flask_app_number": 1}, "lookup('miniweb.stack.per_application', '__flask_app_wired')")
+    urls = [one["content"].rpartition("/")[2] for one in found["secrets"] if one["name"] == "redis_url"]
+    assert urls == (["3"] if other.get("redis") else [])
+
+
+def test_a_play_that_does_not_deploy_the_whole_system_has_none(variables: Values) -> None:
+    given = variables(miniweb_applications=[BLOG])
+    del given[applications.EACH]
+    assert value(given, "lookup('miniweb.stack.applications', 'flask_app_name')") == []
+
+
+def found_by(given: dict[str, Any], *roles: str) -> str:
+    """What the check of the input finds wrong with roles of the system."""
+    checked = [Role(str(ROLES / role), given, DataLoader()) for role in roles]
+    for role in checked:
+        role.check()
+    return "\n".join(problem for role in checked for problem in role.problems)
+
+
+def found_in(given: dict[str, Any], number: int) -> str:
+    """What it finds wrong with one entry."""
+    one = Application(number, applications.entries(given, None)[number - 1], given, DataLoader())
+    one.check()
+    return "\n".join(one.problems)
+
+
+REDIS = {"flask_app_declaration": {"redis": True, "wsgi": "app:app"}}
+GIVEN = {"nginx_server_names": ["www.example.com"], "miniweb_admin_addresses": ["203.0.113.7"]}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (BLOG, ""),
+        ({**BLOG, "flask_app_workers": "{{ 1 + 2 }}", "mysql_password": PASSWORD}, ""),
+        ({}, "miniweb_applications, entry 2: flask_app_name is not set: give the application a name"),
+        (
+            {**BLOG, "flask_app_memory": 1},
+            "miniweb_applications, my-blog: flask_app_memory cannot be set for one application",
+        ),
+        ({**BLOG, "flask_app_workers": "two"}, 'miniweb_applications, my-blog: flask_app_workers is "two"'),
+        ({**BLOG, "nginx_max_body_mb": "big"}, 'miniweb_applications, my-blog: nginx_max_body_mb is "big"'),
+        (
+            {**BLOG, "flask_app_source_dir": ""},
+            "miniweb_applications, my-blog: flask_app_source_dir, flask_app_git_url",
+        ),
+        ({**BLOG, "flask_app_name": "nginx"}, 'flask_app_name: "nginx" is the name of another part of this system'),
+        ({**BLOG, "flask_app_name": "My blog"}, 'flask_app_name: "My blog" cannot be used'),
+        ({**BLOG, "flask_app_mail": {"password": PASSWORD}}, "flask_app_mail has no server, sender"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_said_with_its_name(
+    variables: Values, entry: dict[str, Any], message: str
+) -> None:
+    found = found_in(variables(miniweb_applications=[WORKER, entry], **GIVEN), 2)
+    assert message in found
+    assert message or not found
+    assert PASSWORD not in found
+
+
+OTHER = {**WORKER, "flask_app_image": "mailer:1", "flask_app_source_dir": ""}
+ELSEWHERE = {"miniweb_database_host": "db.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("role", "entries", "inventory", "message"),
+    [
+        ("miniweb", [BLOG, WORKER], {}, ""),
+        (
+            "miniweb",
+            [BLOG, {**WORKER, "flask_app_name": "my-blog"}],
+            {},
+            "the services are app, my-blog, my-blog; give each",
+        ),
+        ("miniweb", [{**BLOG, "flask_app_name": "app"}], {}, "the services are app, app; give each"),
+        (
+            "miniweb",
+            [
+                {**BLOG, "flask_app_name": "a", "flask_app_processes": {"b": {"command": ["work"]}}},
+                {**WORKER, "flask_app_name": "a-b"},
+            ],
+            {},
+            "the services are app, a, a-b, a-b; give each",
+        ),
+        ("miniweb", [{**BLOG, **REDIS}], {}, ""),
+        (
+            "miniweb",
+            [{**BLOG, **REDIS, "miniweb_redis_database": 1}, {**OTHER, **REDIS, "miniweb_redis_database": 2}],
+            {},
+            "",
+        ),
+        (
+            "miniweb",
+            [{**BLOG, **REDIS}, {**OTHER, **REDIS}],
+            {},
+            "miniweb_redis_database: the numbers are 0, 0; give each",
+        ),
+        ("miniweb", [{**BLOG, **REDIS}], {"flask_app_wants_redis": True}, "the numbers are 0, 0; give each"),
+        ("miniweb", [{**BLOG, **REDIS, "miniweb_redis_database": 16}], {}, "the numbers are 16; give each"),
+        ("miniweb", [BLOG], ELSEWHERE, "my-blog has no mysql_password for the external database db.example.com"),
+        ("miniweb", [{**BLOG, "mysql_password": PASSWORD}], ELSEWHERE, ""),
+        ("nginx", [BLOG, {**WORKER, "nginx_server_names": ["notes.example.com"]}], {}, ""),
+        ("nginx", [BLOG, {**WORKER, "nginx_server_names": ["blog.example.com"]}], {}, "give each name once"),
+        ("nginx", [{**BLOG, "nginx_server_names": ["www.example.com"]}], {}, "give each name once"),
+        ("mysql", [BLOG], {}, ""),
+        (
+            "mysql",
+            [{**BLOG, "mysql_database": "miniwebapp"}],
+            {},
+            "the databases are miniwebapp, miniwebapp and the accounts",
+        ),
+        ("mysql", [{**BLOG, "mysql_user": "exporter"}], {}, "miniwebapp, exporter, exporter; give each"),
+        ("mysql", [{**BLOG, "mysql_user": "root"}], {}, 'mysql_accounts: "root" cannot be used'),
+        (
+            "mysql",
+            [{**BLOG, "mysql_password": "short"}],
+            {},
+            "mysql_accounts: the password of my_blog has fewer than 12",
+        ),
+    ],
+)
+def test_what_two_applications_cannot_share_is_named(
+    variables: Values, role: str, entries: list[dict[str, Any]], inventory: dict[str, Any], message: str
+) -> None:
+    found = found_by(variables(miniweb_applications=entries, **GIVEN, **inventory), role)
+    assert message in found
+    assert message or not found
+
+
+def test_names_that_are_taken_are_those_of_services_jobs_and_directories() -> None:
+    taken = loaded(ROLES / "flask_app", "vars")["__flask_app_taken"]
+    parts = [yaml.safe_load(path.read_text()) for path in ROLES.glob("*/meta/service.yml")]
+    names = {name for part in parts for name in part["services"]}
+    names |= {job["name"] for part in parts for job in part.get("jobs") or []}
+    assert {name for name in names if "_" not in name and "{{" not in name} <= set(taken)
+
+
+def test_entries_may_set_what_the_roles_have() -> None:
+    known = applications.options()
+    assert set(loaded(ROLES / "flask_app", "defaults")) <= set(known)
+    assert known["nginx_server_names"]["elements"] == "str"
