@@ -14,7 +14,7 @@ author:
 description:
   - Evaluates variables once for each entry of C(miniweb_applications), with what the entry sets before everything else, so that an
     entry can set every variable of the role flask_app under the name that it has for the first application.
-  - What the inventory or the command line sets for the first application does not hold for the others.
+  - What the inventory or the command line sets for the first application does not hold for the others, except how images are built.
   - Outside the play of the whole system there are none.
 options:
   _terms:

@@ -43,6 +43,14 @@ FURTHER = {
     "mysql": ("mysql_database", "mysql_user", "mysql_password", "mysql_privileges"),
     "miniweb": ("miniweb_redis_database",),
 }
+# How images are built is the same for all, unless an entry says otherwise.
+SHARED = (
+    "flask_app_base_image",
+    "flask_app_gunicorn_version",
+    "flask_app_pip_ca_bundle",
+    "flask_app_poetry_version",
+    "flask_app_uv_version",
+)
 
 
 def options_of(path: str) -> dict[str, dict[str, t.Any]]:
@@ -66,7 +74,7 @@ def _defaults() -> dict[str, t.Any]:
     for kind in ("defaults", "vars"):
         with open(os.path.join(ROLE, kind, "main.yml"), encoding="utf-8") as stream:
             found |= DataLoader().load(trust_as_template(stream.read()))
-    return found
+    return {name: value for name, value in found.items() if name not in SHARED}
 
 
 def entries(variables: t.Mapping[str, t.Any], templar: t.Any) -> list[dict[str, t.Any]]:
@@ -82,7 +90,7 @@ def entries(variables: t.Mapping[str, t.Any], templar: t.Any) -> list[dict[str, 
 def scope(entry: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the variables for an entry, not evaluated.
 
-    What the inventory sets for the first application does not hold: its secrets are not for others. So the role's own defaults go
-    before it, and before these what the entry sets.
+    Of what the inventory sets for the first application, only the shared variables hold: its secrets are not for others. So the
+    role's own defaults go before it, and before these what the entry sets.
     """
     return {**variables, **_defaults(), **variables[EACH], **entry}

@@ -83,14 +83,15 @@ def test_what_is_set_for_the_first_one_does_not_hold_for_the_others(variables: V
         flask_app_secrets=[{"name": "payment_key", "content": PASSWORD}],
         flask_app_git_url="https://git.example.com/shop.git",
         flask_app_workers=7,
+        flask_app_base_image="registry.example.com/python:3.13",
         mysql_database="shop",
         nginx_basic_auth_users=[{"name": "alice", "password": PASSWORD}],
     )
-    names = ["environment", "secrets", "git_url", "workers", "source_dir"]
+    names = ["environment", "secrets", "git_url", "workers", "source_dir", "base_image"]
     (own,) = value(
         given, f"lookup('miniweb.stack.applications', {', '.join(repr(f'flask_app_{name}') for name in names)})"
     )
-    assert list(own.values()) == [{}, [], "", 2, NOTES]
+    assert list(own.values()) == [{}, [], "", 2, NOTES, "registry.example.com/python:3.13"]
     assert value(given, "mysql_accounts | map(attribute='database')") == ["my_blog"]
     assert value(given, "nginx_sites[-1].basic_auth_users") == []
 
