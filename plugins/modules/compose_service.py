@@ -151,20 +151,21 @@ options:
       - Named volumes that several services may mount, with files that no version of a program needs in a format of its time, such as
         uploads. Missing ones are created. They hinder no rollback, as those in O(volumes) do.
       - Mount them in O(definition) with C(nocopy), or the engine gives an empty one the owner of the directory in the image.
-    type: dict
+      - In the C(volumes) of O(definition) their names are C(<service>_<volume>); the engine calls them C(miniweb-<service>_<volume>).
+    type: list
+    elements: dict
+    default: []
     suboptions:
-      names:
-        description: Names of the volumes, as used in the C(volumes) of O(definition).
-        type: list
-        elements: str
-        required: true
       service:
-        description:
-          - Name of the service that they belong to, and with which they are removed if that has O(remove_volumes=true). The engine
-            calls them C(miniweb-<service>_<name>). By default this service.
+        description: Name of the service that it belongs to, and with which it is removed if that has O(remove_volumes=true).
         type: str
+        required: true
+      volume:
+        description: Name of the volume.
+        type: str
+        required: true
       owner:
-        description: Numeric id of the user and group that can write to them.
+        description: Numeric id of the user and group that can write to it.
         type: int
         default: 0
   check_command:
@@ -409,10 +410,12 @@ def main() -> None:
             },
             "volumes": {"type": "list", "elements": "str", "default": []},
             "shared_volumes": {
-                "type": "dict",
+                "type": "list",
+                "elements": "dict",
+                "default": [],
                 "options": {
-                    "names": {"type": "list", "elements": "str", "required": True},
-                    "service": {"type": "str"},
+                    "service": {"type": "str", "required": True},
+                    "volume": {"type": "str", "required": True},
                     "owner": {"type": "int", "default": 0},
                 },
             },

@@ -77,6 +77,7 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "processes": {"type": "dict"},
     "schedule": {"type": "dict"},
     "volumes": {"type": "dict"},
+    "static": {"type": "list", "elements": "str"},
 }
 SECRET_SPEC: dict[str, dict[str, t.Any]] = {
     "length": {"type": "int", "default": 32},
@@ -100,6 +101,7 @@ DEFAULTS: dict[str, t.Any] = {
     "processes": {},
     "schedule": {},
     "volumes": {},
+    "static": ["/static/"],
 }
 
 
@@ -111,8 +113,8 @@ def read(
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
     :param parts: processes, schedule and volumes of the site, merged with those that result, name by name.
-    :return: the keys of SPEC, and ``requirements``, ``migrations``, ``django``, ``driver``, ``database_environment``,
-        ``redis_environment`` and ``faults``, one sentence each.
+    :return: the keys of SPEC, and ``served`` (what nginx serves of the volumes), ``requirements``, ``migrations``, ``django``, ``driver``,
+        ``database_environment``, ``redis_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
     path = os.path.join(directory, FILE)
@@ -134,6 +136,11 @@ def read(
         "database_environment": _environment_of(found["database"], DATABASE_ENVIRONMENT),
         "redis": bool(found["redis"]),
         "redis_environment": _environment_of(found["redis"], REDIS_ENVIRONMENT),
+        "served": [
+            {"volume": name, "url": one["url"], "internal": one["internal"]}
+            for name, one in found["volumes"].items()
+            if one["url"]
+        ],
         "requirements": requirements(directory),
         "migrations": migrations(directory),
         "django": bool(django_project(directory)),
@@ -274,6 +281,11 @@ def _setup_fault(value: list[t.Any]) -> str:
     return ""
 
 
+def _static_fault(value: list[t.Any]) -> str:
+    wrong = next((one for one in value if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", str(one))), None)
+    return "" if wrong is None else f'static: "{wrong}" cannot be used; give paths of the site, such as /static/.'
+
+
 def _memory_fault(value: t.Any) -> str:
     return "" if int(value) >= 32 else f"memory_mb is {value}; give at least 32."
 
@@ -289,6 +301,7 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "secrets": _secrets_fault,
     "setup": _setup_fault,
     "memory_mb": _memory_fault,
+    "static": _static_fault,
 }
 
 

@@ -29,7 +29,11 @@ SPECS: dict[str, dict[str, dict[str, t.Any]]] = {
         "timeout_minutes": {"type": "int", "default": 60},
         "memory_mb": {"type": "int", "default": 0},
     },
-    "volumes": {"path": {"type": "str"}},
+    "volumes": {
+        "path": {"type": "str"},
+        "url": {"type": "str", "default": ""},
+        "internal": {"type": "bool", "default": False},
+    },
 }
 # What a time in systemd's form can consist of; whether it is one, the server is asked.
 CALENDAR = re.compile(r"[A-Za-z0-9*:,./~_+ -]+")
@@ -149,6 +153,11 @@ def _volume_fault(entry: dict[str, t.Any]) -> str:
         return f'.path is "{path}"; give an absolute path of letters, digits, ".", "_" and "-", such as /app/uploads.'
     if path in WHOLE or path.split("/")[1] in SYSTEM:
         return f".path is {path}, where the container has its system or the application; give another, such as /app/uploads."
+    url = entry.get("url") or ""
+    if url and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/", url):
+        return f'.url is "{url}"; give a path of the site that begins and ends with "/", such as /uploads/, or nothing.'
+    if entry.get("internal") and not url:
+        return ".internal is set without url; give the path that the application names in X-Accel-Redirect, such as /uploads/."
     return ""
 
 
@@ -162,9 +171,10 @@ FAULTS: dict[str, t.Callable[[dict[str, t.Any]], str]] = {
 def _fault_together(kind: str, entries: dict[str, t.Any], prefix: str) -> str:
     if kind != "volumes":
         return ""
-    seen: dict[str, str] = {}
-    for name, entry in entries.items():
-        other = seen.setdefault(entry["path"], name)
-        if other != name:
-            return f"{prefix}: {other} and {name} have the same path {entry['path']}; give each its own."
+    for key in ("path", "url"):
+        seen: dict[str, str] = {}
+        for name, entry in entries.items():
+            other = seen.setdefault(entry.get(key) or name, name)
+            if other != name:
+                return f"{prefix}: {other} and {name} have the same {key} {entry[key]}; give each its own."
     return ""

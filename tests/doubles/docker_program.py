@@ -123,6 +123,8 @@ def volume(engine, words):
         return 0, "\n".join([*(["miniweb-web_data"] if engine["volume"] else []), *made]), ""
     if words[1] == "create":
         made.append(words[-1])
+    if words[1] == "rm" and engine.get("in_use"):
+        return 1, "", f"Error response from daemon: remove {words[-1]}: volume is in use - [0123]"
     if words[1] == "inspect" and not (engine["volume"] or words[-1] in made):
         return 1, "", "no such volume"
     return 0, engine["volume"] if words[1] == "inspect" else "", ""

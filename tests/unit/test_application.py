@@ -202,6 +202,16 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
         ("setup: flask seed", "miniweb.yml: setup"),
         ("setup: [[flask, 1]]", "miniweb.yml: setup[0] cannot be used; give a list of words"),
         ("setup: [[]]", "miniweb.yml: setup[0] cannot be used"),
+        ("static: [static]", 'miniweb.yml: static: "static" cannot be used; give paths of the site'),
+        ("static: /static/", "miniweb.yml: static"),
+        ("volumes: {a: {path: /data, url: files}}", 'miniweb.yml: volumes.a.url is "files"; give a path of the site'),
+        ("volumes: {a: {path: /data, url: /}}", 'miniweb.yml: volumes.a.url is "/"; give'),
+        ("volumes: {a: {path: /data, url: /../b/}}", 'miniweb.yml: volumes.a.url is "/../b/"; give'),
+        ("volumes: {a: {path: /data, internal: true}}", "miniweb.yml: volumes.a.internal is set without url"),
+        (
+            "volumes: {a: {path: /data, url: /b/}, c: {path: /other, url: /b/}}",
+            "miniweb.yml: volumes: a and c have the same url /b/",
+        ),
         ("memory_mb: much", "miniweb.yml: memory_mb cannot be used; give a value of the type int."),
         ("preload: perhaps", "miniweb.yml: preload cannot be used; give a value of the type bool."),
         ("memory_mb: 1", "miniweb.yml: memory_mb is 1; give at least 32."),
@@ -284,7 +294,7 @@ def test_the_sites_processes_and_volumes_are_merged_with_those_of_the_source(tmp
     found = application.read(directory, None, given)
     commands = {name: (one["command"], one["count"]) for name, one in found["processes"].items()}
     assert commands == {"a": (["x"], 3), "c": (["z"], 1)}
-    assert found["volumes"] == {"up": {"path": "/data"}, "more": {"path": "/x"}}
+    assert {name: one["path"] for name, one in found["volumes"].items()} == {"up": "/data", "more": "/x"}
     (fault,) = application.read(directory, None, {"processes": {"d": {}}})["faults"]
     assert fault.startswith("flask_app_processes.d has no command")
 
@@ -579,3 +589,15 @@ def test_mail_is_given_under_the_names_of_flask_mail(
     always = {"MAIL_SERVER": "smtp.example.com", "MAIL_PORT": "587", "MAIL_DEFAULT_SENDER": "shop@example.com"}
     assert (wired["environment"], wired["values"]) == ({**always, **environment}, values)
     assert wired["secrets"] == [{"name": name, "content": "secret"} for name in values.values()]
+
+
+def test_only_volumes_with_a_url_are_served() -> None:
+    volumes = {
+        "private": {"path": "/a"},
+        "open": {"path": "/b", "url": "/b/"},
+        "checked": {"path": "/c", "url": "/c/", "internal": True},
+    }
+    assert declared(volumes=volumes)["served"] == [
+        {"volume": "open", "url": "/b/", "internal": False},
+        {"volume": "checked", "url": "/c/", "internal": True},
+    ]

@@ -50,7 +50,7 @@ PARAMS: dict[str, Any] = {
     "definition": {"image": "web:1"},
     "networks": [],
     "volumes": [],
-    "shared_volumes": None,
+    "shared_volumes": [],
     "build": None,
     "pull": "missing",
     "directories": [],
@@ -1948,8 +1948,8 @@ def test_contributions_to_a_removed_reader_wait_for_its_return(reader: WithReade
 
 
 SHARED = {
-    "definition": {"image": "web:1", "volumes": ["uploads:/uploads:nocopy"]},
-    "shared_volumes": {"names": ["uploads"], "service": "shop", "owner": os.getuid()},
+    "definition": {"image": "web:1", "volumes": ["shop_uploads:/uploads:nocopy"]},
+    "shared_volumes": [{"service": "shop", "volume": "uploads", "owner": os.getuid()}],
 }
 
 
@@ -1960,7 +1960,7 @@ def test_a_shared_volume_is_created_once_and_belongs_to_another_project(machine:
         "volume create --label com.docker.compose.project=miniweb-shop --label com.docker.compose.volume=uploads miniweb-shop_uploads"
     ]
     document = json.loads((machine.directory / "compose.yaml").read_text())
-    assert document["volumes"] == {"uploads": {"name": "miniweb-shop_uploads", "external": True}}
+    assert document["volumes"] == {"shop_uploads": {"name": "miniweb-shop_uploads", "external": True}}
     assert not machine.run(**SHARED)["changed"]
     assert not [line for line in machine.told() if line.startswith("volume create")]
 
@@ -1971,6 +1971,19 @@ def test_a_shared_volume_that_has_disappeared_is_not_replaced_by_an_empty_one(ma
     message = machine.run(**SHARED)["msg"]
     assert "miniweb-shop_uploads" in message
     assert machine.engine["made"] == []
+
+
+def test_a_volume_that_another_service_has_mounted_is_kept_and_removed_later(machine: Machine) -> None:
+    given = {"volumes": ["data"]}
+    machine.answer(volume=str(machine.volume))
+    machine.run(**given)
+    machine.answer(in_use=True)
+    result = machine.run(state="absent", remove_volumes=True)
+    assert "The volume miniweb-web_data is kept as long as" in str(result["warnings"])
+    assert machine.containers == []
+    machine.answer(in_use=False)
+    assert "warnings" not in machine.run(state="absent", remove_volumes=True)
+    assert machine.told()[-1] == "volume rm miniweb-web_data"
 
 
 def test_what_changes_in_a_shared_volume_hinders_no_rollback(machine: Machine) -> None:

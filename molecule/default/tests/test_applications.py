@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import subprocess
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
 from helpers.web import curl, json_from, status
 from testinfra.host import Host
+from websockets.sync.client import connect
 
 NAME = "notes.example.com"
 URL = f"https://{NAME}"
@@ -20,11 +24,17 @@ ENTRY = {
     "flask_app_source_dir": str(ROOT / "tests" / "apps" / "notes"),
     "nginx_server_names": [NAME],
 }
+EVENTS = {
+    "flask_app_name": "events",
+    "flask_app_source_dir": str(ROOT / "tests" / "apps" / "fastapi"),
+    "flask_app_workers": 1,
+    "flask_app_memory_limit_mb": 160,
+}
 # As the application's own account, over the network
 DATABASES = """
 import os, pymysql
 connection = pymysql.connect(host=os.environ['DATABASE_HOST'], user=os.environ['DATABASE_USER'],
-    password=open(os.environ['DATABASE_PASSWORD_FILE']).read(), ssl={'ssl': {}}, ssl_verify_cert=False)
+    password=os.environ.get('DATABASE_PASSWORD') or open(os.environ['DATABASE_PASSWORD_FILE']).read(), ssl={'ssl': {}}, ssl_verify_cert=False)
 with connection.cursor() as cursor:
     cursor.execute('SHOW DATABASES')
     print(','.join(sorted(name for name, in cursor if not name.endswith('_schema'))))
@@ -76,9 +86,27 @@ def test_it_is_probed_under_its_own_name() -> None:
     assert set(results().values()) == {"1"}
 
 
+def test_websockets_and_events_of_an_asgi_application_pass_through_nginx() -> None:
+    name = "events.example.com"
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with connect(
+        f"wss://{name}/echo", sock=socket.create_connection((ADDRESS, 443)), ssl=trusting, server_hostname=name
+    ) as connection:
+        for text in ("first", "second"):
+            connection.send(text)
+            assert connection.recv(timeout=20) == text
+    # The stream does not end, and what has been sent is too little to fill a buffer.
+    words = ["curl", "-skN", "--max-time", "20", "--resolve", f"{name}:443:{ADDRESS}", f"https://{name}/events"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout
+        assert [events.stdout.readline() for _line in range(3)] == ["data: 0\n", "\n", "data: 1\n"]
+        events.kill()
+
+
 def test_it_is_removed_alone_and_comes_back_with_its_data(host: Host, site: Converge, note: str) -> None:
     first = host.check_output("docker inspect --format '{{.Id}}' miniweb-app-app-1")
-    assert changed(site({"miniweb_applications": [{**ENTRY, "flask_app_state": "absent"}]}, "--tags", "app"))
+    assert changed(site({"miniweb_applications": [{**ENTRY, "flask_app_state": "absent"}, EVENTS]}, "--tags", "app"))
     assert host.run("docker inspect miniweb-notes-notes-1").rc != 0
     assert not host.file("/opt/miniweb/notes").exists
     assert status(f"https://{ADDRESS}/readyz") == "200"
@@ -98,9 +126,9 @@ def test_what_is_given_for_one_run_holds_for_the_first_one_only(host: Host, site
 
 
 def test_a_broken_one_stops_the_run_and_neither_takes_over_nor_touches_the_other(host: Host, site: Converge) -> None:
-    done = site({"miniweb_applications": [{**ENTRY, "flask_app_wsgi": "app:nothing"}]}, "--tags", "app")
+    done = site({"miniweb_applications": [EVENTS, {**ENTRY, "flask_app_wsgi": "app:nothing"}]}, "--tags", "app")
     assert done.returncode != 0
-    assert 'The service "notes"' in folded(done.stdout)
+    assert "before_start: a command failed" in folded(done.stdout)
     assert curl(*AT, f"{URL}/").startswith("{")
     assert status(f"https://{ADDRESS}/readyz") == "200"
 

@@ -82,8 +82,8 @@ def jobs(host: Host) -> set[str]:
     names = {
         job["name"]
         for role in roles
-        # The MiniWebApp has no further processes, whose names the other templates give.
-        if {name.replace("{{ flask_app_name }}", "app") for name in role["services"] if "|" not in name} <= running
+        # The MiniWebApp has no further processes.
+        if {name.replace("{{ __flask_app_services }}", "app") for name in role["services"]} <= running
         for job in role.get("jobs", [])
     }
     return {name.replace("{{ flask_app_name }}", "app") for name in names}

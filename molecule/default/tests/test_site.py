@@ -10,7 +10,7 @@ import yaml
 from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
-from helpers.web import json_from, status
+from helpers.web import curl, json_from, status
 from testinfra.host import Host
 
 URL = f"https://{ADDRESS}"
@@ -131,7 +131,7 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
         "flask_app_source_dir": str(source),
         "flask_app_environment": {},
         "flask_app_processes": {"worker": None},
-        "flask_app_volumes": {"uploads": None},
+        "flask_app_volumes": {"uploads": {"url": "/files/"}},
         "flask_app_start_timeout_seconds": 10,
         # The second application wants one, too; it stays, and is named.
         "miniweb_applications": [],
@@ -153,6 +153,9 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
     # It wants Redis, and has it.
     assert "redis" in containers(host)
     assert status(f"{URL}/") == "200"
+    # What it keeps, nginx serves.
+    assert status("-X", "PUT", "--data", "from a visitor", f"{URL}/note.txt") == "201"
+    assert curl(f"{URL}/files/note.txt") == "from a visitor"
     assert host.run("docker volume inspect miniweb-mysql_data").rc == 0
 
 

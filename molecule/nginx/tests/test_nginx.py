@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, changes, converge_playbook, folded, restoring, run_playbook
+from helpers.playbooks import Converge, changed, changes, converge_playbook, folded, restoring, run_playbook
 from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
@@ -54,6 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
         self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
         if "cookie" in self.path: self.send_header("Set-Cookie", "a=b")
+        if "accel" in self.path: self.send_header("X-Accel-Redirect", "/checked/a note.html")
         if "cors" in self.path:
             for name in ("Allow-Origin", "Allow-Methods", "Allow-Headers", "Expose-Headers", "Allow-Credentials"):
                 self.send_header("Access-Control-" + name, "*")
@@ -331,6 +332,35 @@ def test_slow_clients_together_stay_within_bounds(host: Host, converge: Converge
     assert eventually(lambda: kept_mb(host) > 150)
     assert [upload.communicate(timeout=60)[0] for upload in uploads] == ["200"] * 3
     assert (NGINX.started(host), NGINX.inspected(host)["State"]["OOMKilled"]) == (started, False)
+
+
+def test_files_of_a_volume_are_served_as_what_visitors_have_left_there(host: Host, converge: Converge) -> None:
+    served = {"service": "shop", "volume": "uploads", "owner": 10001}
+    urls = [{**served, "url": "/uploads/"}, {**served, "url": "/checked/", "internal": True}]
+    assert converge({"nginx_served_volumes": urls}).returncode == 0
+    place = host.check_output("docker volume inspect --format '{{.Mountpoint}}' miniweb-shop_uploads")
+    assert (host.file(place).uid, host.file(place).gid) == (10001, 10001)
+    host.check_output(
+        f"echo 'from a visitor' > '{place}/a note.html' && ln -s /etc/nginx/tls/private_key.pem {place}/key.pem"
+    )
+
+    url = f"https://{ADDRESS}"
+    answer = curl("--include", f"{url}/uploads/a%20note.html")
+    assert answer.startswith("HTTP/2 200") and answer.endswith("from a visitor\n")
+    # Shown, but no script in it runs as a part of the site.
+    assert "content-security-policy: sandbox; default-src 'none'" in answer
+    assert "x-content-type-options: nosniff" in answer
+    assert [status(f"{url}/uploads/{path}") for path in ("", "other", "key.pem", "..%2ftls/private_key.pem")] == [
+        "403",
+        "404",
+        "403",
+        "404",
+    ]
+    assert status("--data", "x", f"{url}/uploads/a%20note.html") == "403"
+    # Only the application leads to the other one.
+    assert status(f"{url}/checked/a%20note.html") == "404"
+    assert curl(f"{url}/accel").endswith("from a visitor\n")
+    assert not changed(converge({"nginx_served_volumes": urls}))
 
 
 def test_websockets_pass_where_they_are_switched_on() -> None:

@@ -31,7 +31,6 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import 
     for_one_off,
     pinned,
     seen_healthy,
-    shared_names,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, cause
 
@@ -154,9 +153,8 @@ class Applier:
         made = [self.engine.make_network(**network) for network in self.params["networks"]]
         # A stopped container remembers a network's ID, and cannot be started on a new one of the same name.
         self.on_new_network = any(made)
-        shared = self.params["shared_volumes"] or {}
-        for volume, name in shared_names(self.name, shared).items():
-            self.engine.make_volume(name, shared["service"] or self.name, volume, shared["owner"])
+        for volume in self.params["shared_volumes"]:
+            self.engine.make_volume(**volume)
 
     def _is_fresh(self, containers: list[Container]) -> bool:
         """Return whether nothing exists yet that an unchecked version could replace or change."""

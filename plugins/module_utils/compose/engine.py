@@ -466,12 +466,13 @@ class Engine:
             )
         return False
 
-    def make_volume(self, name: str, service: str, volume: str, owner: int) -> None:
+    def make_volume(self, service: str, volume: str, owner: int) -> None:
         """Make sure that a volume exists and belongs to a user.
 
         :param service: the service that it is removed with, and *volume* its name there.
         :raises ServiceError: the engine cannot create it.
         """
+        name = f"{PROJECT_PREFIX}{service}_{volume}"
         words = ["volume", "inspect", "--format", "{{.Mountpoint}}", name]
         code, out, dummy = self.run(*words, check=False)
         if code:
@@ -482,6 +483,19 @@ class Engine:
         # One of another driver may be mounted only while it is used.
         if os.path.isdir(place) and os.stat(place).st_uid != owner:
             os.chown(place, owner, owner)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; if another service's container has mounted it, only warn.
+
+        :raises ServiceError: the engine refuses for another reason.
+        """
+        code, dummy, err = self.run("volume", "rm", name, check=False)
+        if code and "volume is in use" in err:
+            self.module.warn(
+                f"The volume {name} is kept as long as a container of another service has mounted it: once none has, the next run removes it."
+            )
+        elif code:
+            raise ServiceError(f"The volume {name} cannot be removed ({cause(err)}): look at journalctl --unit docker.")
 
     def one_off(self, command: list[str], document: str | None = None) -> tuple[int, str]:
         """Run a command in a one-off container of the service; return its exit code and output.

@@ -160,14 +160,13 @@ def compose_document(
     return document
 
 
-def shared_names(service: str, given: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+def shared_names(given: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
     """Return the engine's names of the volumes that several services may mount, by their names in the definition.
 
-    :param service: the one that mounts them.
     :param given: the option of the module.
     """
-    owner = (given or {}).get("service") or service
-    return {name: f"{PROJECT_PREFIX}{owner}_{name}" for name in (given or {}).get("names", [])}
+    names = [f"{one['service']}_{one['volume']}" for one in given]
+    return {name: PROJECT_PREFIX + name for name in names}
 
 
 def as_list(value: t.Any) -> list[t.Any]:
@@ -259,7 +258,7 @@ def make_plan(
     reloadable = {file.dest: hash_of(file) for file in files if file.reload and not file.secret}
     fixed = {file.dest: [hash_of(file), file.mode] for file in files if not file.reload and not file.secret}
     arguments = (params["name"], params["definition"], params["networks"], params["volumes"], secret_names)
-    shared = shared_names(params["name"], params["shared_volumes"])
+    shared = shared_names(params["shared_volumes"])
     wanted = [compose_document(*arguments, shared=shared), fixed, plan.secrets_mark if secret_names else ""]
     plan.configuration = digest([*wanted, image] if params["pull"] == "always" and not params["build"] else wanted)
     plan.reload_hash = digest(reloadable)

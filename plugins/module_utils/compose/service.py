@@ -131,15 +131,16 @@ class Service:
 
         :raises ServiceError: one is gone, and the service would start without its data.
         """
-        named = {f"{self.engine.project}_{volume}" for volume in self.params["volumes"]}
-        named.update(shared_names(self.name, self.params["shared_volumes"]).values())
-        needed = named & set(state.volumes)
+        owners = {f"{self.engine.project}_{volume}": self.name for volume in self.params["volumes"]}
+        for one in self.params["shared_volumes"]:
+            owners |= dict.fromkeys(shared_names([one]).values(), one["service"])
+        needed = owners.keys() & set(state.volumes)
         gone = sorted(needed - set(self.engine.all_volumes())) if needed and self.engine.program else []
         if gone:
             raise ServiceError(
                 f'The service "{self.name}" would start without its data, because the volume {", ".join(gone)} is gone: '
                 "bring it back (is the disk of the engine mounted?), or remove what is left of the service with its data "
-                f'("remove_volumes", in roles "{self.name}_remove_data") before it is deployed again.'
+                f'("remove_volumes", in roles "<role>_remove_data", of {owners[gone[0]]}) before it is deployed again.'
             )
 
     def _deploy(self, files: list[File]) -> tuple[dict[str, t.Any], list[Container]]:
@@ -274,8 +275,8 @@ class Service:
                 # Stopped with its own signal and grace period, because its data are kept.
                 self.engine.run("stop", *ids)
                 self.engine.run("rm", "--force", *ids)
-            if volumes:
-                self.engine.run("volume", "rm", *volumes)
+            for volume in volumes:
+                self.engine.remove_volume(volume)
             self._forget_reading()
             if exists:
                 shutil.rmtree(self.directory.path)
