@@ -341,7 +341,7 @@ def test_files_of_a_volume_are_served_as_what_visitors_have_left_there(host: Hos
     place = host.check_output("docker volume inspect --format '{{.Mountpoint}}' miniweb-shop_uploads")
     assert (host.file(place).uid, host.file(place).gid) == (10001, 10001)
     host.check_output(
-        f"echo 'from a visitor' > '{place}/a note.html' && ln -s /etc/nginx/tls/private_key.pem {place}/key.pem"
+        f"echo 'from a visitor' > '{place}/a note.html' && ln -sf /etc/nginx/tls/private_key.pem {place}/key.pem"
     )
 
     url = f"https://{ADDRESS}"
