@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from helpers.playbooks import Converge, changed, folded
+from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
 from helpers.web import curl, json_from, status
@@ -72,6 +72,12 @@ def test_neither_reaches_the_others_database_or_secrets(host: Host) -> None:
     assert "admin_password" not in host.check_output("docker exec miniweb-notes-notes-1 ls /run/secrets")
     # What the scenario sets for the first one
     assert "SAMPLE_USERS" not in host.check_output("docker exec miniweb-notes-notes-1 env")
+
+
+def test_a_command_runs_in_the_application_that_is_named(run_playbook: RunPlaybook) -> None:
+    done = run_playbook(ROOT / "playbooks" / "run.yml", {"flask_app_name": "notes", "command": "flask routes"})
+    assert done.returncode == 0
+    assert "static" in done.stdout and "healthz" not in done.stdout
 
 
 def test_it_is_probed_under_its_own_name() -> None:
