@@ -312,6 +312,8 @@ class Role:
             self._wrong(name, f"{name} cannot be evaluated ({self._reason(error)}): correct it, or what it refers to.")
             return
         self.secrets.update(secrets_in(value, name, spec))
+        # Many conditions refer to it.
+        self.variables[name] = value
         for problem in problems_of_value(name, value, spec) or problems_of_text(name, value, spec):
             self._wrong(name, problem)
 
