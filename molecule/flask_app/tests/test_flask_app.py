@@ -211,7 +211,7 @@ def test_a_source_with_secrets_is_refused_unless_told(host: Host, converge: Conv
     assert host.check_output("docker exec %s cat .env", APP.container(host)) == "PASSWORD=of the scenario"
 
 
-@pytest.mark.parametrize("worker", ["gthread", "sync"])
+@pytest.mark.parametrize("worker", ["gthread", pytest.param("sync", marks=pytest.mark.soak)])
 def test_an_application_that_checks_host_and_forces_https_is_healthy_and_measured(
     host: Host, converge: Converge, tmp_path: Path, worker: str
 ) -> None:
