@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -359,7 +360,18 @@ def test_the_application_is_measured_under_the_name_of_its_site(
     job = value("flask_app", "__flask_app_job", flask_app_metrics_path="/metrics", **given)
     assert job["static_configs"][0] == {"targets": [target], "labels": {"instance": "www"}}
     assert job.get("proxy_url") == ("http://app:8000" if scheme else None)
-    assert job.get("http_headers") == ({"X-Forwarded-Proto": {"values": [scheme]}} if scheme else None)
+    # Prometheus would send it once more with each scrape.
+    assert "http_headers" not in job
+    settings = render("flask_app", "gunicorn.conf.py.j2", flask_app_metrics_path="/metrics", **given)
+    known: dict[str, Any] = {}
+    exec(settings, known)  # noqa: S102
+    asked = [SimpleNamespace(path=path, headers=[("HOST", "x"), *more], scheme="http")
+             for path, more in (("/metrics", []), ("/", []), ("/metrics", [("X-FORWARDED-PROTO", "ftp")]))]  # fmt: skip
+    for request in asked:
+        known.get("pre_request", lambda *_given: None)(None, request)
+    told = [("X-FORWARDED-PROTO", scheme)] if scheme else []
+    assert [request.headers[1:] for request in asked] == [told, [], [("X-FORWARDED-PROTO", "ftp")]]
+    assert [request.scheme for request in asked] == [scheme or "http", "http", "http"]
 
 
 # Answers with what it was asked for: /to/<URL> with a redirect to it, and all else with that status.
