@@ -12,27 +12,17 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.errors import ElementError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.miniweb.stack.plugins.lookup.secret import SecretMissing
 from ansible_collections.miniweb.stack.plugins.plugin_utils import applications
+from ansible_collections.miniweb.stack.plugins.plugin_utils.roles import ROLES, load, options_of, trust_as_template
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import forget, remember
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19 trusts what it loads.
-
-    def trust_as_template(value: str) -> str:  # type: ignore[no-redef]
-        """Return the text as it is."""
-        return value
-
 
 COLLECTION = "miniweb.stack"
 # The role that wires the whole system together, and whose play checks all roles before it changes anything.
 SITE = "miniweb"
-ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 
 SECRET = re.compile(r"(password|passphrase|secret|key)$", re.IGNORECASE)
 PASSWORD = re.compile(r"(password|passphrase)$", re.IGNORECASE)
@@ -61,14 +51,6 @@ MEANINGS = (
     ),
     (r"^Error (?:rendering template|while evaluating \w+): ", ""),
 )
-
-
-def load(path: str, parse: t.Callable[[str], t.Any] = yaml_load) -> dict[str, t.Any]:
-    """Return the content of a YAML file; empty when there is none."""
-    if not os.path.isfile(path):
-        return {}
-    with open(path, encoding="utf-8") as stream:
-        return parse(stream.read()) or {}
 
 
 def tags_of(path: str) -> set[str]:
@@ -223,8 +205,7 @@ class Role:
         }
         # Shared by all evaluations, because creating one takes longer than most of them.
         self.templar = Templar(loader=loader, variables=self.variables)
-        specs = load(os.path.join(path, "meta", "argument_specs.yml"))
-        self.options: dict[str, dict[str, t.Any]] = specs.get("argument_specs", {}).get("main", {}).get("options") or {}
+        self.options = options_of(path)
         self.rules = load(os.path.join(path, "meta", "checks.yml"), self._templates)
         self.problems: list[str] = []
         self.wrong: set[str] = set()

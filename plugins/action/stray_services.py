@@ -14,15 +14,8 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.plugin_utils.roles import trust_as_template
 from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import services_at_start
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # before ansible-core 2.19, every string is treated as a template
-
-    def trust_as_template(value: t.Any) -> t.Any:
-        return value
-
 
 MODULE = "miniweb.stack.stray_services"
 REMOVER = "miniweb.stack.compose_service"

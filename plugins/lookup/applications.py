@@ -40,8 +40,7 @@ _raw:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
-from ansible.template import Templar
-from ansible_collections.miniweb.stack.plugins.plugin_utils.applications import entries, scope
+from ansible_collections.miniweb.stack.plugins.plugin_utils.applications import entries, scope, values_of
 
 
 class LookupModule(LookupBase):
@@ -51,10 +50,5 @@ class LookupModule(LookupBase):
         """Return the values."""
         self.set_options(var_options=variables, direct=kwargs)
         variables = variables or {}
-        found = []
-        for entry in entries(variables, self._templar):
-            own = scope(entry, variables)
-            templar = Templar(loader=self._loader, variables=own)
-            values = {name: templar.template(own[name]) for name in terms}
-            found.append(values if len(terms) > 1 else values[terms[0]])
-        return [found]
+        found = [values_of(terms, scope(entry, variables), self._loader) for entry in entries(variables, self._templar)]
+        return [found if len(terms) > 1 else [values[terms[0]] for values in found]]

@@ -39,8 +39,7 @@ _raw:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
-from ansible.template import Templar
-from ansible_collections.miniweb.stack.plugins.plugin_utils.applications import entries, scope
+from ansible_collections.miniweb.stack.plugins.plugin_utils.applications import entries, scope, values_of
 
 
 class LookupModule(LookupBase):
@@ -51,7 +50,5 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         variables = variables or {}
         number = int(variables.get("__flask_app_number", 0))
-        if number == 0:
-            return [self._templar.template(variables[terms[0]])]
-        own = scope(entries(variables, self._templar)[number - 1], variables)
-        return [Templar(loader=self._loader, variables=own).template(own[terms[0]])]
+        own = scope(entries(variables, self._templar)[number - 1], variables) if number else variables
+        return list(values_of(terms, own, self._loader).values())

@@ -165,9 +165,8 @@ options:
         type: str
         required: true
       owner:
-        description: Numeric id of the user and group that can write to it.
+        description: Numeric id of the user and group that it is to belong to. Without it, the owner stays as it is.
         type: int
-        default: 0
   check_command:
     description:
       - Command that validates the files. It runs in a one-off container of the new definition, without O(volumes).
@@ -416,7 +415,7 @@ def main() -> None:
                 "options": {
                     "service": {"type": "str", "required": True},
                     "volume": {"type": "str", "required": True},
-                    "owner": {"type": "int", "default": 0},
+                    "owner": {"type": "int"},
                 },
             },
             "check_command": {"type": "list", "elements": "str"},

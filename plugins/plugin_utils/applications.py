@@ -9,23 +9,16 @@ import functools
 import os
 import typing as t
 
-from ansible.module_utils.common.yaml import yaml_load
 from ansible.parsing.dataloader import DataLoader
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # ansible-core before 2.19 trusts what it loads.
-
-    def trust_as_template(value: str) -> str:  # type: ignore[no-redef]
-        """Return the text as it is."""
-        return value
-
+from ansible.template import Templar
+from ansible_collections.miniweb.stack.plugins.plugin_utils.roles import ROLES, load, options_of, trust_as_template
 
 LIST = "miniweb_applications"
 # What the play of the whole system sets for each of them; without it, there is no such play.
 EACH = "miniweb_each_application"
-ROLES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles")
 ROLE = os.path.join(ROLES, "flask_app")
+# What an application's source says. Most others refer to it, some of them ten times.
+DECLARED = "flask_app_declared"
 # What an entry may set beside the variables of flask_app, by the role whose variable it is for the first application
 FURTHER = {
     "nginx": (
@@ -54,12 +47,6 @@ SHARED = (
 )
 
 
-def options_of(path: str) -> dict[str, dict[str, t.Any]]:
-    """Return the specifications of a role's variables."""
-    with open(os.path.join(path, "meta", "argument_specs.yml"), encoding="utf-8") as stream:
-        return (yaml_load(stream.read()) or {})["argument_specs"]["main"]["options"]
-
-
 def options() -> dict[str, dict[str, t.Any]]:
     """Return the specifications of everything that an entry may set."""
     found = options_of(ROLE)
@@ -73,8 +60,7 @@ def options() -> dict[str, dict[str, t.Any]]:
 def _defaults() -> dict[str, t.Any]:
     found: dict[str, t.Any] = {}
     for kind in ("defaults", "vars"):
-        with open(os.path.join(ROLE, kind, "main.yml"), encoding="utf-8") as stream:
-            found |= DataLoader().load(trust_as_template(stream.read()))
+        found |= load(os.path.join(ROLE, kind, "main.yml"), lambda text: DataLoader().load(trust_as_template(text)))
     return {name: value for name, value in found.items() if name not in SHARED}
 
 
@@ -95,3 +81,13 @@ def scope(entry: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> dic
     role's own defaults go before it, and before these what the entry sets.
     """
     return {**variables, **_defaults(), **variables[EACH], **entry}
+
+
+def values_of(names: t.Iterable[str], variables: t.Mapping[str, t.Any], loader: t.Any) -> dict[str, t.Any]:
+    """Return the values of variables of one application, by their names.
+
+    :param variables: all that hold for it, not evaluated.
+    """
+    declared = Templar(loader=loader, variables=dict(variables)).template(variables[DECLARED])
+    templar = Templar(loader=loader, variables={**variables, DECLARED: declared})
+    return {name: templar.template(variables[name]) for name in names}

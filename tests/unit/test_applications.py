@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ansible_collections.miniweb.stack.plugins.plugin_utils import applications
 from role_templates import FACTS, ROLES, loaded, worked_out
 
 SYSTEM = sorted(path.parents[1].name for path in ROLES.glob("*/meta/service.yml"))
+PLUGINS = ROLES.parent / "plugins"
 NOTES = str(ROLES.parent / "tests" / "apps" / "notes")
 BLOG = {"flask_app_name": "my-blog", "flask_app_source_dir": NOTES, "nginx_server_names": ["blog.example.com"]}
 WORKER = {"flask_app_name": "mailer", "flask_app_source_dir": NOTES, "flask_app_wants_database": "false"}
@@ -262,11 +264,25 @@ def test_what_two_applications_cannot_share_is_named(
     assert message or not found
 
 
+def test_what_is_wrong_with_an_account_is_said_without_its_password(variables: Values) -> None:
+    found = found_by(variables(mysql_accounts=[{"user": "blog", "password": PASSWORD}]), "mysql")
+    assert "mysql_accounts: missing required arguments: database" in found
+    assert PASSWORD not in found
+
+
 def test_names_that_are_taken_are_those_of_services_jobs_and_directories() -> None:
     taken = loaded(ROLES / "flask_app", "vars")["__flask_app_taken"]
     parts = [yaml.safe_load(path.read_text()) for path in ROLES.glob("*/meta/service.yml")]
     names = {name for part in parts for name in part["services"]}
     names |= {job["name"] for part in parts for job in part.get("jobs") or []}
+    texts = [
+        path.read_text() for kind in ("*.yml", "*.j2", "*.py") for top in (ROLES, PLUGINS) for path in top.rglob(kind)
+    ]
+    # Without what is only an example
+    names |= {name for text in texts for name in re.findall(r"/opt/miniweb/([a-z0-9-]+)(?![\w.-])", text)} - {
+        "shop",
+        "backup",
+    }
     assert {name for name in names if "_" not in name and "{{" not in name} <= set(taken)
 
 

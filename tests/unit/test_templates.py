@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -354,7 +356,7 @@ def test_the_application_is_measured_where_it_says() -> None:
     ],
 )
 def test_the_application_is_measured_under_the_name_of_its_site(
-    url: str, worker: str, target: str, scheme: str | None
+    tmp_path: Path, url: str, worker: str, target: str, scheme: str | None
 ) -> None:
     given = {"flask_app_external_url": url, "flask_app_worker_class": worker}
     job = value("flask_app", "__flask_app_job", flask_app_metrics_path="/metrics", **given)
@@ -362,9 +364,9 @@ def test_the_application_is_measured_under_the_name_of_its_site(
     assert job.get("proxy_url") == ("http://app:8000" if scheme else None)
     # Prometheus would send it once more with each scrape.
     assert "http_headers" not in job
-    settings = render("flask_app", "gunicorn.conf.py.j2", flask_app_metrics_path="/metrics", **given)
-    known: dict[str, Any] = {}
-    exec(settings, known)  # noqa: S102
+    settings = tmp_path / "gunicorn.conf.py"
+    settings.write_text(render("flask_app", "gunicorn.conf.py.j2", flask_app_metrics_path="/metrics", **given))
+    known = runpy.run_path(str(settings))
     asked = [SimpleNamespace(path=path, headers=[("HOST", "x"), *more], scheme="http")
              for path, more in (("/metrics", []), ("/", []), ("/metrics", [("X-FORWARDED-PROTO", "ftp")]))]  # fmt: skip
     for request in asked:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
@@ -19,17 +22,8 @@ from websockets.sync.client import connect
 NAME = "notes.example.com"
 URL = f"https://{NAME}"
 AT = ("--resolve", f"{NAME}:443:{ADDRESS}")
-ENTRY = {
-    "flask_app_name": "notes",
-    "flask_app_source_dir": str(ROOT / "tests" / "apps" / "notes"),
-    "nginx_server_names": [NAME],
-}
-EVENTS = {
-    "flask_app_name": "events",
-    "flask_app_source_dir": str(ROOT / "tests" / "apps" / "fastapi"),
-    "flask_app_workers": 1,
-    "flask_app_memory_limit_mb": 160,
-}
+INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
+NOTES, EVENTS = yaml.safe_load((INVENTORY / "host_vars" / SERVER).read_text())["miniweb_applications"]
 # As the application's own account, over the network
 DATABASES = """
 import os, pymysql
@@ -112,7 +106,7 @@ def test_websockets_and_events_of_an_asgi_application_pass_through_nginx() -> No
 
 def test_it_is_removed_alone_and_comes_back_with_its_data(host: Host, site: Converge, note: str) -> None:
     first = host.check_output("docker inspect --format '{{.Id}}' miniweb-app-app-1")
-    assert changed(site({"miniweb_applications": [{**ENTRY, "flask_app_state": "absent"}, EVENTS]}, "--tags", "app"))
+    assert changed(site({"miniweb_applications": [{**NOTES, "flask_app_state": "absent"}, EVENTS]}, "--tags", "app"))
     assert host.run("docker inspect miniweb-notes-notes-1").rc != 0
     assert not host.file("/opt/miniweb/notes").exists
     assert status(f"https://{ADDRESS}/readyz") == "200"
@@ -132,7 +126,7 @@ def test_what_is_given_for_one_run_holds_for_the_first_one_only(host: Host, site
 
 
 def test_a_broken_one_stops_the_run_and_neither_takes_over_nor_touches_the_other(host: Host, site: Converge) -> None:
-    done = site({"miniweb_applications": [EVENTS, {**ENTRY, "flask_app_wsgi": "app:nothing"}]}, "--tags", "app")
+    done = site({"miniweb_applications": [EVENTS, {**NOTES, "flask_app_wsgi": "app:nothing"}]}, "--tags", "app")
     assert done.returncode != 0
     assert "before_start: a command failed" in folded(done.stdout)
     assert curl(*AT, f"{URL}/").startswith("{")
@@ -140,10 +134,9 @@ def test_a_broken_one_stops_the_run_and_neither_takes_over_nor_touches_the_other
 
 
 def test_a_second_of_the_same_name_is_refused_before_anything_changes(site: Converge) -> None:
-    done = site({"miniweb_applications": [ENTRY, ENTRY]})
+    done = site({"miniweb_applications": [NOTES, NOTES]})
     assert done.returncode != 0
     assert "the services are app, notes, notes; give each application a name that no other one has" in folded(
         done.stdout
     )
     assert "nginx_server_names, nginx_sites, nginx_redirects: the names are" in folded(done.stdout)
-    assert SERVER in done.stdout

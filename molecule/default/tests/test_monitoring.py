@@ -83,7 +83,7 @@ def jobs(host: Host) -> set[str]:
         job["name"]
         for role in roles
         # The MiniWebApp has no further processes.
-        if {name.replace("{{ __flask_app_services }}", "app") for name in role["services"]} <= running
+        if {name.replace("{{ flask_app_services }}", "app") for name in role["services"]} <= running
         for job in role.get("jobs", [])
     }
     return {name.replace("{{ flask_app_name }}", "app") for name in names}

@@ -24,6 +24,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     ArchiveNeeded,
     Container,
     ServiceError,
+    volume_name,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import digest
 from ansible_collections.miniweb.stack.plugins.module_utils.docker_configuration import data_root
@@ -466,13 +467,14 @@ class Engine:
             )
         return False
 
-    def make_volume(self, service: str, volume: str, owner: int) -> None:
+    def make_volume(self, service: str, volume: str, owner: int | None) -> None:
         """Make sure that a volume exists and belongs to a user.
 
         :param service: the service that it is removed with, and *volume* its name there.
+        :param owner: the user's number; None if the owner does not matter.
         :raises ServiceError: the engine cannot create it.
         """
-        name = f"{PROJECT_PREFIX}{service}_{volume}"
+        name = volume_name(service, volume)
         words = ["volume", "inspect", "--format", "{{.Mountpoint}}", name]
         code, out, dummy = self.run(*words, check=False)
         if code:
@@ -481,7 +483,7 @@ class Engine:
             out = self.run(*words)[1]
         place = out.strip()
         # One of another driver may be mounted only while it is used.
-        if os.path.isdir(place) and os.stat(place).st_uid != owner:
+        if owner is not None and os.path.isdir(place) and os.stat(place).st_uid != owner:
             os.chown(place, owner, owner)
 
     def remove_volume(self, name: str) -> None:

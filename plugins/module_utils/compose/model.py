@@ -18,6 +18,11 @@ SECRETS_DIRECTORY = "secrets"
 LOG_LINES = 30
 
 
+def volume_name(service: str, volume: str) -> str:
+    """Return what the engine calls a volume of a service."""
+    return f"{PROJECT_PREFIX}{service}_{volume}"
+
+
 class ArchiveNeeded(Exception):
     """An image has to be built, but the archive that it is built from is still on the controller."""
 

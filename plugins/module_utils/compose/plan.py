@@ -26,6 +26,7 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     Plan,
     ServiceError,
     State,
+    volume_name,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import (
     FileState,
@@ -165,8 +166,7 @@ def shared_names(given: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
 
     :param given: the option of the module.
     """
-    names = [f"{one['service']}_{one['volume']}" for one in given]
-    return {name: PROJECT_PREFIX + name for name in names}
+    return {f"{one['service']}_{one['volume']}": volume_name(one["service"], one["volume"]) for one in given}
 
 
 def as_list(value: t.Any) -> list[t.Any]:

@@ -28,11 +28,11 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     Plan,
     ServiceError,
     State,
+    volume_name,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.plan import (
     described_files,
     make_plan,
-    shared_names,
     text_diff,
 )
 from ansible_collections.miniweb.stack.plugins.module_utils.server_files import FileState, locked
@@ -131,9 +131,8 @@ class Service:
 
         :raises ServiceError: one is gone, and the service would start without its data.
         """
-        owners = {f"{self.engine.project}_{volume}": self.name for volume in self.params["volumes"]}
-        for one in self.params["shared_volumes"]:
-            owners |= dict.fromkeys(shared_names([one]).values(), one["service"])
+        owners = {volume_name(self.name, volume): self.name for volume in self.params["volumes"]}
+        owners |= {volume_name(one["service"], one["volume"]): one["service"] for one in self.params["shared_volumes"]}
         needed = owners.keys() & set(state.volumes)
         gone = sorted(needed - set(self.engine.all_volumes())) if needed and self.engine.program else []
         if gone:
