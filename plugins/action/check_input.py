@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -24,6 +25,7 @@ COLLECTION = "miniweb.stack"
 # The role that wires the whole system together, and whose play checks all roles before it changes anything.
 SITE = "miniweb"
 
+PRIVATE = re.compile(r"\b__[a-z]\w*")
 SECRET = re.compile(r"(password|passphrase|secret|key)$", re.IGNORECASE)
 PASSWORD = re.compile(r"(password|passphrase)$", re.IGNORECASE)
 # What YAML and Jinja make of values that are not in quotes; a boolean is also a number, a time also a date.
@@ -209,6 +211,7 @@ class Role:
         self.rules = load(os.path.join(path, "meta", "checks.yml"), self._templates)
         self.problems: list[str] = []
         self.wrong: set[str] = set()
+        self.evaluated: set[str] = set()
         self.secrets: set[str] = set()
         self.absent = False
 
@@ -306,6 +309,7 @@ class Role:
     def _check_condition(self, check: dict[str, t.Any]) -> None:
         if self._touched(check):
             return
+        self._evaluate_private(check)
         variables = {**self.variables, **(check.get("vars") or {})}
         if "each" not in check:
             self._check_once(check, variables)
@@ -313,6 +317,15 @@ class Role:
         for name in listed(self._template(check["each"])):
             if name in self.variables and name not in self.wrong:
                 self._check_once(check, {**variables, "name": name, "value": self.variables[name]})
+
+    def _evaluate_private(self, check: dict[str, t.Any]) -> None:
+        """Replace the role's private variables in a check by their values, because several conditions refer to them."""
+        for name in PRIVATE.findall(str(check)):
+            if name in self.variables and name not in self.evaluated:
+                self.evaluated.add(name)
+                # A condition may only hold for values with which it can be evaluated; the condition itself reports what it cannot.
+                with contextlib.suppress(Exception):
+                    self.variables[name] = self._template(self.variables[name])
 
     def _check_once(self, check: dict[str, t.Any], variables: dict[str, t.Any]) -> None:
         conditions = listed(check["that"])
@@ -405,13 +418,17 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec({"roles": {"type": "list", "elements": "str"}})
         paths = self._paths(arguments["roles"], variables)
+        # The server is checked as a whole only once, before the play changes anything.
+        whole = arguments["roles"] is not None and self._task._role is not None and self._stands_for_play()
+        if paths:
+            # The findings of an earlier play of this run may be outdated.
+            forget(variables)
+        if whole:
+            remember(variables, values={})
         roles = [Role(path, variables, self._loader) for path in paths]
         if any(os.path.basename(path) == os.path.basename(applications.ROLE) for path in paths):
             found = applications.entries(variables, self._templar)
             roles += [Application(number, entry, variables, self._loader) for number, entry in enumerate(found, 1)]
-        if roles:
-            # The findings of an earlier play of this run may be outdated.
-            forget(variables)
         failure = self._fails_for_lost_secrets(roles, variables)
         if failure:
             return {**result, **failure}
@@ -420,8 +437,6 @@ class ActionModule(ActionBase):
             role.check()
             questions += role.server()
         problems = [problem for role in roles for problem in role.problems]
-        # The server is checked as a whole only once, before the play changes anything.
-        whole = arguments["roles"] is not None and self._task._role is not None and self._stands_for_play()
         if questions or whole:
             asked = {"checks": questions, "notes": whole}
             answer = self._execute_module(f"{COLLECTION}.server_check", asked, task_vars=variables)

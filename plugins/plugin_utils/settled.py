@@ -43,6 +43,7 @@ def remember(variables: dict[str, t.Any], **known: t.Any) -> None:
     :param services: the names of the services that compose_service has deployed.
     :param engine: the Docker engine, as the module server_check returns it.
     :param ipv6: whether the kernel has IPv6.
+    :param values: those of variables that are evaluated once.
     """
     known = {**_known(variables), "play": variables.get("ansible_play_name"), **known}
     with open(_path(variables), "w", encoding="utf-8") as stream:
@@ -97,6 +98,16 @@ def disk_at_start(variables: dict[str, t.Any]) -> int:
 def has_ipv6(variables: dict[str, t.Any]) -> bool:
     """Return whether the server's kernel has IPv6, as most have; true if that is not known."""
     return _known(variables).get("ipv6", True)
+
+
+def values_in_play(variables: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    """Return the values of variables that have been evaluated since the check at the start; None if there was no check."""
+    return _known(variables).get("values")
+
+
+def remember_value(variables: dict[str, t.Any], key: str, value: t.Any) -> None:
+    """Keep the value of a variable that is evaluated once for the rest of this play."""
+    remember(variables, values={**(values_in_play(variables) or {}), key: value})
 
 
 def code_of(*directories: str) -> t.Iterator[str]:

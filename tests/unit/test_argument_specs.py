@@ -57,7 +57,8 @@ def test_a_wired_default_of_a_role_comes_from_the_whole_system() -> None:
 def test_every_default_of_the_whole_system_is_an_option_or_used() -> None:
     checks = (ROOT / "roles" / "miniweb" / "meta" / "checks.yml").read_text()
     lookups = (ROOT / "plugins" / "plugin_utils" / "applications.py").read_text()
-    texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("miniweb").values()), checks, lookups]
+    tasks = (ROOT / "roles" / "miniweb" / "tasks" / "finish.yml").read_text()
+    texts = [*map(str, ROLE_DEFAULTS.values()), *map(str, defaults("miniweb").values()), checks, lookups, tasks]
     for name in defaults("miniweb").keys() - options("miniweb").keys():
         assert any(re.search(rf"\b{name}\b", text) for text in texts), name
 

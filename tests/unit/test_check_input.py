@@ -497,7 +497,14 @@ def test_a_role_is_checked_once(
 
 @pytest.mark.parametrize(
     ("role", "kept"),
-    [("miniweb.stack.miniweb", ["forget", {"tls": "a note"}]), ("miniweb.stack.bazaar", ["forget"]), ("", ["forget"])],
+    [
+        (
+            "miniweb.stack.miniweb",
+            ["forget", {"values": {}}, {"settled": {"tls": "a note"}, "traces": None, "services": None}],
+        ),
+        ("miniweb.stack.bazaar", ["forget"]),
+        ("", ["forget"]),
+    ],
     ids=["the whole system", "a role that needs others", "outside of a role"],
 )
 def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
@@ -511,7 +518,7 @@ def test_the_servers_notes_are_kept_for_a_run_of_the_whole_system(
 
     monkeypatch.setattr(check_input.ActionModule, "_execute_module", execute)
     monkeypatch.setattr(check_input, "forget", lambda variables: done.append("forget"))
-    monkeypatch.setattr(check_input, "remember", lambda variables, settled, **others: done.append(settled))
+    monkeypatch.setattr(check_input, "remember", lambda variables, **known: done.append(known))
     assert check(["shop"], role=role) == []
     assert done == kept
 

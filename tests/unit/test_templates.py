@@ -113,9 +113,10 @@ def test_nginx_listens_on_ipv6_where_the_kernel_has_it(ipv6: bool) -> None:
 
 
 def test_nginx_reports_which_configuration_and_certificate_it_has_loaded() -> None:
-    def loaded(configuration: str, certificate: str) -> str:
-        given = {"__nginx_configuration": configuration, "__nginx_certificate": {"certificate": certificate}}
-        (answer,) = re.findall(r"return 200 (\w+);", render("nginx", "health.conf.j2", **given))
+    def loaded(host: str, certificate: str) -> str:
+        given = {"nginx_upstream": f"http://{host}:8000", "__nginx_certificate": {"certificate": certificate}}
+        (health,) = (file for file in value("nginx", "__nginx_files", **given) if file["dest"] == "conf.d/health.conf")
+        (answer,) = re.findall(r"return 200 (\w+);", health["content"])
         return answer
 
     assert len({loaded("a", "1"), loaded("a", "2"), loaded("b", "1")}) == 3

@@ -124,8 +124,10 @@ def become(system: dict[str, Any], role: str, chosen: dict[str, Any]) -> dict[st
         names = [name for name in loaded(path, "vars") if f" {name} " in texts and not name.endswith(choices)]
     given = {**system, **chosen, "role_path": str(path)}
     values = map(json.dumps, worked_out(path, f"{{{{ [{', '.join(names)}] }}}}", **given))
-    # The other templates are rendered as part of the variables.
-    templates = [file.name for file in path.glob("templates/*.j2") if f"'{file.name}'" not in texts]
+    # The other templates are rendered as part of the variables, or of these.
+    files = list(path.glob("templates/*.j2"))
+    texts += "".join(file.read_text() for file in files)
+    templates = [file.name for file in files if f"'{file.name}'" not in texts]
     return {**dict(zip(names, values, strict=True)), **{name: rendered(path, name, **given) for name in templates}}
 
 
