@@ -1980,9 +1980,13 @@ def test_a_volume_that_another_service_has_mounted_is_kept_and_removed_later(mac
     machine.answer(in_use=True)
     result = machine.run(state="absent", remove_volumes=True)
     assert "The volume miniweb-web_data is kept as long as" in str(result["warnings"])
+    assert "remove volume miniweb-web_data" not in result["actions"]
     assert machine.containers == []
+    assert not machine.run(state="absent", remove_volumes=True)["changed"]
     machine.answer(in_use=False)
-    assert "warnings" not in machine.run(state="absent", remove_volumes=True)
+    result = machine.run(state="absent", remove_volumes=True)
+    assert "warnings" not in result
+    assert result["actions"] == ["remove volume miniweb-web_data"]
     assert machine.told()[-1] == "volume rm miniweb-web_data"
 
 

@@ -324,3 +324,26 @@ def test_a_run_that_was_suspended_for_long_names_its_task_once() -> None:
     task = Running(("Wait",), began=100.0)
     task.postpone(1000.0, 10)
     assert task.due(10) == 100 + 960
+
+
+FROZEN = """\
+import gc
+
+
+class FilterModule:
+    def filters(self):
+        return {"frozen": lambda value: gc.get_freeze_count()}
+"""
+COUNT = """\
+- hosts: web[0]
+  gather_facts: false
+  tasks: [{debug: {msg: "frozen={{ 0 | frozen }}"}}, {debug: {msg: "frozen={{ 0 | frozen }}"}}]
+"""
+
+
+def test_the_collector_leaves_alone_what_ansible_has_loaded_before_a_task(site: Site) -> None:
+    (site.path / "filter_plugins").mkdir(exist_ok=True)
+    (site.path / "filter_plugins" / "frozen.py").write_text(FROZEN)
+    (site.path / "count.yml").write_text(COUNT)
+    first, second = map(int, re.findall(r"frozen=(\d+)", site.run("count.yml")[0]))
+    assert 0 < first <= second

@@ -231,3 +231,13 @@ def test_an_inventory_beats_the_wiring_and_reaches_whoever_is_wired_with_it(
     together: ValueOf, inventory: dict[str, Any], role: str, name: str, wanted: Any
 ) -> None:
     assert together(role, f"{{{{ {name} }}}}", **inventory) == wanted
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("what", ["database", "redis"])
+def test_a_password_is_only_generated_for_an_application_that_wants_it(
+    together: ValueOf, tmp_path: Path, what: str, wanted: bool
+) -> None:
+    found = together("flask_app", f"{{{{ flask_app_{what} }}}}", **{f"flask_app_wants_{what}": wanted})
+    assert bool(found) is wanted
+    assert bool(list(tmp_path.iterdir())) is wanted

@@ -486,9 +486,10 @@ class Engine:
         if owner is not None and os.path.isdir(place) and os.stat(place).st_uid != owner:
             os.chown(place, owner, owner)
 
-    def remove_volume(self, name: str) -> None:
+    def remove_volume(self, name: str) -> bool:
         """Remove a volume; if another service's container has mounted it, only warn.
 
+        :return: whether it is gone.
         :raises ServiceError: the engine refuses for another reason.
         """
         code, dummy, err = self.run("volume", "rm", name, check=False)
@@ -498,6 +499,7 @@ class Engine:
             )
         elif code:
             raise ServiceError(f"The volume {name} cannot be removed ({cause(err)}): look at journalctl --unit docker.")
+        return not code
 
     def one_off(self, command: list[str], document: str | None = None) -> tuple[int, str]:
         """Run a command in a one-off container of the service; return its exit code and output.

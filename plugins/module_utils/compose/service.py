@@ -268,17 +268,16 @@ class Service:
         exists = os.path.isdir(self.directory.path)
         actions = (["remove containers"] if ids else []) + ([f"remove {self.directory.path}"] if exists else [])
         volumes = self.engine.volumes() if self.params["remove_volumes"] and self.engine.program else []
-        actions += [f"remove volume {volume}" for volume in volumes]
         if not self.module.check_mode:
             if ids:
                 # Stopped with its own signal and grace period, because its data are kept.
                 self.engine.run("stop", *ids)
                 self.engine.run("rm", "--force", *ids)
-            for volume in volumes:
-                self.engine.remove_volume(volume)
+            volumes = [volume for volume in volumes if self.engine.remove_volume(volume)]
             self._forget_reading()
             if exists:
                 shutil.rmtree(self.directory.path)
+        actions += [f"remove volume {volume}" for volume in volumes]
         return {"changed": bool(actions), "actions": actions, "container_id": ""}
 
     def _forget_reading(self) -> None:
