@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import typing as t
@@ -14,18 +15,22 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import BASE_DIRECTORY
+from ansible_collections.miniweb.stack.plugins.module_utils.scheduled import applications
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import UNITS_DIRECTORY
 from ansible_collections.miniweb.stack.plugins.plugin_utils.roles import trust_as_template
-from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import services_at_start
+from ansible_collections.miniweb.stack.plugins.plugin_utils.settled import services_at_start, traces_at_start
 
 MODULE = "miniweb.stack.stray_services"
 REMOVER = "miniweb.stack.compose_service"
+UNIT_REMOVER = "miniweb.stack.systemd_unit"
+# What a server names becomes part of a command only if it is a plain path.
+PLAIN_PATH = r"/[\w./-]+"
 
 
 def removal(host: str, stray: dict[str, t.Any]) -> str:
     """Return the shell command that removes a stray service."""
     arguments = f"name={stray['name']} state=absent"
-    # A directory reported by the server becomes part of a command only if it is a plain path.
-    if stray["directory"] != f"{BASE_DIRECTORY}/{stray['name']}" and re.fullmatch(r"/[\w./-]+", stray["directory"]):
+    if stray["directory"] != f"{BASE_DIRECTORY}/{stray['name']}" and re.fullmatch(PLAIN_PATH, stray["directory"]):
         arguments += f" directory={stray['directory']}"
     return f'ansible {host} -b -m {REMOVER} -a "{arguments}"'
 
@@ -36,6 +41,22 @@ def sentence(host: str, stray: dict[str, t.Any]) -> str:
     return (
         f'The service "{stray["name"]}" is left on {host} ({what}), but no role of this play manages it: remove it '
         f"with `{stray['remove']}`, or add its role to the play."
+    )
+
+
+def unit_removal(host: str, left: dict[str, t.Any]) -> str:
+    """Return the shell command that removes a scheduled command of an application that is gone."""
+    arguments = {"name": left["unit"], "state": "absent", "start": "timer"}
+    plain = [path for path in left["leaves"] if re.fullmatch(PLAIN_PATH, path)]
+    given = json.dumps({**arguments, **({"leaves": plain} if plain else {})})
+    return f"ansible {host} -b -m {UNIT_REMOVER} -a '{given}'"
+
+
+def unit_sentence(host: str, left: dict[str, t.Any]) -> str:
+    """Return the warning about a scheduled command of an application that is gone."""
+    return (
+        f"The scheduled command {left['unit']} is left on {host}, but its application is not in this play: remove it with "
+        f"`{left['remove']}`, or add the application to the play."
     )
 
 
@@ -50,19 +71,29 @@ class ActionModule(ActionBase):
         result = super().run(tmp, variables)
         texts = {"type": "list", "elements": "str", "default": []}
         dummy, arguments = self.validate_argument_spec(
-            {"roles": texts, "known": texts, "directory": {"type": "path", "default": BASE_DIRECTORY}}
+            {
+                "roles": texts,
+                "known": texts,
+                "directory": {"type": "path", "default": BASE_DIRECTORY},
+                "units": {"type": "path", "default": UNITS_DIRECTORY},
+            }
         )
         known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
         # What this play has added since is managed by its roles.
-        found = services_at_start(variables) if arguments["directory"] == BASE_DIRECTORY else None
-        if found is not None and known.issuperset(found):
-            return {**result, "changed": False, "strays": []}
+        own = (arguments["directory"], arguments["units"]) == (BASE_DIRECTORY, UNITS_DIRECTORY)
+        services, traces = services_at_start(variables), traces_at_start(variables)
+        known_now = own and services is not None and traces is not None
+        if known_now and known.issuperset([*(services or []), *applications(traces or []).values()]):
+            return {**result, "changed": False, "strays": [], "scheduled": []}
         host = variables["inventory_hostname"]
-        module_args = {"known": sorted(known), "directory": arguments["directory"]}
+        module_args = {"known": sorted(known), "directory": arguments["directory"], "units": arguments["units"]}
         result.update(self._execute_module(module_name=MODULE, module_args=module_args, task_vars=variables))
         for stray in result.get("strays", []):
             stray["remove"] = removal(host, stray)
             result.setdefault("warnings", []).append(sentence(host, stray))
+        for left in result.get("scheduled", []):
+            left["remove"] = unit_removal(host, left)
+            result.setdefault("warnings", []).append(unit_sentence(host, left))
         return result
 
     def _services(self, role: str) -> list[str]:

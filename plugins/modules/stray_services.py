@@ -15,8 +15,8 @@ author:
 description:
   - Lists services deployed by M(miniweb.stack.compose_service) that no role manages any more, for example the service of a
     role that was removed from the playbook, or one that was renamed.
-  - It looks for containers with the collection's label in a Compose project C(miniweb-<name>), running or not, and for
-    directories of services without a container.
+  - It looks for containers with the collection's label in a Compose project C(miniweb-<name>), running or not, for
+    directories of services without a container, and for timers of scheduled commands of applications.
   - Each results in a warning with the command that removes it. The module never fails because of them, and never changes
     anything.
 options:
@@ -37,6 +37,10 @@ options:
     description: Parent directory of the services' directories.
     type: path
     default: /opt/miniweb
+  units:
+    description: Directory of systemd's units.
+    type: path
+    default: /etc/systemd/system
 extends_documentation_fragment:
   - miniweb.stack.attributes.read_only
 attributes:
@@ -79,8 +83,28 @@ strays:
       description: Command that removes it, for a shell on the controller. Named volumes stay.
       type: str
       sample: ansible www -b -m miniweb.stack.compose_service -a "name=shop state=absent"
+scheduled:
+  description: The scheduled commands of applications that are not managed, by the names of their units.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    unit:
+      description: Name of its unit.
+      type: str
+      sample: miniweb-shop_cleanup
+    leaves:
+      description: What it leaves beside its units.
+      type: list
+      elements: str
+      sample: [/opt/miniweb/schedule/miniweb-shop_cleanup.py]
+    remove:
+      description: Command that removes it, for a shell on the controller.
+      type: str
+      sample: "ansible www -b -m miniweb.stack.systemd_unit -a '{\"name\": \"miniweb-shop_cleanup\", \"state\": \"absent\", \"start\": \"timer\"}'"
 """
 
+import json
 import os
 import re
 import typing as t
@@ -92,8 +116,10 @@ from ansible_collections.miniweb.stack.plugins.module_utils.compose.model import
     PROJECT_PREFIX,
     STATE_FILE,
 )
-from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause
+from ansible_collections.miniweb.stack.plugins.module_utils.scheduled import applications
+from ansible_collections.miniweb.stack.plugins.module_utils.server_files import cause, read_file
 from ansible_collections.miniweb.stack.plugins.module_utils.server_module import ServerModule
+from ansible_collections.miniweb.stack.plugins.module_utils.settled import UNITS_DIRECTORY
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 NAME = r"[a-z0-9][a-z0-9_-]*"
@@ -118,6 +144,31 @@ def made(listing: str, directories: list[str], base: str) -> dict[str, dict[str,
     return found
 
 
+def scheduled(units: str, base: str, known: set[str]) -> list[dict[str, t.Any]]:
+    """Return the scheduled commands of applications that are not known.
+
+    :param units: the directory of systemd's units.
+    :param base: the directory in which the role flask_app leaves the settings of the commands, below ``schedule``.
+    """
+    names = sorted(os.listdir(units)) if os.path.isdir(units) else []
+    timers = (name[: -len(".timer")] for name in names if name.endswith(".timer"))
+    return [
+        {"unit": unit, "leaves": leaves(os.path.join(base, "schedule", f"{unit}.json"))}
+        for unit, application in applications(timers).items()
+        if application not in known
+    ]
+
+
+def leaves(path: str) -> list[str]:
+    """Return what a scheduled command leaves, from its settings; empty if they are gone."""
+    file = read_file(path)
+    try:
+        found = json.loads(file.content)["leaves"] if file else []
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [str(one) for one in found] if isinstance(found, list) else []
+
+
 def main() -> None:
     """Entry point of the module."""
     module = ServerModule(
@@ -125,6 +176,7 @@ def main() -> None:
             "roles": {"type": "list", "elements": "str", "default": []},
             "known": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "path", "default": BASE_DIRECTORY},
+            "units": {"type": "path", "default": UNITS_DIRECTORY},
         },
         supports_check_mode=True,
     )
@@ -138,8 +190,9 @@ def main() -> None:
                 msg=f"The containers of this server cannot be listed ({cause(err)}): look at systemctl status docker."
             )
     services = made(listing, directories_with(base, STATE_FILE), base)
-    strays = [services[name] for name in sorted(services.keys() - set(module.params["known"]))]
-    module.exit_json(changed=False, strays=strays)
+    known = set(module.params["known"])
+    strays = [services[name] for name in sorted(services.keys() - known)]
+    module.exit_json(changed=False, strays=strays, scheduled=scheduled(module.params["units"], base, known))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def read(
     ):
         if layer.keys() & {"wsgi", "asgi"}:
             found.update(wsgi="", asgi="")
-        found.update(layer)
+        found.update(layer, environment={**found["environment"], **layer.get("environment", {})})
     for kind in application_parts.SPECS:
         found[kind] = _with_parts(kind, found[kind], (parts or {}).get(kind), faults)
     return {

@@ -27,6 +27,7 @@ FURTHER = {
         "nginx_max_body_mb",
         "nginx_proxy_timeout_seconds",
         "nginx_cached_paths",
+        "nginx_closed_paths",
         "nginx_served_volumes",
         "nginx_unbuffered_paths",
         "nginx_extra_lines",

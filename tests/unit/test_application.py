@@ -173,6 +173,12 @@ def test_what_is_given_goes_before_the_file_and_the_file_before_what_is_seen(tmp
     assert found["faults"] == []
 
 
+def test_environments_are_merged(tmp_path: Path) -> None:
+    directory = str(source(tmp_path, **{"miniweb.yml": "environment: {LANGUAGE: en, THEME: dark}"}))
+    found = application.read(directory, {"environment": {"THEME": "light", "TITLE": "Shop"}})
+    assert found["environment"] == {"LANGUAGE": "en", "THEME": "light", "TITLE": "Shop"}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -238,7 +238,13 @@ ELSEWHERE = {"miniweb_database_host": "db.example.com"}
         ("miniweb", [{**BLOG, "mysql_password": PASSWORD}], ELSEWHERE, ""),
         ("nginx", [BLOG, {**WORKER, "nginx_server_names": ["notes.example.com"]}], {}, ""),
         ("nginx", [BLOG, {**WORKER, "nginx_server_names": ["blog.example.com"]}], {}, "give each name once"),
-        ("nginx", [{**BLOG, "nginx_server_names": ["www.example.com"]}], {}, "give each name once"),
+        ("nginx", [{**BLOG, "nginx_server_names": ["WWW.example.com"]}], {}, "give each name once"),
+        (
+            "nginx",
+            [{**BLOG, "nginx_server_names": ["blog.example.com", "blog.example.com"]}],
+            {},
+            "give each name once",
+        ),
         ("mysql", [BLOG], {}, ""),
         (
             "mysql",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,10 @@ PLAYBOOK = """\
         roles: "{{{{ ansible_play_role_names + ['miniweb.stack.grafana'] }}}}"
         known: {known}
         directory: {directory}
+        units: {units}
       register: found
     - ansible.builtin.copy:
-        content: "{{{{ found.strays | to_json }}}}"
+        content: "{{{{ [found.strays, found.scheduled] | to_json }}}}"
         dest: {result}
         mode: "0600"
       check_mode: false
@@ -89,12 +91,14 @@ class Project:
     """A playbook with roles of its own, for a server that is this machine."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.bin, self.services = path, path / "bin", path / "miniweb"
+        self.path, self.bin, self.services, self.units = path, path / "bin", path / "miniweb", path / "units"
         self.bin.mkdir()
+        self.units.mkdir()
         (self.bin / "docker").write_text(DOCKER)
         (self.bin / "docker").chmod(0o755)
         self.answer("")
         self.roles: list[str] = []
+        self.scheduled: list[dict[str, Any]] = []
 
     def answer(self, containers: str, end: str = "exit 0") -> None:
         (self.bin / "containers").write_text(containers)
@@ -117,7 +121,7 @@ class Project:
         playbook, inventory, result = (self.path / name for name in ("play.yml", "inventory", "result"))
         inventory.write_text(f"www ansible_connection=local ansible_python_interpreter={sys.executable}\n")
         imports = "\n".join(f"    - ansible.builtin.import_role: {{name: {role}}}" for role in self.roles)
-        values = {"imports": imports, "known": known, "directory": self.services, "result": result}
+        values = {"imports": imports, "known": known, "directory": self.services, "units": self.units, "result": result}
         playbook.write_text(PLAYBOOK.format(**values))
         environment = {
             **os.environ,
@@ -132,10 +136,12 @@ class Project:
     def strays(self, *words: str, known: str = "[]") -> list[dict[str, Any]]:
         done = self.play(*words, known=known)
         assert done.returncode == 0, done.stdout + done.stderr
-        found = json.loads((self.path / "result").read_text())
+        found, self.scheduled = json.loads((self.path / "result").read_text())
         warned = [line for line in done.stderr.splitlines() if "is left on" in line]
-        for one, line in zip(found, warned, strict=True):
-            assert f'The service "{one["name"]}" is left on www' in line
+        names = [f'The service "{one["name"]}"' for one in found]
+        names += [f"The scheduled command {one['unit']}" for one in self.scheduled]
+        for one, name, line in zip([*found, *self.scheduled], names, warned, strict=True):
+            assert f"{name} is left on www" in line
             assert one["remove"] in line
         return found
 
@@ -171,18 +177,24 @@ def test_services_that_no_role_declares_are_named(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "given", "asked"),
+    ("found", "traces", "given", "asked"),
     [
-        ([], {}, False),
-        (["shop"], {}, False),
-        (["shop", "forgotten"], {}, True),
-        (None, {}, True),
-        (["shop"], {"directory": "/srv"}, True),
+        ([], [], {}, False),
+        (["shop"], ["shop", "miniweb-shop_cleanup", "miniweb-mysql-logs"], {}, False),
+        (["shop", "forgotten"], [], {}, True),
+        (["shop"], ["miniweb-forgotten_cleanup"], {}, True),
+        (None, None, {}, True),
+        (["shop"], [], {"directory": "/srv"}, True),
     ],
-    ids=["none", "all known", "a stray", "not known", "another directory"],
+    ids=["none", "all known", "a stray", "a scheduled command", "not known", "another directory"],
 )
 def test_a_server_without_strays_at_the_start_is_not_asked_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: list[str] | None, given: dict[str, str], asked: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    found: list[str] | None,
+    traces: list[str] | None,
+    given: dict[str, str],
+    asked: bool,
 ) -> None:
     here = {"inventory_hostname": "www", "ansible_play_name": "The whole system"}
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
@@ -191,14 +203,39 @@ def test_a_server_without_strays_at_the_start_is_not_asked_again(
 
     def execute(**call: Any) -> dict[str, Any]:
         calls.append(call["module_args"])
-        return {"changed": False, "strays": []}
+        return {"changed": False, "strays": [], "scheduled": []}
 
-    remember(here, services=found)
+    remember(here, services=found, traces=traces)
     action = object.__new__(ActionModule)
     action._task = SimpleNamespace(args={"known": ["shop"], **given})
     action._execute_module = execute
-    assert action.run(task_vars=here) == {"changed": False, "strays": []}
+    assert action.run(task_vars=here) == {"changed": False, "strays": [], "scheduled": []}
     assert bool(calls) is asked
+
+
+def test_scheduled_commands_of_applications_that_are_gone_are_named(project: Project) -> None:
+    project.add_role("app", "services: [shop, shop-worker]")
+    for unit in (
+        "miniweb-shop_cleanup",
+        "miniweb-blog_tick",
+        "miniweb-shop-two_tick",
+        "miniweb-mysql-logs",
+        "apt-daily",
+    ):
+        (project.units / f"{unit}.timer").write_text("")
+        (project.units / f"{unit}.service").write_text("")
+    project.add_directory("schedule")
+    paths = ["/opt/miniweb/schedule/miniweb-blog_tick.py", "/var/lib/metrics/miniweb-blog_tick.prom"]
+    settings = json.dumps({"application": "blog", "leaves": [*paths, "/tmp/$(x)", 1]})
+    (project.services / "schedule" / "miniweb-blog_tick.json").write_text(settings)
+    (project.services / "schedule" / "miniweb-shop-two_tick.json").write_text("{")
+    assert project.strays() == []
+    blog, shop_two = project.scheduled
+    assert shlex.split(blog["remove"])[:6] == ["ansible", "www", "-b", "-m", "miniweb.stack.systemd_unit", "-a"]
+    absent = {"state": "absent", "start": "timer"}
+    assert json.loads(shlex.split(blog["remove"])[6]) == {"name": "miniweb-blog_tick", **absent, "leaves": paths}
+    assert json.loads(shlex.split(shop_two["remove"])[6]) == {"name": "miniweb-shop-two_tick", **absent}
+    assert project.strays(known="[blog, shop-two]") == project.scheduled == []
 
 
 @pytest.mark.parametrize(

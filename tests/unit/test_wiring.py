@@ -212,6 +212,12 @@ def test_a_role_is_wired_in_the_whole_system_alone(
             "/run/secrets/database_ca",
         ),
         ({}, "nginx", "nginx_sites | map(attribute='closed_paths', default=[])", [["/debug/"], [], ["/debug/"]]),
+        ({}, "nginx", "nginx_closed_paths", ["/metrics"]),
+        ({"miniweb_monitoring": False}, "nginx", "nginx_closed_paths", ["/metrics"]),
+        ({"flask_app_metrics_path": "/stats?all=1"}, "nginx", "nginx_closed_paths", ["/stats", "/metrics"]),
+        ({"flask_app_metrics_path": "/healthz"}, "nginx", "nginx_closed_paths", ["/metrics"]),
+        ({"flask_app_state": "absent"}, "nginx", "nginx_closed_paths", []),
+        ({"flask_app_image": "shop:1", "flask_app_metrics_path": "/"}, "nginx", "nginx_closed_paths", []),
         ({}, "nginx", "nginx_sites | map(attribute='cookies') | map('length')", [0, 4, 0]),
         (
             {"grafana_extra_environment": {"GF_AUTH_LOGIN_COOKIE_NAME": "shop_grafana"}},

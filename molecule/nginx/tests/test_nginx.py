@@ -455,6 +455,23 @@ def test_closed_paths_are_closed_however_they_are_written(path: str, answer: str
     assert status("--path-as-is", f"https://{ADDRESS}{path}") == "200"
 
 
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/measured", "404"),
+        ("/measured/", "404"),
+        ("/measured/all", "404"),
+        ("/measured?format=text", "404"),
+        ("//measured", "404"),
+        ("/%6deasured", "404"),
+        ("/measuredness", "200"),
+        ("/a/measured", "200"),
+    ],
+)
+def test_a_closed_path_is_closed_with_all_below_it(path: str, answer: str) -> None:
+    assert status("--path-as-is", f"https://{ADDRESS}{path}") == answer
+
+
 def test_redirects_lines_of_ones_own_and_events_as_they_are_sent(host: Host, converge: Converge) -> None:
     wanted = {
         "nginx_redirects": [{"names": ["bare.example.com"], "to": "www.example.com"}],
@@ -688,7 +705,7 @@ def test_absent_and_present_again(host: Host, converge: Converge) -> None:
         (
             {"nginx_sites": [{**SITE, "closed_paths": ["debug"], "cookies": ["a-b"]}]},
             [
-                "nginx_sites: the closed_paths are debug; give each as /path/.",
+                "nginx_closed_paths, nginx_sites: the closed paths are /measured, debug; give each as /path or /path/.",
                 'nginx_sites: the cookies are a-b; give names of letters, digits and "_".',
             ],
         ),
