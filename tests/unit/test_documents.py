@@ -1,7 +1,8 @@
-"""What the documents for users name exists: variables, playbooks, files and tags."""
+"""What the documents for users name exists: variables, playbooks, files, tags and messages."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -31,6 +32,34 @@ def known() -> set[str]:
     for path in ROOT.glob("roles/miniweb/defaults/main/*.yml"):
         found |= yaml.safe_load(path.read_text()).keys()
     return found
+
+
+def texts_of(path: Path) -> str:
+    """The texts in a Python file, or the messages in a file of rules, with "…" for their values."""
+    if path.suffix == ".yml":
+        words = " ".join(path.read_text().split())
+        return re.sub(r"\{\{(.*?)\}\}", lambda value: "…".join(re.findall("'([^']*)'", value[1])) or "…", words)
+    texts = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(" ".join(node.value.split()))
+    return "\n".join(texts)
+
+
+def test_the_messages_in_troubleshooting_are_those_of_the_code() -> None:
+    quoted = re.findall(r"\*\*(?:\d+\. )?`([^`]+)`", (ROOT / "docs" / "troubleshooting.md").read_text())
+    files = [*ROOT.glob("plugins/**/*.py"), *ROOT.glob("roles/*/files/*.py"), *ROOT.glob("roles/*/meta/checks.yml")]
+    sources = "\n".join(texts_of(path) for path in files)
+
+    def found(part: str) -> bool:
+        # The code may put it together from two texts, such as the name of a variable and what is wrong with it.
+        pairs = [(part[:end], part[end:].strip()) for end in range(1, len(part) + 1)]
+        return any(first in sources and second in sources for first, second in pairs)
+
+    assert len(quoted) >= 10
+    assert [part for message in quoted for part in message.split("…") if part.strip() and not found(part.strip())] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
