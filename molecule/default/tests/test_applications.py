@@ -64,6 +64,8 @@ def test_neither_reaches_the_others_database_or_secrets(host: Host) -> None:
         assert host.check_output(launched, container, DATABASES) == own
     assert "admin_password" in host.check_output("docker exec miniweb-app-app-1 ls /run/secrets")
     assert "admin_password" not in host.check_output("docker exec miniweb-notes-notes-1 ls /run/secrets")
+    limits = "docker inspect --format '{{.HostConfig.Memory}}' miniweb-events-events-1"
+    assert host.check_output(limits) == str(160 * 1024**2)
     # What the scenario sets for the first one
     assert "SAMPLE_USERS" not in host.check_output("docker exec miniweb-notes-notes-1 env")
 
@@ -104,11 +106,19 @@ def test_websockets_and_events_of_an_asgi_application_pass_through_nginx() -> No
         events.kill()
 
 
+def test_its_command_runs_in_its_own_container(host: Host) -> None:
+    host.check_output("systemctl start miniweb-notes_routes.service")
+    result = host.check_output("cat /var/lib/node_exporter/textfile/miniweb-notes_routes.prom")
+    assert 'miniweb_scheduled_command_failed{application="notes",name="routes"} 0' in result.splitlines()
+    assert "miniweb-notes_routes.timer" in host.check_output("systemctl list-timers --all --no-legend miniweb-notes*")
+
+
 def test_it_is_removed_alone_and_comes_back_with_its_data(host: Host, site: Converge, note: str) -> None:
     first = host.check_output("docker inspect --format '{{.Id}}' miniweb-app-app-1")
     assert changed(site({"miniweb_applications": [{**NOTES, "flask_app_state": "absent"}, EVENTS]}, "--tags", "app"))
     assert host.run("docker inspect miniweb-notes-notes-1").rc != 0
     assert not host.file("/opt/miniweb/notes").exists
+    assert not host.file("/etc/systemd/system/miniweb-notes_routes.timer").exists
     assert status(f"https://{ADDRESS}/readyz") == "200"
     assert changed(site({}, "--tags", "app"))
     assert eventually(lambda: note in notes())

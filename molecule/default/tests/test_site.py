@@ -118,7 +118,7 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
         "flask_app_processes": {"worker": None},
         "flask_app_volumes": {"uploads": {"url": "/files/"}},
         "flask_app_start_timeout_seconds": 10,
-        # The second application wants one, too; it stays, and is named.
+        # The second application wants one, too; it and the third stay, and are named.
         "miniweb_applications": [],
     }
     code = (source / "app.py").read_text()
@@ -134,8 +134,10 @@ def test_mysql_goes_only_once_an_application_without_a_database_has_proved_healt
     done = site(given)
     assert done.returncode == 0
     said = folded(done.stderr)
-    assert f'The service "notes" is left on {SERVER}' in said
-    assert 'miniweb.stack.compose_service -a "name=notes state=absent"' in said
+    for name in ("notes", "events"):
+        assert f'The service "{name}" is left on {SERVER}' in said
+        assert f'miniweb.stack.compose_service -a "name={name} state=absent"' in said
+    assert f"The scheduled command miniweb-notes_routes is left on {SERVER}" in said
     assert not {"mysql", "mysql_exporter"} & containers(host).keys()
     # It wants Redis, and has it.
     assert "redis" in containers(host)
