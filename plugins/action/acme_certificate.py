@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import typing as t
 import urllib.error
@@ -26,6 +27,11 @@ def resolved(name: str) -> str:
     return f"resolves to {', '.join(dict.fromkeys(str(one[4][0]) for one in found))}"
 
 
+def shown(text: str) -> str:
+    """Return the beginning of a text on one line."""
+    return " ".join(text.split())[:SHOWN_CHARACTERS]
+
+
 def fault(name: str, token: str) -> str:
     """Return why a name does not return the file with this name and content; empty if it does."""
     url = f"http://{name}{PATH}{token}"
@@ -36,12 +42,12 @@ def fault(name: str, token: str) -> str:
     except urllib.error.HTTPError as error:
         server = error.headers.get("Server") if error.headers else ""
         said = f"the answer is {error.code} {error.reason}{f' from {server}' if server else ''}"
-    except OSError as error:
-        said = f"there is no answer ({getattr(error, 'reason', error)})"
+    except (OSError, http.client.HTTPException) as error:
+        said = f"there is no answer ({shown(str(getattr(error, 'reason', error)))})"
     else:
         if body.strip() == token:
             return ""
-        said = f'the answer is something else ("{" ".join(body.split())[:SHOWN_CHARACTERS]}")'
+        said = f'the answer is something else ("{shown(body)}")'
     return f"{name} {resolved(name)}, and for {url} {said}"
 
 
