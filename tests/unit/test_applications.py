@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
 from ansible_collections.miniweb.stack.plugins.action.check_input import Application, Role
@@ -297,3 +299,81 @@ def test_entries_may_set_what_the_roles_have() -> None:
     # Without a default, the value for the first application would hold for the others.
     assert set(loaded(ROLES / "flask_app", "defaults")) == set(applications.options_of(applications.ROLE))
     assert known["nginx_server_names"]["elements"] == "str"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, [str(ROLES.parent / "playbooks" / ".." / "files" / "webapp")]),
+        ({"flask_app_source_dir": NOTES}, [NOTES]),
+        ({"flask_app_git_url": "https://git.example.com/shop.git"}, ["https://git.example.com/shop.git"]),
+        ({"flask_app_image": "shop:1"}, ["shop:1"]),
+        ({"flask_app_source_dir": NOTES, "flask_app_image": "shop:1"}, [NOTES, "shop:1"]),
+    ],
+    ids=["nothing", "directory", "repository", "image", "two"],
+)
+def test_the_example_counts_only_when_no_source_is_given(
+    variables: Values, given: dict[str, Any], wanted: list[str]
+) -> None:
+    assert value(variables(**given), "__flask_app_sources") == wanted
+
+
+def test_one_source_is_enough(variables: Values) -> None:
+    given = variables(flask_app_source_dir=NOTES, flask_app_image="shop:1")
+    assert f"2 of them are set ({NOTES}, shop:1); set exactly one" in found_by(given, "flask_app")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make a repository of these files; return its URL."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+
+    def make(files: dict[str, str]) -> str:
+        directory = tmp_path / "repository"
+        directory.mkdir()
+        for name, text in files.items():
+            (directory / name).write_text(text)
+        identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+        for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "Begin"]):
+            subprocess.run(["git", *words], cwd=directory, check=True, capture_output=True)
+        return f"file://{directory}"
+
+    return make
+
+
+PLAIN = {"main.py": "from flask import Flask\napp = Flask(__name__)\n", "requirements.txt": "Flask\n"}
+
+
+def from_repository(variables: Values, url: str, number: int) -> tuple[dict[str, Any], str]:
+    """The variables of the first application or of an entry that has only the URL, and what is wrong with it."""
+    if not number:
+        given = variables(flask_app_git_url=url)
+        return given, found_by(given, "flask_app")
+    given = variables(miniweb_applications=[{"flask_app_name": "blog", "flask_app_git_url": url}])
+    return given | {"__flask_app_number": number}, found_in(given, number)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["first", "other"])
+def test_the_url_of_a_repository_is_all_that_is_needed(
+    variables: Values, repository: Callable[..., str], number: int
+) -> None:
+    given, found = from_repository(variables, repository(PLAIN), number)
+    assert found == ""
+    assert value(given, "lookup('miniweb.stack.per_application', 'flask_app_wsgi')") == "main:app"
+
+
+@pytest.mark.parametrize(
+    ("number", "files", "message"),
+    [
+        (0, {**PLAIN, "miniweb.yml": "wsgy: a:b"}, 'miniweb.yml: there is no key "wsgy"; give wsgi, asgi, '),
+        (1, {**PLAIN, "miniweb.yml": "wsgy: a:b"}, 'applications, blog: miniweb.yml: there is no key "wsgy"; give'),
+        (0, {**PLAIN, "miniweb.yml": "wsgi: ["}, "miniweb.yml: it is no YAML (line "),
+        (0, {"main.py": ""}, "flask_app_git_url: the repository must have a requirements.txt or a pyproject.toml"),
+    ],
+    ids=["unknown key", "unknown key of an entry", "no YAML", "no requirements"],
+)
+def test_what_is_wrong_in_a_repository_is_found_before_anything_changes(
+    variables: Values, repository: Callable[..., str], number: int, files: dict[str, str], message: str
+) -> None:
+    assert message in from_repository(variables, repository(files), number)[1]
