@@ -84,3 +84,28 @@ def test_what_is_said_is_for_whoever_wrote_the_value(role: str) -> None:
 )
 def test_plain_words(reason: str, said: str) -> None:
     assert plain(reason) == said
+
+
+@pytest.mark.parametrize(
+    ("sender", "refused"),
+    [
+        ("shop@example.com", False),
+        ("shop@localhost", False),
+        ("The shop <shop@example.com>", False),
+        ("", True),
+        ("shop", True),
+        ("@example.com", True),
+        ("shop@", True),
+        ("shop@example.com, other@example.com", True),
+        ("shop@example@com", True),
+        ("The shop shop@example.com", True),
+        ("The shop <shop>", True),
+        ("The shop <shop@example.com", True),
+        ("<shop@example.com>", True),
+    ],
+)
+def test_mail_is_sent_by_an_address(sender: str, refused: bool) -> None:
+    mail = {"server": "smtp.example.com", "sender": sender}
+    found = [one for one in problems("flask_app", flask_app_mail=mail) if "flask_app_mail" in one]
+    said = f'flask_app_mail.sender: "{sender}" is no e-mail address; give one, such as shop@example.com'
+    assert [one.rstrip(".") for one in found] == ([said] if refused else [])

@@ -160,6 +160,30 @@ def test_nginx_behind_a_balancer_serves_http_where_it_would_redirect(port: int, 
     assert "$http_host;" not in "".join((main, second, third))
 
 
+def test_nginx_extra_lines_are_where_they_hold_as_they_are_written() -> None:
+    log = "log_format short '$remote_addr \"$request\" {{ $status }}';"
+    sites = [
+        {"name": "second", "upstream": "http://b:1", "port": 3000, "extra_lines": ["etag off;"]},
+        {"name": "third", "upstream": "http://c:1", "port": 3001},
+    ]
+    given = {
+        "nginx_upstream": "http://app:8000",
+        "nginx_sites": sites,
+        "nginx_extra_lines": ["if_modified_since before;"],
+    }
+    text = render("nginx", "default.conf.j2", **given, nginx_extra_http_lines=[log, "tcp_nopush on;"])
+    # Before all else, so that servers can use what they define
+    http, *_plain, main, second, third = re.split(r"^server \{$", text, flags=re.MULTILINE)
+    assert f"\n{log}\ntcp_nopush on;\n" in http
+    assert text.count(log) == text.count("tcp_nopush") == 1
+    # In the server itself
+    found = [
+        re.findall(r"^    (if_modified_since .*|etag .*)$", part, re.MULTILINE) for part in (http, main, second, third)
+    ]
+    assert found == [[], ["if_modified_since before;"], ["etag off;"], []]
+    assert text.count("if_modified_since") == text.count("etag off;") == 1
+
+
 def test_nginx_admin_site() -> None:
     site = {"name": "grafana", "port": 3000, "upstream": "http://grafana:3000", "admin_only": True, "websocket": True}
     arguments = {"nginx_upstream": "http://app:8000", "nginx_sites": [site], "nginx_hsts_seconds": 60}
