@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -221,6 +222,28 @@ def test_nginx_guards_a_site_against_pages_of_other_websites(site: dict[str, Any
     for part, wanted in ((main, False), (other, guarded)):
         assert ("if ($is_foreign)" in part) is wanted
         assert ("proxy_hide_header Access-Control-Allow-Origin;" in part) is wanted
+
+
+PRODUCTION, STAGING = (f"https://acme-{kind}v02.api.letsencrypt.org/directory" for kind in ("", "staging-"))
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, PRODUCTION),
+        ({"nginx_acme_staging": True}, STAGING),
+        ({"nginx_acme_staging": "true"}, STAGING),
+        ({"nginx_acme_staging": "false"}, PRODUCTION),
+        (
+            {"nginx_acme_staging": True, "nginx_acme_directory": "https://ca.example.com/directory"},
+            "https://ca.example.com/directory",
+        ),
+    ],
+)
+def test_one_variable_has_everything_tried_with_the_staging_authority(given: dict[str, Any], url: str) -> None:
+    files = value("nginx", "__nginx_renewal_files", nginx_acme_email="admin@example.com", **given)
+    (settings,) = (json.loads(file["secret"]) for file in files if file["dest"].endswith("/settings.json"))
+    assert (settings["kind"], settings["acme"]["directory_url"]) == ("acme", url)
 
 
 USER = {"name": "alice", "password": "a-long-password"}
