@@ -116,6 +116,54 @@ def test_each_finds_its_own_database_and_address(variables: Values, number: int,
     assert (database["password"] == PASSWORD) is bool(number)
 
 
+def contributed(given: dict[str, Any], number: int) -> dict[str, Any]:
+    """What an application contributes to other services, by the kind of file."""
+    files = value(
+        given | {"__flask_app_number": number}, "lookup('miniweb.stack.per_application', '__flask_app_contributions')"
+    )
+    return {one["ext"]: yaml.safe_load(one["content"]) for one in files}
+
+
+def test_what_is_measured_of_one_is_not_taken_for_that_of_another(variables: Values) -> None:
+    own = {"flask_app_metrics_path": "/own", "flask_app_alert_error_percent": 9}
+    given = variables(miniweb_applications=[{**BLOG, **own}, WORKER], flask_app_metrics_path="/metrics")
+    limits = []
+    for number, name, path in ((0, "app", "/metrics"), (1, "my-blog", "/own")):
+        found = contributed(given, number)
+        (job,) = found["jobs.yml"]["scrape_configs"]
+        assert (job["job_name"], job["metrics_path"], job["proxy_url"]) == (name, path, f"http://{name}:8000")
+        rules = [rule for group in found["rules.yml"]["groups"] for rule in group["rules"]]
+        assert [rule["labels"]["job"] for rule in rules if rule["expr"] == "vector(1)"] == [name]
+        for expr in (rule["expr"] for rule in rules if rule["expr"] != "vector(1)"):
+            # Each series is one of its job.
+            assert expr.count("{") == expr.count(f'job="{name}"') > 0, expr
+            assert re.findall(r"\w*[_:][\w:]*\b(?!\()", re.sub(r"[\w:]+\{.*?\}", "", expr)) == [], expr
+        limits += [rule["expr"].rpartition("> ")[2] for rule in rules if rule.get("alert") == "HighErrorRatio"]
+    assert limits == ["5", "9"]
+    # One dashboard shows all of them.
+    assert contributed(given, 0)["json"] == contributed(given, 1)["json"]
+    assert contributed(given, 2) == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "limit", "reservation"),
+    [({}, "320m", "128m"), ({"flask_app_memory_limit_mb": 96}, "96m", "96m")],
+    ids=["default", "own"],
+)
+def test_the_memory_of_an_entry_is_that_of_its_containers(
+    variables: Values, entry: dict[str, Any], limit: str, reservation: str
+) -> None:
+    given = variables(miniweb_applications=[{**WORKER, **entry}], flask_app_memory_limit_mb=700)
+    services = [
+        value(given | {"__flask_app_number": number}, "lookup('miniweb.stack.per_application', '__flask_app_service')")
+        for number in (0, 1)
+    ]
+    assert [(one["mem_limit"], one["mem_reservation"]) for one in services] == [
+        ("700m", "128m"),
+        (limit, reservation),
+    ]
+
+
 @pytest.mark.parametrize(
     ("first", "other", "mysql", "redis"),
     [
