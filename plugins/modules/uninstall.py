@@ -242,7 +242,9 @@ class Uninstall:
         found = []
         for name in sorted({*names, RESPONDER}):
             files = [path for kind in UNIT_KINDS if os.path.lexists(path := os.path.join(self.units, name + kind))]
-            left = [os.path.join(self.module.params["state_directory"], part, name) for part in ("", "private")]
+            # In the last one systemd notes when a timer last started something. Set up again, it would make up for what it missed.
+            parts = (name, f"private/{name}", f"systemd/timers/stamp-{name}.timer")
+            left = [os.path.join(self.module.params["state_directory"], part) for part in parts]
             left = [path for path in left if os.path.lexists(path)]
             if files or left:
                 what = ", ".join([*map(os.path.basename, files), *left])

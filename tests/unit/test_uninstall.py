@@ -213,6 +213,67 @@ def test_the_data_go_if_told(server: Server) -> None:
     assert states(result) == {"Docker": "kept"}
 
 
+ACCOUNT = Path("acme", "ca-example-com-directory")
+
+
+@pytest.fixture
+def certified(server: Server) -> Path:
+    """The directory of a certificate's renewal, with an account at an authority and what the authority has issued."""
+    directory = server.base / "certificate"
+    (directory / ACCOUNT / "accounts").mkdir(parents=True)
+    for path in ("renew_certificate.py", "settings.json", ACCOUNT / "accounts" / "account.json", ACCOUNT / "cert.pem"):
+        (directory / path).write_text("")
+    return directory
+
+
+def test_an_account_at_an_authority_stays_with_its_certificates(server: Server, certified: Path) -> None:
+    kept = {ACCOUNT.parent, ACCOUNT, ACCOUNT / "accounts", ACCOUNT / "accounts" / "account.json", ACCOUNT / "cert.pem"}
+    what = str(certified / "acme")
+    assert states(server.run(remove=False))[what] == "kept"
+    assert states(server.run())[what] == "kept"
+    assert {path.relative_to(certified) for path in certified.rglob("*")} == kept
+    assert {path.name for path in server.base.iterdir()} == {"docker.json", "certificate"}
+    result = server.run()
+    assert (result["changed"], states(result)[what]) == (False, "kept")
+    # Data, too, are deleted if told.
+    assert what not in states(server.run(data=True))
+    assert not server.base.exists()
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_what_visitors_have_uploaded_is_data(server: Server, data: bool) -> None:
+    uploads, name = ["miniweb-shop_uploads"], "miniweb-shop_uploads"
+    # Its application, a process of it, and nginx have it mounted.
+    for service in ("shop", "shop-worker", "nginx"):
+        server.state["containers"].append(container(service, f"miniweb-{service}", volumes=uploads))
+    server.state["volumes"][name] = "miniweb-shop"
+    result = server.run(data=data)
+    assert states(result)[f"volume {name}"] == ("removed" if data else "kept")
+    assert (name in server.state["volumes"]) is not data
+    assert server.theirs_is_untouched()
+
+
+def test_scheduled_commands_go_before_their_application_with_all_that_they_have(server: Server) -> None:
+    name = "miniweb-app_cleanup"
+    stamps = server.state_directory / "systemd" / "timers"
+    for directory in (server.base / "schedule", stamps):
+        directory.mkdir(parents=True)
+    for kind in ("service", "timer"):
+        (server.units / f"{name}.{kind}").write_text(OURS)
+    (server.base / "schedule" / f"{name}.py").write_text("")
+    (server.textfiles / f"{name}.prom").write_text("")
+    for stamp in (name, "apt-daily"):
+        (stamps / f"stamp-{stamp}.timer").write_text("")
+    result = server.run()
+    assert states(result)[f"unit {name}"] == "removed"
+    order = list(states(result))
+    assert order.index(f"unit {name}") < order.index("service app")
+    assert f"stop {name}.service {name}.timer" in (server.path / "systemctl").read_text().splitlines()
+    assert list(server.path.rglob(f"*{name}*")) == []
+    assert [path.name for path in stamps.iterdir()] == ["stamp-apt-daily.timer"]
+    assert server.theirs_is_untouched()
+
+
 def test_the_data_go_later(server: Server) -> None:
     server.run()
     assert server.run(data=True)["changed"]
