@@ -375,6 +375,35 @@ def test_the_worker_is_one_for_the_kind_of_application(given: dict[str, str], ca
     assert (found["worker_class"], found["threads"]) == (worker, 4 if worker == "gthread" else 1)
 
 
+def settings_of(unit: str) -> dict[tuple[str, str], str]:
+    """A unit's settings by their section and name; each may be there once."""
+    found: dict[tuple[str, str], str] = {}
+    section = ""
+    for line in (line for line in unit.splitlines() if line and not line.startswith("#")):
+        if line.startswith("["):
+            section = line.strip("[]")
+            continue
+        name, _, given = line.partition("=")
+        assert (section, name) not in found, line
+        found[section, name] = given
+    return found
+
+
+def test_a_scheduled_command_never_runs_twice_at_a_time() -> None:
+    """systemd starts a unit again only once its program has ended, if the unit is "activating" until then."""
+    command = {"key": "cleanup", "value": {"at": "daily", "command": ["a"], "timeout_minutes": 5, "memory_mb": 0}}
+    given = {"__flask_app_scheduled": command, "flask_app_name": "shop"}
+    files = {file["dest"]: file["content"] for file in value("flask_app", "__flask_app_scheduled_files", **given)}
+    units = {path.rpartition("/")[2]: settings_of(text) for path, text in files.items() if path.startswith("/etc/")}
+    assert set(units) == {"miniweb-shop_cleanup.service", "miniweb-shop_cleanup.timer"}
+    service, timer = units["miniweb-shop_cleanup.service"], units["miniweb-shop_cleanup.timer"]
+    assert service["Service", "Type"] == "oneshot"
+    assert not {"Restart", "RemainAfterExit"} & {name for _section, name in service}
+    # One timer starts this one unit, by the calendar alone.
+    assert {name for section, name in timer if section == "Timer"} == {"OnCalendar", "AccuracySec", "Persistent"}
+    assert timer["Timer", "OnCalendar"] == "daily"
+
+
 def test_wait_for_ends_when_everything_answers_or_time_is_up() -> None:
     exec(compile(render("flask_app", "wait_for.py.j2"), "wait_for.py", "exec"), {})
     given = {"flask_app_wait_for": ["127.0.0.1:1"], "flask_app_wait_timeout_seconds": 0}
