@@ -425,3 +425,22 @@ def test_what_is_wrong_in_a_repository_is_found_before_anything_changes(
     variables: Values, repository: Callable[..., str], number: int, files: dict[str, str], message: str
 ) -> None:
     assert message in from_repository(variables, repository(files), number)[1]
+
+
+def test_a_procfile_is_enough_for_all_of_an_application(variables: Values, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "requirements.txt").write_text("Flask\n")
+    (source / "Procfile").write_text(
+        "web: gunicorn shop.web:server\nrelease: flask db upgrade\nworker: rq worker high\nmail_out: python mail.py\n"
+    )
+    given = variables(flask_app_source_dir=str(source), flask_app_name="shop")
+    assert found_by(given, "flask_app") == ""
+    assert value(given, "flask_app_services") == ["shop", "shop-worker", "shop-mail-out"]
+    assert value(given, "__flask_app_service.command")[-1] == "shop.web:server"
+    # After the check of Gunicorn's settings, before anything starts
+    assert value(given, "__flask_app_commands")[1:] == [["flask", "db", "upgrade"]]
+    processes = value(given, "__flask_app_wanted_processes")
+    assert [one["key"] for one in processes] == ["worker", "mail-out"]
+    run = {"__flask_app_process": processes[0], "__flask_app_run": {"image": "shop:1", "image_id": ""}}
+    assert value(given | run, "__flask_app_process_service.command")[-3:] == ["rq", "worker", "high"]
