@@ -22,7 +22,7 @@ def resolved(name: str) -> str:
     """Return what a name resolves to here, for use in a sentence."""
     try:
         found = socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         return "does not resolve"
     return f"resolves to {', '.join(dict.fromkeys(str(one[4][0]) for one in found))}"
 
@@ -42,7 +42,7 @@ def fault(name: str, token: str) -> str:
     except urllib.error.HTTPError as error:
         server = error.headers.get("Server") if error.headers else ""
         said = f"the answer is {error.code} {error.reason}{f' from {server}' if server else ''}"
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         said = f"there is no answer ({shown(str(getattr(error, 'reason', error)))})"
     else:
         if body.strip() == token:

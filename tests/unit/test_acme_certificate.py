@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import socket
 import socketserver
 import ssl
@@ -310,3 +311,10 @@ def test_the_role_has_names_tried_for_http_alone_and_unless_told_otherwise(given
     variables = {"nginx_acme_email": "admin@example.com", "omit": "omitted", **given}
     directory = worked_out(ROLES / "nginx", arguments["challenge_directory"], **variables)
     assert directory == ("/opt/miniweb/nginx/challenge" if tried else "omitted")
+
+
+def test_a_name_that_no_resolver_takes_is_one_sentence() -> None:
+    name = f"{'a' * 64}.example.com"
+    assert re.fullmatch(
+        rf"{name} does not resolve, and for http://{name}/\S+ there is no answer \(.+\)", action.fault(name, "x")
+    )
