@@ -81,9 +81,8 @@ class ActionModule(ActionBase):
         known = {*arguments["known"], *(name for role in arguments["roles"] for name in self._services(role))}
         # What this play has added since is managed by its roles.
         own = (arguments["directory"], arguments["units"]) == (BASE_DIRECTORY, UNITS_DIRECTORY)
-        services, traces = services_at_start(variables), traces_at_start(variables)
-        known_now = own and services is not None and traces is not None
-        if known_now and known.issuperset([*(services or []), *applications(traces or []).values()]):
+        services, units = services_at_start(variables), applications(traces_at_start(variables) or [])
+        if own and services is not None and known.issuperset([*services, *units.values()]):
             return {**result, "changed": False, "strays": [], "scheduled": []}
         host = variables["inventory_hostname"]
         module_args = {"known": sorted(known), "directory": arguments["directory"], "units": arguments["units"]}
