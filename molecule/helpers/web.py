@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import ssl
 import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from helpers.server import ADDRESS
 from helpers.waiting import eventually
 
 
@@ -34,6 +41,42 @@ def json_from(*words: str) -> Any:
 def status(*words: str) -> str:
     """The HTTP status; 000 if there was no answer."""
     return curl("--output", "/dev/null", "--write-out", "%{http_code}", *words)
+
+
+@contextmanager
+def visitors(path: str) -> Iterator[Counter[str]]:
+    """Visitors who ask for a path until the block ends, with what they got: how often each HTTP status or error.
+
+    They speak HTTP/1.1, on one connection as long as the server keeps it or, one of them, on a new one each time, and ask no
+    second time. Over HTTP/2 nginx refuses requests while it reloads, which browsers repeat by themselves.
+    """
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    answers: Counter[str] = Counter()
+    over = threading.Event()
+
+    def ask(headers: dict[str, str]) -> None:
+        connection = http.client.HTTPSConnection(ADDRESS, context=trusting, timeout=20)
+        while not over.is_set():
+            try:
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                answers[str(answer.status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                answers[repr(error)] += 1
+                connection.close()
+        connection.close()
+
+    asking = [threading.Thread(target=ask, args=(headers,)) for headers in ({}, {}, {"Connection": "close"})]
+    for thread in asking:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for thread in asking:
+            thread.join()
 
 
 def brightness(page: Any, scheme: str) -> int:

@@ -17,6 +17,7 @@ from helpers.playbooks import Converge, changes, folded
 from helpers.server import ADDRESS
 from helpers.service import Service
 from helpers.waiting import eventually
+from helpers.web import visitors
 from testinfra.host import Host
 
 NGINX = Service("nginx")
@@ -24,6 +25,8 @@ NAMES = ["www.example.com", "example.com"]
 PLACE = "/opt/miniweb/nginx/tls/certificate.pem"
 PROBES_COPY = "/opt/miniweb/contributions/blackbox_exporter/nginx.pem"
 KEPT = "/opt/miniweb/certificate/acme"
+# nginx's answer in this scenario, where no application is behind it
+WITHOUT_APPLICATION = "502"
 CONFIGURATION = {
     "pebble": {
         "listenAddress": "0.0.0.0:14000",
@@ -34,17 +37,6 @@ CONFIGURATION = {
         "tlsPort": 443,
     }
 }
-# Reports how many requests there were until the file was gone, and how many failed.
-REQUESTS = """
-touch /root/acme/asking
-asked=0; failed=0
-while test -e /root/acme/asking && test $asked -lt 5000; do
-    asked=$((asked + 1))
-    curl -sk -o /dev/null https://localhost/ || failed=$((failed + 1))
-done
-echo $asked $failed
-"""
-
 # What lego's provider httpreq tells is told to the authority's DNS server. Only those who know the password may; it is spelled
 # backwards, because the server's journal has the command that starts this.
 DNS_PROVIDER = """
@@ -140,9 +132,13 @@ def serial(host: Host) -> str:
 
 def test_life_with_an_authority(host: Host, converge: Converge, authority: Authority) -> None:
     wanted = authority.variables
-    assert converge(wanted).returncode == 0
+    before = serial(host)
+    with visitors("/") as answers:
+        assert converge(wanted).returncode == 0
+    assert set(answers) == {WITHOUT_APPLICATION}
     assert all(trusted(host, name) for name in NAMES)
     first = serial(host)
+    assert first != before
     again = converge(wanted)
     assert (again.returncode, changes(again)) == (0, 0)
     redirect = host.check_output(
@@ -152,15 +148,10 @@ def test_life_with_an_authority(host: Host, converge: Converge, authority: Autho
 
     # The timer renews it without a failed request, and the account is the same.
     accounts = host.check_output(f"cat {KEPT}/*/lego/accounts/*/*/account.json")
-    host.check_output(f"nohup sh -c {shlex.quote(REQUESTS)} > /root/acme/requests 2>/dev/null &")
-    assert eventually(lambda: host.file("/root/acme/asking").exists)
-    host.check_output(f"rm {KEPT}/*/certificate.pem")
-    host.check_output("systemctl start miniweb-certificate.service")
-    host.check_output("rm /root/acme/asking")
-    assert eventually(lambda: host.file("/root/acme/requests").content_string.strip() != "")
-    asked, failed = map(int, host.file("/root/acme/requests").content_string.split())
-    assert asked > 20
-    assert failed == 0
+    with visitors("/") as answers:
+        host.check_output(f"rm {KEPT}/*/certificate.pem")
+        host.check_output("systemctl start miniweb-certificate.service")
+    assert set(answers) == {WITHOUT_APPLICATION}
     renewed = serial(host)
     assert renewed != first
     assert all(trusted(host, name) for name in NAMES)
@@ -291,7 +282,8 @@ def test_names_are_proved_by_dns(host: Host, converge: Converge, authority: Auth
     host.check_output("systemd-run --unit=dns-provider python3 -c %s", DNS_PROVIDER)
     authority.leads_to("dns.example.com", "172.17.0.250")
     wanted = {
-        **authority.variables,
+        # The controller cannot resolve the name, so that to try it would end the run.
+        **{name: value for name, value in authority.variables.items() if name != "nginx_acme_try_names"},
         "nginx_server_names": ["dns.example.com"],
         "nginx_acme_dns_provider": "httpreq",
         "nginx_acme_dns_environment": {

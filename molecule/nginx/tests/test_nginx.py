@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from helpers.playbooks import Converge, changed, changes, converge_playbook, fol
 from helpers.server import ADDRESS, SERVER, default_of
 from helpers.service import Service
 from helpers.waiting import eventually
-from helpers.web import curl, status
+from helpers.web import curl, status, visitors
 from testinfra.host import Host
 
 NGINX = Service("nginx")
@@ -532,19 +531,8 @@ def test_a_password_maintenance_and_error_pages(host: Host, converge: Converge, 
     started, here = NGINX.started(host), found["X-Real-IP"]
     users_then = [{"name": "alice", "password": second}]
     given = {"nginx_maintenance": True, "nginx_maintenance_allowed": [here], "nginx_basic_auth_users": users_then}
-    answers, over = [], threading.Event()
-
-    def ask() -> None:
-        while not over.is_set():
-            answers.append(status(health))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
+    with visitors("/healthz") as answers:
         assert converge({**wanted, **given}).returncode == 0
-    finally:
-        over.set()
-        asking.join()
     assert set(answers) == {"200"}
     assert eventually(lambda: status(*as_alice(second), site) == "200")
     assert status(*as_alice(first), site) == "401"
