@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import testinfra
+from helpers import authority as pebble
 from helpers.playbooks import Converge, RunPlaybook, converge_playbook, restoring, run_playbook, started_playbook
 from helpers.receiver import Receiver
 from helpers.server import ADDRESS, ROOT, default_of
@@ -35,6 +36,13 @@ def receiver(host: Host) -> Iterator[Receiver]:
     host.check_output(command, default_of("flask_app", "flask_app_base_image"), program)
     yield Receiver(host)
     host.check_output("docker rm --force receiver")
+
+
+@pytest.fixture(scope="module")
+def authority(host: Host) -> Iterator[pebble.Authority]:
+    """An ACME authority on the server."""
+    with pebble.running(host) as found:
+        yield found
 
 
 @pytest.fixture(name="run_playbook")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.authority import NAMES, Authority, trusted
 from helpers.playbooks import Converge, RunPlaybook, changed, folded
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
@@ -22,6 +23,9 @@ from websockets.sync.client import connect
 NAME = "notes.example.com"
 URL = f"https://{NAME}"
 AT = ("--resolve", f"{NAME}:443:{ADDRESS}")
+EVENTS_NAME = "events.example.com"
+EVENTS_URL = f"https://{EVENTS_NAME}"
+AT_EVENTS = ("--resolve", f"{EVENTS_NAME}:443:{ADDRESS}")
 INVENTORY = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
 NOTES, EVENTS = yaml.safe_load((INVENTORY / "host_vars" / SERVER).read_text())["miniweb_applications"]
 # As the application's own account, over the network
@@ -76,41 +80,85 @@ def test_a_command_runs_in_the_application_that_is_named(run_playbook: RunPlaybo
     assert "static" in done.stdout and "healthz" not in done.stdout
 
 
-def test_it_is_probed_under_its_own_name() -> None:
-    def results() -> dict[str, str]:
-        query = "query=probe_success{job='blackbox'}"
-        found: list[dict[str, Any]] = json_from(
-            "-G", "--data-urlencode", query, f"https://{ADDRESS}:9090/api/v1/query"
-        )["data"]["result"]
-        return {one["metric"]["instance"]: one["value"][1] for one in found}
+def values(query: str, label: str) -> dict[str, str]:
+    """The values that Prometheus has for a query, by a label."""
+    words = ("-G", "--data-urlencode", f"query={query}", f"https://{ADDRESS}:9090/api/v1/query")
+    return {one["metric"][label]: one["value"][1] for one in json_from(*words)["data"]["result"]}
 
-    assert eventually(lambda: results().get(URL) == "1")
-    assert set(results().values()) == {"1"}
+
+def probes() -> dict[str, str]:
+    return values("probe_success{job='blackbox'}", "instance")
+
+
+def test_it_is_probed_under_its_own_name() -> None:
+    assert eventually(lambda: probes().get(URL) == "1")
+    assert set(probes().values()) == {"1"}
+
+
+def test_each_is_measured_apart_and_for_prometheus_alone() -> None:
+    def requests() -> dict[str, str]:
+        return values("sum by (job) (http_requests_total{route='/'})", "job")
+
+    assert eventually(lambda: {"app", "events"} <= requests().keys())
+    before = requests()
+    for _visit in range(3):
+        assert status(*AT_EVENTS, f"{EVENTS_URL}/") == "200"
+    assert eventually(lambda: int(requests()["events"]) >= int(before["events"]) + 3)
+    assert requests()["app"] == before["app"]
+    assert eventually(lambda: {"app", "events"} <= values("instance:http_requests:rate5m", "job").keys())
+    assert status(*AT_EVENTS, f"{EVENTS_URL}/metrics") == "404"
 
 
 def test_websockets_and_events_of_an_asgi_application_pass_through_nginx() -> None:
-    name = "events.example.com"
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     with connect(
-        f"wss://{name}/echo", sock=socket.create_connection((ADDRESS, 443)), ssl=trusting, server_hostname=name
+        f"wss://{EVENTS_NAME}/echo",
+        sock=socket.create_connection((ADDRESS, 443)),
+        ssl=trusting,
+        server_hostname=EVENTS_NAME,
     ) as connection:
         for text in ("first", "second"):
             connection.send(text)
             assert connection.recv(timeout=20) == text
     # The stream does not end, and what has been sent is too little to fill a buffer.
-    words = ["curl", "-skN", "--max-time", "20", "--resolve", f"{name}:443:{ADDRESS}", f"https://{name}/events"]
+    words = ["curl", "-skN", "--max-time", "20", *AT_EVENTS, f"{EVENTS_URL}/events"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
         assert [events.stdout.readline() for _line in range(3)] == ["data: 0\n", "\n", "data: 1\n"]
         events.kill()
 
 
+def test_one_that_serves_one_host_and_only_over_https_works_behind_a_load_balancer(host: Host, site: Converge) -> None:
+    assert status(*AT_EVENTS, f"{EVENTS_URL}/") == "200"
+    # The server itself is the load balancer.
+    assert site({"nginx_trusted_proxies": ["172.16.0.0/12"]}, "--tags", "nginx").returncode == 0
+
+    def answer(scheme: str, name: str) -> str:
+        headers = f"-H 'Host: {name}' -H 'X-Forwarded-Proto: {scheme}' -H 'X-Forwarded-For: 192.0.2.1'"
+        return host.check_output(
+            f"curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {headers} http://localhost/"
+        )
+
+    assert eventually(lambda: answer("https", EVENTS_NAME) == "200 ")
+    assert answer("http", EVENTS_NAME) == f"301 {EVENTS_URL}/"
+    assert eventually(lambda: set(probes().values()) == {"1"})
+
+
+def test_all_names_have_a_certificate_of_an_authority_after_one_run(
+    host: Host, site: Converge, authority: Authority
+) -> None:
+    assert site(authority.variables).returncode == 0
+    assert all(trusted(host, name) for name in (*NAMES, NAME, EVENTS_NAME))
+    wanted = {f"https://{name}" for name in (NAMES[0], NAME, EVENTS_NAME)}
+    assert eventually(lambda: probes() == dict.fromkeys(wanted, "1")), probes()
+
+
 def test_its_command_runs_in_its_own_container(host: Host) -> None:
+    assert host.check_output("systemctl is-active miniweb-notes_routes.timer") == "active"
     host.check_output("systemctl start miniweb-notes_routes.service")
     result = host.check_output("cat /var/lib/node_exporter/textfile/miniweb-notes_routes.prom")
     assert 'miniweb_scheduled_command_failed{application="notes",name="routes"} 0' in result.splitlines()
-    assert "miniweb-notes_routes.timer" in host.check_output("systemctl list-timers --all --no-legend miniweb-notes*")
 
 
 def test_it_is_removed_alone_and_comes_back_with_its_data(host: Host, site: Converge, note: str) -> None:

@@ -20,6 +20,8 @@ from testinfra.host import Host
 
 URL = f"https://{ADDRESS}:9090/api/v1"
 SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER
+# The applications that have measurements
+MEASURED = ("app", "events")
 # Selectors that rightly have no series here: part of the selector, and why
 ABSENT = {
     '__name__="ALERTS"': "only while an alert is pending or firing",
@@ -86,7 +88,7 @@ def jobs(host: Host) -> set[str]:
         if {name.replace("{{ flask_app_services }}", "app") for name in role["services"]} <= running
         for job in role.get("jobs", [])
     }
-    return {name.replace("{{ flask_app_name }}", "app") for name in names}
+    return {name.replace("{{ flask_app_name }}", application) for name in names for application in MEASURED}
 
 
 def test_every_target_is_up(host: Host) -> None:

@@ -41,6 +41,7 @@ except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 """
 FIGURES = "/run/figures"
+SLOW = "echo begin >> uploads/slow.log; sleep 3; echo end >> uploads/slow.log"
 PUT = """
 import sys, urllib.request
 path, text = sys.argv[1:]
@@ -521,6 +522,7 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
         "flask_app_schedule": {
             "often": {"command": ["flask", "leave", "0"], "at": "*:*:0/2"},
             "never": {"command": ["flask", "leave", "4"], "at": "2100-01-01"},
+            "slow": {"command": ["sh", "-c", SLOW], "at": "*:*:0/1"},
         },
     }
     host.check_output("mkdir --parents %s", FIGURES)
@@ -569,6 +571,15 @@ def test_uploads_and_workers_outlive_a_version_and_survive_a_broken_one(
     # The scheduled commands have the new version, too.
     assert eventually(lambda: "texts, version 3" in host.check_output("journalctl --unit miniweb-app_often --lines 5"))
     assert eventually(lambda: figure(host, "often", "failed") == "0")
+    # One that takes longer than until the next time runs alone all the same.
+    assert eventually(lambda: ask(host, "/slow.log").split().count("end") > 1)
+    steps = ask(host, "/slow.log").split()
+    assert set(steps[::2]) == {"begin"} and set(steps[1::2]) == {"end"}
+    # A worker that never gets healthy fails the run, and those before it go on.
+    before = host.check_output(workers).split()
+    sick = {"flask_app_processes": {"worker": {"count": 1, "health_command": ["false"]}}}
+    worker.gives_way(host, converge, {**given, **sick}, "unhealthy")
+    assert host.check_output(workers).split() == before
     assert host.run("systemctl start miniweb-app_never").rc != 0
     assert (figure(host, "never", "failed"), figure(host, "never", "last_success_timestamp_seconds")) == ("1", "")
     assert "`flask leave 4` exited with 4." in host.check_output("journalctl --unit miniweb-app_never --lines 9")
