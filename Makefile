@@ -6,8 +6,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test soak test-quick test-role lint unit bench bench-tool bench-monitoring dashboards docs \
-	screenshots clean-cache
+.PHONY: help setup up down status test soak test-quick test-role lint unit bench bench-tool bench-monitoring bench-transfers \
+	dashboards docs screenshots clean-cache
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -62,6 +62,9 @@ docs: dashboards  ## Generate the dashboards and the tables of variables, roles 
 
 bench-monitoring: .venv/ready  ## Measure what monitoring costs in the running sandbox (about 5 minutes)
 	@$(BIN)/python -m bench_monitoring
+
+bench-transfers: .venv/ready  ## Measure large uploads and downloads in the running sandbox (about 6 minutes)
+	@$(BIN)/python -m bench_transfers
 
 screenshots: .venv/ready  ## Take the screenshots in docs/screenshots from the running sandbox
 	@$(BIN)/python -m screenshots

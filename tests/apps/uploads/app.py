@@ -2,9 +2,10 @@
 
 import os
 import pathlib
+import shutil
 
 import click
-from flask import Flask, abort, request
+from flask import Flask, request, send_from_directory
 from redis import Redis
 from rq import Queue
 
@@ -29,17 +30,19 @@ def index():
 
 @app.put("/<name>")
 def upload(name):
-    """Keep a file, and have its words counted."""
-    (UPLOADS / name).write_bytes(request.get_data())
-    queue.enqueue(count, name)
+    """Keep a file, which nginx may read, and have the words of a text counted."""
+    with (UPLOADS / name).open("wb") as file:
+        shutil.copyfileobj(request.stream, file)
+    (UPLOADS / name).chmod(0o644)
+    if name.endswith(".txt"):
+        queue.enqueue(count, name)
     return "", 201
 
 
 @app.get("/<name>")
 def download(name):
     """A file."""
-    path = UPLOADS / name
-    return path.read_bytes() if path.is_file() else abort(404)
+    return send_from_directory(UPLOADS, name, max_age=0)
 
 
 @app.cli.command()
