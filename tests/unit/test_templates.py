@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import runpy
@@ -131,7 +132,8 @@ def test_nginx_upstream_with_tls_and_without_kept_connections() -> None:
     assert "proxy_pass https://site_1;" in text
     assert "server app.example.com:8443 resolve max_fails=0;" in text
     assert 'proxy_set_header Connection "close";' in text
-    assert "keepalive" not in text
+    assert "keepalive 32" not in text
+    assert "keepalive_timeout" not in text
 
 
 def test_nginx_redirects_to_another_port() -> None:
@@ -421,36 +423,48 @@ def test_the_application_is_measured_where_it_says() -> None:
     }
 
 
+UVICORN = {"flask_app_worker_class": "uvicorn_worker.UvicornWorker", "flask_app_asgi": "main:app"}
+
+
 @pytest.mark.parametrize(
-    ("url", "worker", "target", "scheme"),
+    ("given", "told"),
     [
-        ("https://www.example.com", "gthread", "www.example.com", "https"),
-        ("https://www.example.com:8443/", "sync", "www.example.com:8443", "https"),
-        ("http://[2001:db8::1]:8080", "gevent", "[2001:db8::1]:8080", "http"),
-        ("https://www.example.com", "tornado", "app:8000", None),
-        ("https://www.example.com", "uvicorn_worker.UvicornWorker", "app:8000", None),
-        ("", "gthread", "app:8000", None),
+        ({"flask_app_external_url": "https://www.example.com"}, ("www.example.com", "https")),
+        ({"flask_app_external_url": "https://www.example.com:8443/"}, ("www.example.com:8443", "https")),
+        ({"flask_app_external_url": "http://[2001:db8::1]:8080"}, ("[2001:db8::1]:8080", "http")),
+        ({"flask_app_external_url": "https://www.example.com", "flask_app_worker_class": "tornado"}, None),
+        ({"flask_app_external_url": "https://www.example.com", **UVICORN}, ("www.example.com", "https")),
+        ({"flask_app_external_url": "", **UVICORN}, None),
+        ({"flask_app_external_url": ""}, None),
     ],
 )
-def test_the_application_is_measured_under_the_name_of_its_site(
-    tmp_path: Path, url: str, worker: str, target: str, scheme: str | None
+def test_prometheus_is_answered_as_if_a_visitor_had_asked(
+    tmp_path: Path, given: dict[str, Any], told: tuple[str, str] | None
 ) -> None:
-    given = {"flask_app_external_url": url, "flask_app_worker_class": worker}
-    job = value("flask_app", "__flask_app_job", flask_app_metrics_path="/metrics", **given)
-    assert job["static_configs"][0] == {"targets": [target], "labels": {"instance": "www"}}
-    assert job.get("proxy_url") == ("http://app:8000" if scheme else None)
-    # Prometheus would send it once more with each scrape.
-    assert "http_headers" not in job
     settings = tmp_path / "gunicorn.conf.py"
     settings.write_text(render("flask_app", "gunicorn.conf.py.j2", flask_app_metrics_path="/metrics", **given))
-    known = runpy.run_path(str(settings))
-    asked = [SimpleNamespace(path=path, headers=[("HOST", "x"), *more], scheme="http")
-             for path, more in (("/metrics", []), ("/", []), ("/metrics", [("X-FORWARDED-PROTO", "ftp")]))]  # fmt: skip
-    for request in asked:
-        known.get("pre_request", lambda *_given: None)(None, request)
-    told = [("X-FORWARDED-PROTO", scheme)] if scheme else []
-    assert [request.headers[1:] for request in asked] == [told, [], [("X-FORWARDED-PROTO", "ftp")]]
-    assert [request.scheme for request in asked] == [scheme or "http", "http", "http"]
+    answered: list[tuple[str, str, str]] = []
+
+    def wsgi(environ: dict[str, Any], start_response: Any) -> None:
+        proto = environ.get("HTTP_X_FORWARDED_PROTO", "none")
+        answered.append((environ["HTTP_HOST"], environ["wsgi.url_scheme"], proto))
+
+    async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        answered.append((headers["host"], scope["scheme"], headers.get("x-forwarded-proto", "none")))
+
+    worker = SimpleNamespace(wsgi=asgi if "flask_app_asgi" in given else wsgi)
+    runpy.run_path(str(settings)).get("post_worker_init", lambda _worker: None)(worker)
+    for path, proto in (("/metrics", ""), ("/", ""), ("/metrics", "ftp")):
+        if "flask_app_asgi" in given:
+            headers = [(b"host", b"app:8000"), *([(b"x-forwarded-proto", proto.encode())] if proto else [])]
+            scope = {"type": "http", "path": path, "scheme": "http", "headers": headers}
+            asyncio.run(worker.wsgi(scope, None, None))
+        else:
+            environ = {"PATH_INFO": path, "HTTP_HOST": "app:8000", "wsgi.url_scheme": "http"}
+            worker.wsgi(environ | ({"HTTP_X_FORWARDED_PROTO": proto} if proto else {}), None)
+    as_asked = ("app:8000", "http", "none")
+    assert answered == [(*told, told[1]) if told else as_asked, as_asked, ("app:8000", "http", "ftp")]
 
 
 # Answers with what it was asked for: /to/<URL> with a redirect to it, and all else with that status.

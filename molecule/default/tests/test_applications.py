@@ -149,8 +149,15 @@ def test_all_names_have_a_certificate_of_an_authority_after_one_run(
 ) -> None:
     assert site(authority.variables).returncode == 0
     assert all(trusted(host, name) for name in (*NAMES, NAME, EVENTS_NAME))
-    wanted = {f"https://{name}" for name in (NAMES[0], NAME, EVENTS_NAME)}
-    assert eventually(lambda: probes() == dict.fromkeys(wanted, "1")), probes()
+    ends = 'date --date "$(openssl x509 -noout -enddate -in %s | cut -d = -f 2)" +%%s'
+    expiry = int(host.check_output(ends, "/opt/miniweb/nginx/tls/certificate.pem"))
+
+    def expiries() -> set[int]:
+        found = values("probe_ssl_earliest_cert_expiry{job='blackbox'}", "instance")
+        return {int(float(value)) for value in found.values()}
+
+    assert eventually(lambda: expiries() == {expiry})
+    assert probes() == dict.fromkeys((f"https://{ADDRESS}", URL, EVENTS_URL), "1")
 
 
 def test_its_command_runs_in_its_own_container(host: Host) -> None:
