@@ -232,6 +232,7 @@ def run(source: str, seconds: int) -> None:
                 mysql_innodb_redo_log_mb=100,
                 mysql_max_connections=151,
                 nginx_cached_paths=[],
+                nginx_access_log="combined",
             )
             plain = measure(seconds, [], "/static/style.css")
         product = {}

@@ -163,6 +163,35 @@ def test_nginx_behind_a_balancer_serves_http_where_it_would_redirect(port: int, 
     assert "$http_host;" not in "".join((main, second, third))
 
 
+@pytest.mark.parametrize(
+    ("log", "lines", "everywhere"),
+    [
+        ("json", ["/dev/stdout miniweb buffer=4k flush=1s"], []),
+        ("combined", ["/dev/stdout combined"], []),
+        ("none", [], ["off"]),
+    ],
+)
+@pytest.mark.parametrize("behind", [[], ["10.0.0.0/8"]])
+def test_each_server_of_nginx_logs_alike(log: str, lines: list[str], everywhere: list[str], behind: list[str]) -> None:
+    given = {
+        "nginx_access_log": log,
+        "nginx_trusted_proxies": behind,
+        "nginx_upstream": "http://app:8000",
+        "nginx_redirects": [{"names": ["old.example.com"], "to": "www.example.com"}],
+        "nginx_sites": [{"name": "second", "upstream": "http://b:1", "port": 3000}],
+    }
+    text = render("nginx", "default.conf.j2", **given)
+    assert [re.findall(r"access_log (.*);", part) for part in servers(text)] == [lines] * (3 if behind else 4)
+    assert re.findall(r"^access_log (.*);", text, re.MULTILINE) == everywhere
+    assert text.count("log_format") == (log == "json")
+    # Of what is logged, nothing may be longer than a line can be, or has what follows "?".
+    format_ = "".join(re.findall(r"log_format [^;]*", text))
+    assert not {"$request_uri", "$request", "$uri", "$args", "$http_referer", "$http_user_agent", "$remote_user"} & set(
+        re.findall(r"\$\w+", format_)
+    )
+    assert ("$traced_id" in text) == bool(behind)
+
+
 def test_nginx_extra_lines_are_where_they_hold_as_they_are_written() -> None:
     log = "log_format short '$remote_addr \"$request\" {{ $status }}';"
     sites = [

@@ -488,6 +488,47 @@ def as_alice(password: str) -> list[str]:
     return ["--user", f"alice:{password}"]
 
 
+def logged(host: Host, mark: str) -> list[dict[str, Any]]:
+    """The requests in nginx's log whose path has a mark; each line must be JSON."""
+    lines = host.check_output(
+        "docker logs --since 5m %s 2> /dev/null | grep --fixed-strings %s", NGINX.container(host), mark
+    )
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_each_request_is_a_line_of_json_without_what_may_be_secret(host: Host, converge: Converge) -> None:
+    site = f"https://{ADDRESS}"
+    secret = ("-H", "Authorization: Bearer hidden-1", "-H", "Referer: https://a/?hidden-2", "-u", "hidden-3:hidden-4")
+    agent = 'an "agent" \\ of ' + "x" * 300
+    found = json.loads(curl(*secret, "-A", agent, f"{site}/logged-a?b=hidden-5"))["headers"]
+    assert status("-X", "POST", f"http://{ADDRESS}/logged-b?hidden-6") == "301"
+    assert status(f"{site}/logged-c{'/%22' * 1500}") == "200"
+    # Several at a time, so that lines of several workers meet
+    for _time in range(2):
+        curl("--parallel", "--parallel-max", "20", "-o", "/dev/null", f"{site}/logged-d/[1-200]")
+    assert eventually(lambda: len(logged(host, '"path":"/logged-')) == 403)
+    lines = logged(host, '"path":"/logged-')
+    of_path = {line["path"]: line for line in lines}
+    first, second = of_path["/logged-a"], of_path["/logged-b"]
+    assert first["request_id"] == found["X-Request-ID"]
+    assert (first["method"], first["status"], first["protocol"]) == ("GET", 200, "HTTP/2.0")
+    assert first["agent"] == agent[:150]
+    assert 0 <= float(first["upstream_s"]) <= first["duration_s"] + 0.001
+    assert (first["upstream_status"], first["bytes"] > 2000, first["port"]) == ("200", True, 443)
+    assert (second["method"], second["status"], second["upstream"]) == ("POST", 301, "")
+    assert max(len(path) for path in of_path) == 400
+    assert {f"/logged-d/{number}" for number in range(1, 201)} <= of_path.keys()
+    assert host.run("docker logs %s 2>&1 | grep -F hidden-", NGINX.container(host)).stdout == ""
+    # What is no request at all
+    host.run("printf 'nonsense\\r\\n\\r\\n' | timeout 5 nc -q 1 localhost 80")
+    assert eventually(lambda: any(line["status"] == 400 for line in logged(host, '"path":""')))
+    assert converge({"nginx_access_log": "none"}).returncode == 0
+    assert eventually(lambda: status(f"{site}/ready") == "200")
+    curl(f"{site}/logged-e")
+    assert converge({}).returncode == 0
+    assert logged(host, '"path":"/logged-e"') == []
+
+
 def test_a_password_maintenance_and_error_pages(host: Host, converge: Converge, tmp_path: Path) -> None:
     first, second = "a-long-password-1", "a-long-password: 2"
     page = tmp_path / "page.html"
