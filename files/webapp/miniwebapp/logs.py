@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import secrets
 import sys
+import threading
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 from flask import Flask, Response, g, has_request_context, request
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET = frozenset({"health.alive", "health.ready", "metrics.show", "static"})
+# The longest piece that a pipe takes whole, whoever else writes to it
+PIPE_BYTES = 4096
+GATHERING_SECONDS = 0.05
 log = logging.getLogger("miniwebapp")
 
 
@@ -39,8 +44,71 @@ class JsonFormatter(logging.Formatter):
             return json.dumps(line, default=repr)
 
 
+class GatheringStream:
+    """Writes the lines of GATHERING_SECONDS together, because each write costs as much as the lines in it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._process = 0
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lines: list[str] = []
+        self._lock, self._waiting = threading.Lock(), threading.Event()
+        threading.Thread(target=self._write_later, daemon=True).start()
+
+    def write(self, line: str) -> None:
+        """Take one line."""
+        # After a fork, the parent has the lines that were there and the thread that writes them.
+        if self._process != os.getpid():
+            self._begin()
+        with self._lock:
+            self._lines.append(line)
+        self._waiting.set()
+
+    def flush(self) -> None:
+        """Do nothing: logging calls this after each line."""
+
+    def _write_later(self) -> None:
+        while self._waiting.wait():
+            time.sleep(GATHERING_SECONDS)
+            self._waiting.clear()
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write all lines, as many at a time as a pipe takes whole."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            pieces = [""]
+            for line in self._lines:
+                if len(pieces[-1].encode()) + len(line.encode()) > PIPE_BYTES:
+                    pieces.append("")
+                pieces[-1] += line
+            self._lines = []
+            for piece in pieces:
+                self._stream.write(piece)
+                self._stream.flush()
+
+
+class GatheringHandler(logging.StreamHandler[GatheringStream]):
+    """Writes a warning at once, with all lines before it, and what is left at the end of the process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(GatheringStream(stream))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            self.stream.write_out()
+
+    def close(self) -> None:
+        self.stream.write_out()
+        super().close()
+
+
 def register(app: Flask) -> None:
-    handler = logging.StreamHandler(sys.stdout)
+    handler = GatheringHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     for logger in (app.logger, log):
         logger.handlers, logger.propagate = [handler], False

@@ -25,7 +25,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import make_url
 
-from miniwebapp.logs import JsonFormatter
+from miniwebapp.logs import GatheringHandler, JsonFormatter
 
 ROOT = Path(__file__).parent.parent
 URL = make_url(os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://"))
@@ -91,6 +91,14 @@ class Server:
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def line(self, request_id: str) -> dict[str, object]:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if found := [line for line in self.lines() if line.get("request_id") == request_id]:
+                return found[0]
+            time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=20)
@@ -137,8 +145,8 @@ def test_measurements_are_summed_over_processes(server: Server) -> None:
 def test_every_line_is_json(server: Server) -> None:
     server.get("/api/users/7?secret=hunter2", **{"X-Request-ID": "from-nginx-1", "Authorization": "Bearer hunter2"})
     server.get("/readyz")
+    line = server.line("from-nginx-1")
     lines = server.lines()
-    line = next(line for line in lines if line.get("request_id") == "from-nginx-1")
     assert line["level"] == "info"
     assert (line["method"], line["path"], line["status"]) == ("GET", "/api/users/7", 404)
     assert isinstance(line["duration_ms"], float)
@@ -207,11 +215,58 @@ def test_any_message_is_one_line(message: str) -> None:
 def test_an_exception_is_one_line(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("miniwebapp.users.all_rows", lambda: 1 / 0)
     said = io.StringIO()
-    monkeypatch.setattr(app.logger.handlers[0], "stream", said)
+    handler = logging.StreamHandler(said)
+    handler.setFormatter(JsonFormatter())
+    for logger in (app.logger, logging.getLogger("miniwebapp")):
+        monkeypatch.setattr(logger, "handlers", [handler])
     assert https(app).get("/api/users").status_code == 500
     lines = [json.loads(line) for line in said.getvalue().splitlines()]
     assert "ZeroDivisionError" in lines[0]["exception"]
     assert lines[1]["status"] == 500
+
+
+# Three processes share a pipe, as Gunicorn's do, and each ends in its own way.
+SEVERAL = """
+import logging, os, sys
+from miniwebapp.logs import GatheringHandler
+log = logging.getLogger("several")
+log.addHandler(GatheringHandler(sys.stdout))
+log.setLevel(logging.INFO)
+log.info("before")
+children = []
+for name in ("first", "second", "third"):
+    child = os.fork()
+    if not child:
+        for number in range(2000):
+            log.info("%s %d %s", name, number, "x" * (number % 500))
+        sys.exit(0)
+    children.append(child)
+log.info("after")
+for child in children:
+    os.waitpid(child, 0)
+"""
+
+
+def test_lines_of_several_processes_are_whole_and_none_is_lost_or_there_twice() -> None:
+    done = subprocess.run([sys.executable, "-c", SEVERAL], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    wanted = [
+        f"{name} {number} {'x' * (number % 500)}" for name in ("first", "second", "third") for number in range(2000)
+    ]
+    assert sorted(done.stdout.splitlines()) == sorted([*wanted, "before", "after"])
+
+
+def test_a_warning_is_written_at_once_and_what_was_before_it_first() -> None:
+    said = io.StringIO()
+    handler = GatheringHandler(said)
+    for level, message in ((logging.INFO, "first"), (logging.WARNING, "second")):
+        handler.handle(logging.LogRecord("a", level, "a.py", 1, message, (), None))
+    assert said.getvalue() == "first\nsecond\n"
+    handler.handle(logging.LogRecord("a", logging.INFO, "a.py", 1, "third", (), None))
+    deadline = time.monotonic() + 30
+    while not said.getvalue().endswith("third\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Relay(threading.Thread):
