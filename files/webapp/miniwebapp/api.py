@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, NotFound
 
 from . import auth, openapi, users
 
@@ -25,10 +24,6 @@ LIST_PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _document(user: sa.Row[Any]) -> dict[str, Any]:
-    return {"id": user.id, "name": user.name, "email": user.email, "username": user.username}
-
-
 def _body() -> dict[str, Any]:
     request.get_data()
     request.stream.read(1)  # a chunked body is silently truncated at the limit: reading on raises 413
@@ -41,11 +36,16 @@ def _body() -> dict[str, Any]:
     return body
 
 
+def _all() -> auth.Query | None:
+    return (users.ROWS, {}) if LIST_PARAMETERS.keys().isdisjoint(request.args) else None
+
+
 @blueprint.get("/users")
+@auth.reads(_all)
 def index() -> ResponseReturnValue:
     """All users, or those selected by the query string."""
-    if LIST_PARAMETERS.keys().isdisjoint(request.args):
-        return _documents(users.all_rows())
+    if query := _all():
+        return _documents(auth.rows(query))
     limit, offset = _number("limit"), _number("offset")
     search = request.args.get("search", "").strip()
     if len(search) > users.SEARCH_LENGTH:
@@ -83,9 +83,16 @@ def description() -> ResponseReturnValue:
     return openapi.document(LIST_PARAMETERS)
 
 
+def _one(user_id: int) -> auth.Query:
+    return users.ROW, {"id": user_id}
+
+
 @blueprint.get("/users/<user_id:user_id>")
+@auth.reads(_one)
 def show(user_id: int) -> ResponseReturnValue:
-    return _document(users.find(user_id))
+    if found := _documents(auth.rows(_one(user_id))):
+        return found[0]
+    raise NotFound("User not found")
 
 
 @blueprint.post("/users")

@@ -240,7 +240,7 @@ def test_errors_are_json(client: FlaskClient) -> None:
 def test_unexpected_error_is_json_without_details(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miniwebapp.users.all_rows", lambda: 1 / 0)
+    monkeypatch.setattr("miniwebapp.auth.rows", lambda query: 1 / 0)
     response = client.get("/api/users")
     assert (response.status_code, response.content_type) == (500, "application/json")
     assert "division" not in response.json["message"]

@@ -311,6 +311,33 @@ def test_tokens_end_when_someone_else_sets_the_password(
     assert works(closed, others)
 
 
+def test_what_a_token_may_do_is_looked_up_with_each_request(closed: Flask) -> None:
+    runner, client = closed.test_cli_runner(), https(closed)
+    own, other = add(closed, "reader", VIEWER), add(closed, "bystander", VIEWER)
+    headers = {"Authorization": f"Bearer {token_of(closed, 'reader')}"}
+    some = client.get("/api/users?limit=1000", headers=headers).json
+    assert {user["id"] for user in some} >= {own, other}
+    paths = ("/api/users", "/api/users?limit=5", f"/api/users/{other}", "/api/users/999999999")
+
+    def answers(given: dict[str, str]) -> list[int]:
+        return [client.get(path, headers=given).status_code for path in paths]
+
+    assert answers(headers) == [200, 200, 200, 404]
+    assert client.get("/api/users", headers=headers).json == sorted(some, key=lambda user: user["id"])
+    assert client.get(f"/api/users/{other}", headers=headers).json in some
+    assert client.head("/api/users", headers=headers).status_code == 200
+    assert client.delete(f"/api/users/{other}", headers=headers).status_code == 403
+    with closed.app_context():
+        db.session.execute(db.update(User).where(User.id == own).values(role=ADMIN))
+        db.session.commit()
+    assert client.delete(f"/api/users/{other}", headers=headers).status_code == 200
+    assert answers(headers) == [200, 200, 404, 404]
+    assert answers({"Authorization": "Bearer another"}) == [401] * 4
+    (line,) = runner.invoke(args=["token", "list", "reader"]).output.strip().splitlines()
+    assert runner.invoke(args=["token", "revoke", "reader", line.split("\t")[0]]).exit_code == 0
+    assert answers(headers) == [401] * 4
+
+
 def test_a_password_that_is_refused_ends_no_token(closed: Flask, admin: FlaskClient) -> None:
     add(closed, "guest", VIEWER)
     token, path = token_of(closed, "guest"), f"/edit/{identifier(closed, 'guest')}"
@@ -515,7 +542,7 @@ def test_failures_of_one_network_count_together(closed: Flask, monkeypatch: pyte
 
 
 def test_logging_in_costs_one_question(closed: Flask) -> None:
-    """With a token or HTTP Basic: one query for the user, one for the list."""
+    """With HTTP Basic one query for the user, one for the list; with a token, one for both."""
     add(closed, "robot", ADMIN)
     token = closed.test_cli_runner().invoke(args=["token", "create", "robot", "--name", "a"]).output.strip()
     statements: list[str] = []
@@ -525,10 +552,10 @@ def test_logging_in_costs_one_question(closed: Flask) -> None:
 
     event.listen(Engine, "before_cursor_execute", listen)
     try:
-        for header in ({"Authorization": f"Bearer {token}"}, basic("robot")):
+        for header, number in (({"Authorization": f"Bearer {token}"}, 1), (basic("robot"), 2)):
             statements.clear()
             assert https(closed).get("/api/users", headers=header).status_code == 200
-            assert len(statements) == 2, statements
+            assert len(statements) == number, statements
     finally:
         event.remove(Engine, "before_cursor_execute", listen)
 

@@ -213,7 +213,7 @@ def test_any_message_is_one_line(message: str) -> None:
 
 
 def test_an_exception_is_one_line(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miniwebapp.users.all_rows", lambda: 1 / 0)
+    monkeypatch.setattr("miniwebapp.auth.rows", lambda query: 1 / 0)
     said = io.StringIO()
     handler = logging.StreamHandler(said)
     handler.setFormatter(JsonFormatter())

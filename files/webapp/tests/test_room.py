@@ -128,10 +128,10 @@ def test_other_errors_of_the_database_remain_errors(
 ) -> None:
     wrong = ProgrammingError("SELECT", {}, pymysql.err.ProgrammingError(1146, "no table"))
 
-    def fail() -> None:
+    def fail(query: object) -> None:
         raise wrong
 
-    monkeypatch.setattr("miniwebapp.users.all_rows", fail)
+    monkeypatch.setattr("miniwebapp.auth.rows", fail)
     assert client.get("/api/users").status_code == 500
     refuse.append((1205, "Lock wait timeout exceeded; try restarting transaction"))
     assert client.post("/api/users", json=ada).status_code == 503
