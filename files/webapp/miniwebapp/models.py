@@ -47,17 +47,19 @@ def read_plain(statement: Executable, values: Mapping[str, Any]) -> Sequence[tup
     engine = db.engines[READER]
     text, names = _compiled(statement, engine.dialect)
     with engine.connect() as connection:
-        result = connection.exec_driver_sql(text, tuple(values[name] for name in names))
+        result = connection.exec_driver_sql(
+            text, dict(values) if names is None else tuple(values[one] for one in names)
+        )
         rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
         result.close()
     return rows
 
 
 @cache
-def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, Sequence[str]]:
-    """The text of a statement, and its parameters in their order."""
+def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
+    """The text of a statement, and its parameters in their order, or None for a driver that takes them by name."""
     compiled = statement.compile(dialect=dialect)
-    return str(compiled), compiled.positiontup or ()
+    return str(compiled), compiled.positiontup
 
 
 def read_one(statement: Executable, **values: Any) -> Row[Any] | None:
