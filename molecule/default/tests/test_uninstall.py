@@ -53,7 +53,7 @@ def test_uninstall(host: Host, run_playbook: RunPlaybook, converge: Converge, ot
     assert f'uninstall_confirm: "another" is not {SERVER}' in folded(refused.stdout)
     assert status(*NOTES) == "200"
 
-    volumes = {one for one in left(host) if one.endswith("_data") or one.endswith("_uploads")}
+    volumes = {one for one in left(host) if one.endswith(("_data", "_uploads"))}
     assert volumes >= {"miniweb-mysql_data", "miniweb-prometheus_data", "miniweb-grafana_data"}
     assert changed(run_playbook(PLAYBOOK, CONFIRMED))
     # Data, certificates of an authority with the account there, and a note of what the engine's settings were
