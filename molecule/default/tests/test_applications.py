@@ -98,7 +98,8 @@ def test_each_is_measured_apart_and_for_prometheus_alone() -> None:
     def requests() -> dict[str, str]:
         return values("sum by (job) (http_requests_total{route='/'})", "job")
 
-    assert eventually(lambda: {"app", "events"} <= requests().keys())
+    assert status(f"https://{ADDRESS}/") == "302"
+    assert eventually(lambda: requests().keys() == {"app", "events"})
     before = requests()
     for _visit in range(3):
         assert status(*AT_EVENTS, f"{EVENTS_URL}/") == "200"
