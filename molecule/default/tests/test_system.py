@@ -6,6 +6,7 @@ import json
 import os
 import re
 import ssl
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,28 @@ def test_many_at_once_get_what_they_ask_for() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(32))) == [[201, *[200] * 21]] * 32
     assert not any(row["username"].startswith("load") for row in api("/api/users")[1])
+
+
+@pytest.fixture
+def forgotten(host: Host) -> Iterator[None]:
+    """Forget failed logins afterwards, because those of an address count together."""
+    yield
+    client = "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf miniwebapp"
+    host.check_output(f"{client} --execute 'DELETE FROM login_failures'")
+
+
+def test_guessing_passwords_neither_fills_the_memory_nor_gets_anything_killed(host: Host, forgotten: None) -> None:
+    def guess(number: int) -> str:
+        return status("-u", f"somebody{number}:a wrong password", f"{URL}/api/users")
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(guess, range(120)))
+    assert set(answers) == {"401", "429"}
+    used = host.check_output("docker stats --no-stream --format '{{.MemPerc}}' miniweb-app-app-1")
+    assert float(used.rstrip("%")) < 60
+    kills = "cat /sys/fs/cgroup/memory/memory.oom_control || cat /sys/fs/cgroup/memory.events"
+    found = host.check_output("docker exec miniweb-app-app-1 sh -c %s", f"({kills}) 2> /dev/null")
+    assert "oom_kill 0" in found.splitlines()
 
 
 def test_requests_are_counted_over_all_processes() -> None:
