@@ -445,3 +445,29 @@ def test_a_procfile_is_enough_for_all_of_an_application(variables: Values, tmp_p
     assert [one["key"] for one in processes] == ["worker", "mail-out"]
     run = {"__flask_app_process": processes[0], "__flask_app_run": {"image": "shop:1", "image_id": ""}}
     assert value(given | run, "__flask_app_process_service.command")[-3:] == ["rq", "worker", "high"]
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "needed"),
+    [
+        ({}, [], 8),
+        ({"flask_app_workers": 3, "flask_app_threads": "5"}, [], 15),
+        ({"flask_app_workers": 3, "flask_app_worker_class": "sync"}, [], 3),
+        ({}, [{**BLOG, "flask_app_workers": 10}, WORKER], 48),
+        ({}, [{**BLOG, "flask_app_processes": {"worker": {"command": ["work"], "count": 3}}}], 19),
+        ({"flask_app_wants_database": False}, [BLOG], 8),
+    ],
+)
+def test_mysql_has_a_connection_for_each_thread(
+    variables: Values, first: dict[str, Any], others: list[dict[str, Any]], needed: int
+) -> None:
+    given = variables(**first, miniweb_applications=others)
+    assert found_by({**given, "mysql_max_connections": needed + 5}, "mysql") == ""
+    said = f"mysql_max_connections is {needed + 4}: set it to at least {needed + 5}, because the applications may have {needed}"
+    assert said in found_by({**given, "mysql_max_connections": needed + 4}, "mysql")
+
+
+@pytest.mark.parametrize("name", ["flask_app_workers", "flask_app_threads"])
+def test_no_application_is_without_workers(variables: Values, name: str) -> None:
+    assert f"{name} is 0: set it to at least 1." in found_by(variables(**{name: 0}), "flask_app")
+    assert f"{name} is -1: set it to at least 1." in found_in(variables(miniweb_applications=[{**BLOG, name: -1}]), 1)
