@@ -498,6 +498,8 @@ def logged(host: Host, mark: str) -> list[dict[str, Any]]:
 
 def test_each_request_is_a_line_of_json_without_what_may_be_secret(host: Host, converge: Converge) -> None:
     site = f"https://{ADDRESS}"
+    # Workers with the settings of the test before may still accept connections.
+    assert eventually(lambda: status("-X", "POST", f"http://{ADDRESS}/") == "301")
     secret = ("-H", "Authorization: Bearer hidden-1", "-H", "Referer: https://a/?hidden-2", "-u", "hidden-3:hidden-4")
     agent = 'an "agent" \\ of ' + "x" * 300
     found = json.loads(curl(*secret, "-A", agent, f"{site}/logged-a?b=hidden-5"))["headers"]
