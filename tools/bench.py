@@ -40,7 +40,8 @@ PLAIN_DECLARATION = {
             "DATABASE_PASSWORD_FILE": "password_file",
         }
     },
-    "secrets": {"secret_key": {"length": 64}},
+    # The second one is for the product, which finds the same data.
+    "secrets": {"secret_key": {"length": 64}, "admin_password": {"kept": True}},
 }
 CONNECTIONS = 32
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
