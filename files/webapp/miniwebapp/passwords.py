@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -14,15 +17,25 @@ from werkzeug.security import check_password_hash
 SHORTEST = 10
 # OWASP's second recommendation. One hash at a time limits memory and leaves CPU to other requests.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_hashing = threading.Lock()
+# In one thread, because glibc keeps the memory of a hash for each thread that has ever made one.
+Result = TypeVar("Result")
 # Those in Django's list of common passwords that are long enough. NIST SP 800-63B recommends such a list, and advises
 # against composition rules.
 COMMON = frozenset(Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8").split())
 
 
+@cache
+def _thread_of(_process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "hash")
+
+
+def _alone(function: Callable[..., Result], *given: str) -> Result:
+    # A forked process has none of its parent's threads.
+    return _thread_of(os.getpid()).submit(function, *given).result()
+
+
 def make_hash(password: str) -> str:
-    with _hashing:
-        return _hasher.hash(password)
+    return _alone(_hasher.hash, password)
 
 
 _NOBODYS = make_hash("nobody's password")
@@ -32,13 +45,12 @@ def matches(password: str, kept: str | None) -> bool:
     """Whether the password is right; without a stored hash it never is, but the check takes as long."""
     known = kept is not None
     kept = kept or _NOBODYS
-    with _hashing:
-        try:
-            if not kept.startswith("$argon2"):
-                return check_password_hash(kept, password)
-            return _hasher.verify(kept, password) and known
-        except (VerificationError, InvalidHashError, ValueError):
-            return False
+    try:
+        if not kept.startswith("$argon2"):
+            return _alone(check_password_hash, kept, password)
+        return _alone(_hasher.verify, kept, password) and known
+    except (VerificationError, InvalidHashError, ValueError):
+        return False
 
 
 def is_outdated(kept: str) -> bool:
