@@ -17,7 +17,6 @@ from werkzeug.security import check_password_hash
 SHORTEST = 10
 # OWASP's second recommendation. One hash at a time limits memory and leaves CPU to other requests.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-# In one thread, because glibc keeps the memory of a hash for each thread that has ever made one.
 Result = TypeVar("Result")
 # Those in Django's list of common passwords that are long enough. NIST SP 800-63B recommends such a list, and advises
 # against composition rules.
@@ -30,7 +29,7 @@ def _thread_of(_process: int) -> ThreadPoolExecutor:
 
 
 def _alone(function: Callable[..., Result], *given: str) -> Result:
-    # A forked process has none of its parent's threads.
+    # glibc keeps the memory of a hash for each thread that has made one. A forked process has none of its parent's threads.
     return _thread_of(os.getpid()).submit(function, *given).result()
 
 
