@@ -98,10 +98,14 @@ def test_a_request_is_found_in_the_logs_by_the_id_in_its_answer(host: Host) -> N
     headers = curl("-o", "/dev/null", "-D", "-", f"{URL}/api/users/1")
     found = re.search(r"x-request-id: (\w{32})", headers)
     assert found
-    lines = [
-        json.loads(line) for line in host.check_output("docker logs miniweb-app-app-1").splitlines() if line[0] == "{"
-    ]
-    (line,) = [line for line in lines if line.get("request_id") == found[1]]
+
+    def lines() -> list[dict[str, Any]]:
+        output = host.check_output("docker logs miniweb-app-app-1")
+        every = [json.loads(line) for line in output.splitlines() if line[0] == "{"]
+        return [line for line in every if line.get("request_id") == found[1]]
+
+    assert eventually(lambda: len(lines()) == 1)
+    (line,) = lines()
     assert (line["path"], line["status"]) == ("/api/users/1", 401)
 
 
