@@ -17,6 +17,7 @@ from sandbox.shell import Failure, say, told
 MEGABYTES = 500
 VISITORS = 3
 RATE = "8M"
+SAMPLE_SECONDS = 0.5
 HOST = "transfers.example.com"
 URL = f"https://{HOST}"
 CONTAINERS = {"nginx": "miniweb-nginx-nginx-1", "application": "miniweb-transfers-transfers-1"}
@@ -69,7 +70,7 @@ def transfers(what: str, words: list[list[str]], wanted: str) -> None:
         for name, container in CONTAINERS.items():
             found = memory(container)
             most[name] = (max(most[name][0], found[0]), max(most[name][1], found[1]))
-        time.sleep(0.5)
+        time.sleep(SAMPLE_SECONDS)
     seconds = time.monotonic() - start
     results = {one.communicate()[0] for one in running}
     if results != {wanted}:

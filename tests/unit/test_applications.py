@@ -456,6 +456,7 @@ def test_a_procfile_is_enough_for_all_of_an_application(variables: Values, tmp_p
         ({}, [{**BLOG, "flask_app_workers": 10}, WORKER], 48),
         ({}, [{**BLOG, "flask_app_processes": {"worker": {"command": ["work"], "count": 3}}}], 19),
         ({"flask_app_wants_database": False}, [BLOG], 8),
+        ({}, [{**BLOG, "flask_app_state": "absent"}], 8),
     ],
 )
 def test_mysql_has_a_connection_for_each_thread(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -29,6 +29,14 @@ from miniwebapp.logs import GatheringHandler, JsonFormatter
 
 ROOT = Path(__file__).parent.parent
 URL = make_url(os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://"))
+
+
+def until(condition: Callable[[], bool], said: Callable[[], str]) -> None:
+    """Wait for a condition; if it does not hold within half a minute, fail with what was said."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.05)
 
 
 class Server:
@@ -65,13 +73,12 @@ class Server:
             return answer.status, answer.read().decode()
 
     def wait(self, path: str = "/healthz", code: int = 200) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        def answered() -> bool:
             with contextlib.suppress(OSError, HTTPException):
-                if self.get(path)[0] == code:
-                    return
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+                return self.get(path)[0] == code
+            return False
+
+        until(answered, self.log.read_text)
 
     def workers(self) -> list[int]:
         return [
@@ -79,10 +86,7 @@ class Server:
         ]
 
     def wait_for_other_workers(self, ended: set[int]) -> None:
-        deadline = time.monotonic() + 30
-        while ended & set(self.workers()):
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        until(lambda: not ended & set(self.workers()), self.log.read_text)
 
     def measured(self, name: str) -> float:
         found = re.findall(rf"^{re.escape(name)} (\S+)$", self.get("/metrics")[1], re.MULTILINE)
@@ -92,12 +96,11 @@ class Server:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def line(self, request_id: str) -> dict[str, object]:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if found := [line for line in self.lines() if line.get("request_id") == request_id]:
-                return found[0]
-            time.sleep(0.05)
-        raise AssertionError(self.log.read_text())
+        def found() -> list[dict[str, object]]:
+            return [line for line in self.lines() if line.get("request_id") == request_id]
+
+        until(lambda: bool(found()), self.log.read_text)
+        return found()[0]
 
     def stop(self) -> None:
         self.process.terminate()
@@ -225,7 +228,7 @@ def test_an_exception_is_one_line(app: Flask, monkeypatch: pytest.MonkeyPatch) -
     assert lines[1]["status"] == 500
 
 
-# Three processes share a pipe, as Gunicorn's do, and each ends in its own way.
+# Four processes share a pipe, as Gunicorn's do.
 SEVERAL = """
 import logging, os, sys
 from miniwebapp.logs import GatheringHandler
@@ -263,10 +266,7 @@ def test_a_warning_is_written_at_once_and_what_was_before_it_first() -> None:
         handler.handle(logging.LogRecord("a", level, "a.py", 1, message, (), None))
     assert said.getvalue() == "first\nsecond\n"
     handler.handle(logging.LogRecord("a", logging.INFO, "a.py", 1, "third", (), None))
-    deadline = time.monotonic() + 30
-    while not said.getvalue().endswith("third\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: said.getvalue() == "first\nsecond\nthird\n", said.getvalue)
 
 
 class Relay(threading.Thread):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from helpers.authority import NAMES, Authority, trusted
 from helpers.playbooks import Converge, RunPlaybook, changed, folded
+from helpers.prometheus import values
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
 from helpers.web import curl, json_from, status
@@ -77,12 +78,6 @@ def test_a_command_runs_in_the_application_that_is_named(run_playbook: RunPlaybo
     done = run_playbook(ROOT / "playbooks" / "run.yml", {"flask_app_name": "notes", "command": "flask routes"})
     assert done.returncode == 0
     assert "static" in done.stdout and "healthz" not in done.stdout
-
-
-def values(query: str, label: str) -> dict[str, str]:
-    """The values that Prometheus has for a query, by a label."""
-    words = ("-G", "--data-urlencode", f"query={query}", f"https://{ADDRESS}:9090/api/v1/query")
-    return {one["metric"][label]: one["value"][1] for one in json_from(*words)["data"]["result"]}
 
 
 def probes() -> dict[str, str]:

@@ -12,13 +12,13 @@ from typing import Any
 import dashboards
 import pytest
 import yaml
+from helpers.prometheus import ask, query
 from helpers.receiver import Receiver
 from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.waiting import eventually
 from helpers.web import curl, json_from
 from testinfra.host import Host
 
-URL = f"https://{ADDRESS}:9090/api/v1"
 SECRETS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent.parent / "secrets" / SERVER
 # The applications that have measurements
 MEASURED = ("app", "events")
@@ -29,13 +29,6 @@ ABSENT = {
     '__name__="miniweb_scheduled_command_failed"': "the application schedules nothing",
     'status=~"5.."': "the application has not failed",
 }
-
-
-def ask(path: str, **parameters: str) -> Any:
-    words = [word for name, value in parameters.items() for word in ("--data-urlencode", f"{name}={value}")]
-    answer = json_from("-G", *words, f"{URL}/{path}")
-    assert answer["status"] == "success", (path, parameters, answer)
-    return answer["data"]
 
 
 def rules() -> list[dict[str, Any]]:
@@ -71,13 +64,13 @@ def selectors(node: Any) -> Iterator[str]:
 @pytest.fixture(scope="module", autouse=True)
 def traffic() -> None:
     """Send some requests and wait until they are counted."""
-    query = 'rate(http_requests_total{route="/login"}[1m]) > 0'
+    expression = 'rate(http_requests_total{route="/login"}[1m]) > 0'
 
     # The first request of a route makes its series, and only the second raises it.
     def counted() -> bool:
         for path in ("/login", "/api/users", "/nothing"):
             curl("-o", "/dev/null", f"https://{ADDRESS}{path}")
-        return ask("query", query=query)["result"] != []
+        return query(expression) != []
 
     assert eventually(counted)
 
@@ -119,8 +112,7 @@ def test_every_queried_metric_is_measured() -> None:
         return sorted(
             selector
             for selector in asked
-            if not any(part in selector for part in ABSENT)
-            and not ask("query", query=f"last_over_time({selector}[5m])")["result"]
+            if not any(part in selector for part in ABSENT) and not query(f"last_over_time({selector}[5m])")
         )
 
     assert eventually(lambda: without() == []), without()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 from cryptography import x509
+from helpers.prometheus import query
 from helpers.server import ADDRESS, SERVER
 from helpers.shapes import PLACES, found, told
 from helpers.waiting import eventually
@@ -50,12 +51,6 @@ def api(path: str, method: str = "GET", body: dict[str, Any] | None = None) -> t
         words += ["--data", json.dumps(body)]
     text, dummy, code = curl(*words).rpartition("\n")
     return int(code), json.loads(text)
-
-
-def query(expression: str) -> list[dict[str, Any]]:
-    """Prometheus's answer; series of a target that was restarted are missing until the next scrape."""
-    answer = json_from("-G", "--data-urlencode", f"query={expression}", f"{URL}:9090/api/v1/query")
-    return answer["data"]["result"]
 
 
 def containers(host: Host) -> list[str]:
