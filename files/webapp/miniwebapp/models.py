@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, ClassVar
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Dialect, Executable, ForeignKey, Index, MetaData, Row, String
+from sqlalchemy import Executable, ForeignKey, Index, MetaData, Row, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ADMIN, VIEWER = ROLES = ("admin", "viewer")
@@ -40,26 +39,6 @@ def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:
     """Run a query outside the session's transaction: one round trip, nothing to roll back."""
     with db.engines[READER].connect() as connection:
         return connection.execute(statement, values).all()
-
-
-def read_plain(statement: Executable, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
-    """Like `read`, for columns of numbers and text only: rows are tuples as they come from the driver, which is faster."""
-    engine = db.engines[READER]
-    text, names = _compiled(statement, engine.dialect)
-    with engine.connect() as connection:
-        result = connection.exec_driver_sql(
-            text, dict(values) if names is None else tuple(values[one] for one in names)
-        )
-        rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
-        result.close()
-    return rows
-
-
-@cache
-def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
-    """The text of a statement, and its parameters in their order, or None for a driver that takes them by name."""
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), compiled.positiontup
 
 
 def read_one(statement: Executable, **values: Any) -> Row[Any] | None:
