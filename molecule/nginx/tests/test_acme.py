@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 from helpers.authority import NAMES, Authority, trusted
+from helpers.nginx import NGINX
 from helpers.playbooks import Converge, changes, folded
 from helpers.server import ADDRESS
-from helpers.service import Service
 from helpers.web import visitors
 from testinfra.host import Host
 
-NGINX = Service("nginx")
 PLACE = "/opt/miniweb/nginx/tls/certificate.pem"
 PROBES_COPY = "/opt/miniweb/contributions/blackbox_exporter/nginx.pem"
 KEPT = "/opt/miniweb/certificate/acme"
-# nginx's answer in this scenario, where no application is behind it
-WITHOUT_APPLICATION = "502"
 # What lego's provider httpreq tells is told to the authority's DNS server. Only those who know the password may; it is spelled
 # backwards, because the server's journal has the command that starts this.
 DNS_PROVIDER = """
@@ -52,7 +49,7 @@ def test_life_with_an_authority(host: Host, converge: Converge, authority: Autho
     before = serial(host)
     with visitors("/") as answers:
         assert converge(wanted).returncode == 0
-    assert set(answers) == {WITHOUT_APPLICATION}
+    assert set(answers) == {"200"}
     assert all(trusted(host, name) for name in NAMES)
     first = serial(host)
     assert first != before
@@ -68,7 +65,7 @@ def test_life_with_an_authority(host: Host, converge: Converge, authority: Autho
     with visitors("/") as answers:
         host.check_output(f"rm {KEPT}/*/certificate.pem")
         host.check_output("systemctl start miniweb-certificate.service")
-    assert set(answers) == {WITHOUT_APPLICATION}
+    assert set(answers) == {"200"}
     renewed = serial(host)
     assert renewed != first
     assert all(trusted(host, name) for name in NAMES)

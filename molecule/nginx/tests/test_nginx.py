@@ -13,76 +13,16 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from helpers.playbooks import Converge, changed, changes, converge_playbook, folded, restoring, run_playbook
-from helpers.server import ADDRESS, SERVER, default_of
+from helpers.nginx import IMAGE, NGINX, SITE, UPSTREAM, logged, run_upstream
+from helpers.playbooks import Converge, changed, changes, folded
+from helpers.server import ADDRESS, SERVER
 from helpers.service import Service
 from helpers.waiting import eventually
 from helpers.web import curl, status, visitors
 from testinfra.host import Host
 
-NGINX = Service("nginx")
 EXPORTER = Service("nginx_exporter")
 LEFT = {"prometheus/nginx_exporter.jobs.yml", "prometheus/nginx_exporter.rules.yml", "grafana/nginx_exporter.json"}
-SITE = {"name": "administration", "port": 3000, "upstream": "http://upstream:8000"}
-IMAGE = default_of("flask_app", "flask_app_base_image")
-
-# Answers with what it received, and sends the first line of a WebSocket upgrade.
-UPSTREAM = """
-import http.server, json, os, ssl, threading
-RELEASED = threading.Event()
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.headers.get("Upgrade") == "websocket" and self.headers.get("Connection") == "upgrade":
-            self.send_response(101); self.send_header("Upgrade", "websocket")
-            self.send_header("Connection", "Upgrade"); self.end_headers(); return
-        if self.path == "/live/":
-            self.send_response(200); self.send_header("Connection", "close"); self.end_headers()
-            self.wfile.write(b"data: first" + bytes([10])); self.wfile.flush()
-            self.wfile.write(b"data: released" if RELEASED.wait(20) else b"data: nobody came"); return
-        if self.path == "/release": RELEASED.set()
-        if self.path == "/large":
-            self.send_response(200); self.send_header("Content-Length", str(300 << 20)); self.end_headers()
-            for part in range(300): self.wfile.write(bytes(1 << 20))
-            return
-        body = json.dumps({"path": self.path, "headers": dict(self.headers),
-                           "connection": self.client_address,
-                           "tls": isinstance(self.connection, ssl.SSLSocket), "padding": "x" * 2000}).encode()
-        self.send_response(200); self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Type", "text/html" if self.path == "/page" else "application/json")
-        self.send_header("Cache-Control", "no-store" if "no-store" in self.path else "public, max-age=60")
-        if "cookie" in self.path: self.send_header("Set-Cookie", "a=b")
-        if "accel" in self.path: self.send_header("X-Accel-Redirect", "/checked/a note.html")
-        if "cors" in self.path:
-            for name in ("Allow-Origin", "Allow-Methods", "Allow-Headers", "Expose-Headers", "Allow-Credentials"):
-                self.send_header("Access-Control-" + name, "*")
-        self.end_headers()
-        self.wfile.write(body)
-    do_POST = do_GET
-server = http.server.ThreadingHTTPServer(("", 8000), Handler)
-if "CERTIFICATE" in os.environ:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    open("/tmp/both.pem", "w").write(os.environ["CERTIFICATE"])
-    context.load_cert_chain("/tmp/both.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()
-"""
-
-
-def run_upstream(host: Host) -> None:
-    host.run("docker rm --force upstream")
-    host.check_output("docker run --detach --name upstream --network miniweb-edge %s python3 -c %s", IMAGE, UPSTREAM)
-    host.check_output("docker network connect miniweb-monitor upstream")
-    wait = "for i in $(seq 60); do curl -skf https://localhost/ready && exit 0; sleep 0.5; done; exit 1"
-    assert host.run(wait).rc == 0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def upstream(host: Host) -> Iterator[None]:
-    run_upstream(host)
-    yield
-    host.run("docker rm --force upstream")
 
 
 def names(given: x509.Certificate) -> list[str]:
@@ -172,98 +112,6 @@ def test_only_what_is_the_same_for_everyone_is_compressed() -> None:
     assert "content-encoding: gzip" in curl(*words, f"https://{ADDRESS}/static/data")
     for path in ("/data", "/page"):
         assert "content-encoding" not in curl(*words, f"https://{ADDRESS}{path}")
-
-
-# What a balancer that ends TLS adds, for a visitor who wrote X-Forwarded-For himself
-FORWARDED = ["X-Forwarded-For: 198.51.100.6, 192.0.2.1", "X-Forwarded-Proto: https"]
-
-
-def headers_of(given: list[str]) -> list[str]:
-    return [word for header in given for word in ("-H", header)]
-
-
-@pytest.fixture(scope="module")
-def balancer(host: Host) -> Iterator[str]:
-    """The address of this machine, which is a load balancer in front of nginx for a while; the server itself is none."""
-    seen = json.loads(curl(f"https://{ADDRESS}/"))["headers"]["X-Real-IP"]
-    second = {"name": "second", "upstream": "http://upstream:8000", "server_names": ["second.example.com"]}
-    closed = {**second, "name": "closed", "server_names": ["closed.example.com"], "admin_only": True}
-    with restoring(lambda variables, *words: run_playbook(converge_playbook(), variables, *words)) as converge:
-        given = {"nginx_trusted_proxies": [seen, "2001:db8::/64"], "nginx_admin_addresses": ["192.0.2.1"]}
-        assert converge({**given, "nginx_sites": [SITE, second, closed]}).returncode == 0
-        assert eventually(lambda: status(*headers_of(FORWARDED), f"http://{ADDRESS}/") == "200")
-        yield seen
-
-
-@pytest.mark.parametrize(
-    ("sent", "answer"),
-    [
-        (FORWARDED, "200"),
-        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: HTTPS"], "200"),
-        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, https"], "200"),
-        # Its own check
-        ([], "200"),
-        (["Host: 10.0.0.4"], "200"),
-        # A visitor without TLS
-        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http"], "301"),
-        (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https, http"], "301"),
-        (["X-Forwarded-For: 192.0.2.1|https|"], "301"),
-        (["X-Forwarded-For: 192.0.2.1"], "301"),
-        # Sites by name, one of them for administrators
-        ([*FORWARDED, "Host: second.example.com"], "200"),
-        ([*FORWARDED, "Host: closed.example.com"], "200"),
-        (["X-Forwarded-For: 192.0.2.1, 198.51.100.6", "X-Forwarded-Proto: https", "Host: closed.example.com"], "403"),
-        (["Host: closed.example.com"], "403"),
-    ],
-)
-def test_a_balancer_that_ends_tls_is_served_over_http(balancer: str, sent: list[str], answer: str) -> None:
-    assert status(*headers_of(sent), f"http://{ADDRESS}/") == answer
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_what_a_balancer_says_of_its_visitor_is_passed_on(host: Host, balancer: str, scheme: str) -> None:
-    sent = [*FORWARDED, "Host: www.example.com"]
-    found = json.loads(curl(*headers_of(sent), f"{scheme}://{ADDRESS}/"))["headers"]
-    assert found["X-Real-IP"] == found["X-Forwarded-For"] == "192.0.2.1"
-    assert (found["Host"], found["X-Forwarded-Proto"], found["X-Forwarded-Port"]) == ("www.example.com", "https", "443")
-    assert len(found["X-Request-ID"]) == 32
-    named = json.loads(curl(*headers_of([*sent, "X-Request-ID: from-the-balancer-1"]), f"{scheme}://{ADDRESS}/"))
-    assert named["headers"]["X-Request-ID"] == "from-the-balancer-1"
-    assert eventually(
-        lambda: any(one["request_id"] == "from-the-balancer-1" for one in logged(host, "from-the-balancer-1"))
-    )
-    port = json.loads(curl(*headers_of([*sent, "X-Forwarded-Port: 8443"]), f"{scheme}://{ADDRESS}/"))
-    assert port["headers"]["X-Forwarded-Port"] == "8443"
-
-
-@pytest.mark.parametrize(
-    ("asked", "passed"),
-    [
-        ("10.0.0.4", "server"),
-        ("10.0.0.4:80", "server"),
-        ("[2001:db8::4]", "server"),
-        ("www.example.com", "www.example.com"),
-        ("cafe.de", "cafe.de"),
-    ],
-)
-def test_a_balancers_own_check_asks_the_application_as_a_visitor(balancer: str, asked: str, passed: str) -> None:
-    found = json.loads(curl("-H", f"Host: {asked}", f"http://{ADDRESS}/"))["headers"]
-    assert (found["Host"], found["X-Forwarded-Proto"]) == (passed, "https")
-    visitor = json.loads(curl(*headers_of([*FORWARDED, f"Host: {asked}"]), f"http://{ADDRESS}/"))["headers"]
-    assert visitor["Host"] == asked
-
-
-@pytest.mark.parametrize("sent", [FORWARDED, [], ["X-Forwarded-Proto: https"], [*FORWARDED, "X-Forwarded-Port: 8443"]])
-def test_nobody_else_is_taken_for_the_balancer(host: Host, balancer: str, sent: list[str]) -> None:
-    """The server itself is a visitor like any other."""
-    words = " ".join(f"-H '{header}'" for header in sent)
-    answer = host.check_output(f"curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' {words} http://localhost/a")
-    assert answer == "301 https://localhost/a"
-    found = json.loads(host.check_output(f"curl -sk {words} https://localhost/"))["headers"]
-    assert found["X-Real-IP"] == found["X-Forwarded-For"] not in ("192.0.2.1", "198.51.100.6", balancer)
-    assert (found["Host"], found["X-Forwarded-Port"]) == ("localhost", "443")
-    closed = f"curl -sk -o /dev/null -w '%{{http_code}}' {words} -H 'Host: closed.example.com' https://localhost/"
-    assert host.check_output(closed) == "403"
 
 
 def test_the_certificate_carries_every_name() -> None:
@@ -497,14 +345,6 @@ def as_alice(password: str) -> list[str]:
 def only_new_workers(host: Host) -> None:
     """Wait until no worker has the settings before a reload: it may still accept connections."""
     assert eventually(lambda: "shutting down" not in host.check_output("docker top %s", NGINX.container(host)))
-
-
-def logged(host: Host, mark: str) -> list[dict[str, Any]]:
-    """The requests in nginx's log whose path has a mark; each line must be JSON."""
-    lines = host.check_output(
-        "docker logs --since 5m %s 2> /dev/null | grep --fixed-strings %s || true", NGINX.container(host), mark
-    )
-    return [json.loads(line) for line in lines.splitlines()]
 
 
 def test_each_request_is_a_line_of_json_without_what_may_be_secret(host: Host, converge: Converge) -> None:
