@@ -1,18 +1,24 @@
-"""Compares the requests per second of the application with those of its first version, through TLS and nginx.
+"""Compares the application with its first version, and the role's settings for an application, under load through TLS and nginx.
 
-Plain is the first version, with PyMySQL, an ORM object per row and no login, in one synchronous Gunicorn process, and
-MySQL with its default settings. Both run in turn on the same sandbox server, with the same nginx.
+Plain is the first version, with PyMySQL, an ORM object per row and no login, in one synchronous Gunicorn process, MySQL
+with its default settings, and nginx writing each line of its log at once. What is compared has a server of its own. They are
+measured in turn, in several rounds, with the others paused; what is printed are the medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import re
+import statistics
 import subprocess
 import tempfile
-from collections import Counter
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +31,6 @@ from sandbox.scenario import REPOSITORY, prepare
 from sandbox.server import start_new
 from sandbox.shell import Failure, install, say, told
 
-NAME = "miniweb-bench"
-ADDRESS = "127.0.80.8"
 # The first version of the application, in this repository's history
 PLAIN = "396a8d5:files/webapp"
 # It knows nothing of the collection.
@@ -40,20 +44,24 @@ PLAIN_DECLARATION = {
             "DATABASE_PASSWORD_FILE": "password_file",
         }
     },
-    # The second one is for the product, which finds the same data.
-    "secrets": {"secret_key": {"length": 64}, "admin_password": {"kept": True}},
+    "secrets": {"secret_key": {"length": 64}},
 }
-CONNECTIONS = 32
-UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
+ONE_WORKER = {
+    "flask_app_workers": 1,
+    "flask_app_worker_class": "sync",
+    "mysql_performance_schema": True,
+    "mysql_innodb_redo_log_mb": 100,
+    "mysql_max_connections": 151,
+    "nginx_cached_paths": [],
+    "nginx_access_log": "combined",
+}
 # As described in files/webapp/README.md
-DRIVERS: dict[str, dict[str, Any]] = {
-    "PyMySQL": {},
-    "mysqlclient": {
-        "flask_app_requirements_file": "requirements-mysqlclient.txt",
-        "flask_app_build_packages": ["gcc", "libc6-dev", "pkg-config", "python3-dev", "default-libmysqlclient-dev"],
-        "flask_app_system_packages": ["libmariadb3"],
-    },
+MYSQLCLIENT = {
+    "flask_app_requirements_file": "requirements-mysqlclient.txt",
+    "flask_app_build_packages": ["gcc", "libc6-dev", "pkg-config", "python3-dev", "default-libmysqlclient-dev"],
+    "flask_app_system_packages": ["libmariadb3"],
 }
+UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 CREATE = """
 local number = 0
 local thread_count = 0
@@ -65,6 +73,51 @@ function request()
   return wrk.format("POST", "/api/users", wrk.headers, body)
 end
 """
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: an application, and the variables of its server that differ from the defaults."""
+
+    name: str
+    address: str
+    is_plain: bool
+    variables: dict[str, Any]
+
+    @property
+    def server(self) -> str:
+        return f"miniweb-bench-{self.address.rpartition('.')[2]}"
+
+
+SUBJECTS = (
+    Subject("plain", "127.0.82.1", True, ONE_WORKER),
+    Subject("product", "127.0.82.2", False, {}),
+    Subject("product, mysqlclient", "127.0.82.3", False, MYSQLCLIENT),
+    Subject("plain, the role's defaults", "127.0.82.4", True, {}),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of request."""
+
+    name: str
+    path: str
+    rows: int = 2
+    connections: int = 32
+    script: str = ""
+    with_password: bool = False
+
+
+CASES = (
+    Case("list of 2 users", "/api/users"),
+    Case("list of 100 users", "/api/users", rows=100),
+    Case("list of 10,000 users", "/api/users", rows=10_000, connections=4),
+    Case("one user", "/api/users/{id}"),
+    Case("create a user", "/api/users", script=CREATE),
+    Case("login", "/api/users/{id}", with_password=True),
+    Case("static file", "{static}"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,37 +155,14 @@ def parse(output: str, memory: float = 0) -> Result:
     return Result(float(rate[1]), milliseconds(latency["50"]), milliseconds(latency["99"]), errors, memory)
 
 
-def address() -> str:
-    """The server's own address: ports published on loopback go through docker-proxy, which real traffic does not."""
-    return docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", NAME).strip()
-
-
-def inside(*words: str) -> str:
-    return docker("exec", NAME, *words)
-
-
-def sql(statement: str) -> None:
-    client = ["docker", "exec", "miniweb-mysql-mysql-1", "mysql", "--defaults-file=/run/secrets/root.cnf"]
-    inside(*client, "miniwebapp", "-e", statement)
-
-
-def fill(rows: int) -> None:
-    """Fill the table to this many rows, including the administrator's if there is one."""
-    sql("DELETE FROM users WHERE username <> 'admin'")
-    columns = "name, email, username, password_hash"
-    values = "CONCAT('Person ', n), CONCAT('p', n, '@example.com'), CONCAT('person', n), 'none'"
-    numbers = f"WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r WHERE n < {rows}) SELECT {values} FROM r"
-    missing = f"n <= {rows} - (SELECT COUNT(*) FROM users)"
-    sql(f"INSERT INTO users ({columns}) {numbers} WHERE {missing}")
-
-
-def memory() -> float:
-    """The memory of the application's container in MiB."""
-    text = (
-        inside("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "miniweb-app-app-1").split("/")[0].strip()
-    )
-    number, unit = re.fullmatch(r"([\d.]+)(\w+)", text).groups()  # type: ignore[union-attr]
-    return float(number) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
+def middle(rounds: list[Result]) -> Result:
+    """The median of each figure, and all errors."""
+    figures = {
+        name: statistics.median(getattr(one, name) for one in rounds) for name in ("rate", "median", "slow", "memory")
+    }
+    programs = Counter(program for one in rounds for program in one.busy)
+    busy = {name: statistics.median(one.busy.get(name, 0) for one in rounds) for name in programs}
+    return Result(errors=sum(one.errors for one in rounds), busy=busy, **figures)
 
 
 def processor_seconds() -> Counter[str]:
@@ -149,134 +179,200 @@ def processor_seconds() -> Counter[str]:
     return found
 
 
-def load(path: str, seconds: int, headers: list[str], script: str = "") -> Result:
-    command = ["wrk", "--threads", "2", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
-    for header in headers:
-        command += ["--header", header]
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        if script:
-            file.write(script)
-            file.flush()
-            command += ["--script", file.name]
-        before = processor_seconds()
-        done = subprocess.run([*command, f"https://{address()}{path}"], capture_output=True, text=True, check=False)
-        used = processor_seconds() - before
-    result = parse(done.stdout + done.stderr, memory())
-    requests = max(result.rate * seconds, 1)
-    return replace(result, busy={program: 1000 * spent / requests for program, spent in used.most_common(6)})
+class Server:
+    """A sandbox server with one subject."""
 
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.header = self.password = ""
 
-def measure(seconds: int, headers: list[str], static: str) -> dict[str, Result]:
-    found = {}
-    with_type = [*headers, "Content-Type: application/json"]
-    cases = (
-        ("list of 2 users", 2, "/api/users", ""),
-        ("list of 100 users", 100, "/api/users", ""),
-        ("one user", 2, "/api/users/{id}", ""),
-        ("create a user", 2, "/api/users", CREATE),
-        ("static file", 2, static, ""),
-    )
-    for name, rows, path, script in cases:
-        fill(rows)
-        answer = subprocess.run(
-            ["curl", "-sk", *[word for header in headers for word in ("-H", header)], f"https://{address()}/api/users"],
-            capture_output=True,
-            text=True,
-            check=True,
+    def inside(self, *words: str) -> str:
+        return docker("exec", self.subject.server, *words)
+
+    def in_application(self, *words: str) -> str:
+        return self.inside("docker", "exec", "miniweb-app-app-1", *words)
+
+    @property
+    def url(self) -> str:
+        """With the server's own address: ports published on loopback go through docker-proxy, which real traffic does not."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return f"https://{docker('inspect', '--format', form, self.subject.server).strip()}"
+
+    def start(self, image: str, plain_source: Path) -> None:
+        """Start the server and deploy the subject to it."""
+        say(f"Deploying: {self.subject.name}…")
+        start_new(self.subject.server, self.subject.address, image)
+        plain = {
+            "flask_app_source_dir": str(plain_source),
+            "flask_app_declaration": PLAIN_DECLARATION,
+            "flask_app_preload": False,
+        }
+        given = {
+            "ansible_host": self.subject.address,
+            "miniweb_address": self.subject.address,
+            "miniweb_secrets_dir": str(STATE / self.subject.server),
+            "miniweb_monitoring": False,
+            "flask_app_environment": {},
+            "nginx_server_names": ["bench", self.subject.address],
+            **(plain if self.subject.is_plain else {}),
+            **self.subject.variables,
+        }
+        if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given)):
+            raise Failure("site.yml failed, see above.")
+        if not self.subject.is_plain:
+            token = self.in_application("flask", "create-token", "admin", "--name", "bench").splitlines()[-1]
+            self.header = f"Authorization: Bearer {token}"
+            self.password = self.in_application("cat", "/run/secrets/admin_password").strip()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """This server runs, and no other."""
+        docker("unpause", self.subject.server)
+        try:
+            yield
+        finally:
+            docker("pause", self.subject.server)
+
+    def sql(self, statement: str) -> None:
+        client = ["docker", "exec", "miniweb-mysql-mysql-1", "mysql", "--defaults-file=/run/secrets/root.cnf"]
+        self.inside(*client, "miniwebapp", "-e", statement)
+
+    def fill(self, rows: int) -> None:
+        """Fill the table to this many rows, including the administrator's if there is one."""
+        self.sql("DELETE FROM users WHERE username <> 'admin'")
+        columns = "name, email, username, password_hash"
+        values = "CONCAT('Person ', n), CONCAT('p', n, '@example.com'), CONCAT('person', n), 'none'"
+        numbers = (
+            f"WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r WHERE n < {rows}) SELECT {values} FROM r"
         )
-        first = json.loads(answer.stdout)[0]["id"]
-        say(f"Measuring: {name}…")
-        load(path.format(id=first), 2, with_type, script)
-        found[name] = load(path.format(id=first), seconds, with_type, script)
-    return found
+        missing = f"n <= {rows} - (SELECT COUNT(*) FROM users)"
+        limit = f"SET SESSION cte_max_recursion_depth = {rows + 1}"
+        self.sql(f"{limit}; INSERT INTO users ({columns}) {numbers} WHERE {missing}")
+
+    def memory(self) -> float:
+        """The memory of the application's container in MiB."""
+        stats = self.inside("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "miniweb-app-app-1")
+        number, unit = re.fullmatch(r"([\d.]+)(\w+)", stats.split("/")[0].strip()).groups()  # type: ignore[union-attr]
+        return float(number) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
+
+    def ask(self, path: str, *options: str) -> str:
+        command = ["curl", "--silent", "--insecure", "--fail", "--max-time", "60", *options, f"{self.url}{path}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failure(f"{self.subject.name} does not answer {path}: curl ended with {done.returncode}.")
+        return done.stdout
+
+    def first_page(self) -> float:
+        """Milliseconds of the first page after a restart, once the application is healthy."""
+        self.inside("docker", "restart", "miniweb-app-app-1")
+        format_ = "{{.State.Health.Status}}"
+        deadline = time.monotonic() + 90
+        while self.inside("docker", "inspect", "--format", format_, "miniweb-app-app-1").strip() != "healthy":
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.subject.name} is not healthy 90 s after a restart.")
+            time.sleep(0.2)
+        path = "/" if self.subject.is_plain else "/login"
+        return 1000 * float(self.ask(path, "--output", os.devnull, "--write-out", "%{time_total}"))
+
+    def load(self, case: Case, seconds: int) -> Result:
+        header = ["--header", self.header] if self.header else []
+        first = json.loads(self.ask("/api/users", *header))[0]["id"]
+        page = self.ask("/" if self.subject.is_plain else "/login")
+        static = re.search(r'href="(/static/style\.css[^"]*)"', page)
+        if not static:
+            raise Failure(f"{self.subject.name}: its page names no style sheet.")
+        command = ["wrk", "--threads", "2", "--connections", str(case.connections), "--timeout", "60s", "--latency"]
+        command += ["--duration", f"{seconds}s", "--header", "Content-Type: application/json"]
+        if case.with_password:
+            basic = base64.b64encode(f"admin:{self.password}".encode()).decode()
+            header = ["--header", f"Authorization: Basic {basic}"]
+        path = case.path.format(id=first, static=static[1])
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+            if case.script:
+                file.write(case.script)
+                file.flush()
+                command += ["--script", file.name]
+            before = processor_seconds()
+            done = subprocess.run([*command, *header, f"{self.url}{path}"], capture_output=True, text=True, check=False)
+            used = processor_seconds() - before
+        result = parse(done.stdout + done.stderr, self.memory())
+        requests = max(result.rate * seconds, 1)
+        return replace(result, busy={program: 1000 * spent / requests for program, spent in used.most_common(6)})
 
 
-def deploy(**variables: Any) -> None:
-    given = {
-        "ansible_host": ADDRESS,
-        "miniweb_address": ADDRESS,
-        "miniweb_secrets_dir": str(STATE / "bench"),
-        "miniweb_monitoring": False,
-        "flask_app_environment": {},
-        "nginx_server_names": ["bench", ADDRESS],
-        **variables,
-    }
-    if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given)):
-        raise Failure("site.yml failed, see above.")
+@contextmanager
+def plain_source() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory) / "plain.tar"
+        done = subprocess.run(
+            ["git", "archive", "--output", str(archive), PLAIN], cwd=ROOT, capture_output=True, check=False
+        )
+        if done.returncode:
+            raise Failure(f"git has no {PLAIN}: benchmarks need this repository's history (git fetch --unshallow).")
+        source = Path(directory) / "plain"
+        source.mkdir()
+        subprocess.run(["tar", "--extract", "--file", archive, "--directory", source], check=True)
+        yield source
 
 
-def plain_source(directory: Path) -> Path:
-    archive = directory / "plain.tar"
-    done = subprocess.run(
-        ["git", "archive", "--output", str(archive), PLAIN], cwd=ROOT, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise Failure(f"git has no {PLAIN}: benchmarks need this repository's history (git fetch --unshallow).")
-    (directory / "plain").mkdir()
-    subprocess.run(["tar", "--extract", "--file", archive, "--directory", directory / "plain"], check=True)
-    return directory / "plain"
-
-
-def run(source: str, seconds: int) -> None:
+def run(source: str, seconds: int, rounds: int) -> None:
     install({"wrk": "wrk", "curl": "curl"})
     prepare(source, "role")
+    servers = [Server(subject) for subject in SUBJECTS]
+    measured: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    first_pages: dict[str, list[float]] = defaultdict(list)
     try:
-        start_new(NAME, ADDRESS, f"{REPOSITORY}:role")
-        with tempfile.TemporaryDirectory() as directory:
-            deploy(
-                flask_app_source_dir=str(plain_source(Path(directory))),
-                flask_app_declaration=PLAIN_DECLARATION,
-                flask_app_workers=1,
-                flask_app_worker_class="sync",
-                flask_app_preload=False,
-                mysql_performance_schema=True,
-                mysql_innodb_redo_log_mb=100,
-                mysql_max_connections=151,
-                nginx_cached_paths=[],
-                nginx_access_log="combined",
-            )
-            plain = measure(seconds, [], "/static/style.css")
-        product = {}
-        for number, (name, variables) in enumerate(DRIVERS.items()):
-            deploy(**variables)
-            flask = ("docker", "exec", "miniweb-app-app-1", "flask")
-            token = inside(*flask, "create-token", "admin", "--name", f"bench {number}").splitlines()[-1]
-            page = subprocess.run(
-                ["curl", "-sk", f"https://{address()}/login"], capture_output=True, text=True, check=True
-            )
-            static = re.search(r'href="(/static/style.css\?v=\w+)"', page.stdout)
-            if not static:
-                raise Failure("The login page names no style sheet.")
-            product[name] = measure(seconds, [f"Authorization: Bearer {token}"], static[1])
+        with plain_source() as directory:
+            for server in servers:
+                server.start(f"{REPOSITORY}:role", directory)
+                docker("pause", server.subject.server)
+        for number in range(1, rounds + 1):
+            for server in servers:
+                name = server.subject.name
+                say(f"Round {number} of {rounds}: {name}…")
+                with server.alone():
+                    first_pages[name].append(server.first_page())
+                    for case in CASES:
+                        if case.with_password and server.subject.is_plain:
+                            continue
+                        server.fill(case.rows)
+                        server.load(case, 2)
+                        measured[name, case.name].append(server.load(case, seconds))
     finally:
-        remove_container(NAME)
-    for name, measured in product.items():
-        report(plain, measured, name)
+        for server in servers:
+            remove_container(server.subject.server)
+    report({key: middle(found) for key, found in measured.items()})
+    say("\n| | first page after a restart, ms |\n| --- | --- |")
+    for name, found in first_pages.items():
+        say(f"| {name} | {statistics.median(found):.0f} |")
 
 
-def report(plain: dict[str, Result], product: dict[str, Result], driver: str) -> None:
-    figures = "requests/s | p50, p99 ms | errors | MiB"
-    say(f"\n| {driver} | plain: {figures} | product: {figures} | ratio |")
-    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, before in plain.items():
-        after = product[name]
-        columns = [
-            f"{one.rate:.0f} | {one.median:.1f}, {one.slow:.1f} | {one.errors} | {one.memory:.0f}"
-            for one in (before, after)
-        ]
-        say(f"| {name} | {' | '.join(columns)} | {after.rate / before.rate:.1f} |")
-    say("\nCPU milliseconds per request of the product:")
-    for name, after in product.items():
-        say(f"- {name}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in after.busy.items()))
+def report(measured: dict[tuple[str, str], Result]) -> None:
+    say("\n| case | | requests/s | times plain | p50, p99 ms | p99, times plain | MiB | errors |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for case in CASES:
+        plain = measured.get((SUBJECTS[0].name, case.name))
+        for subject in SUBJECTS:
+            if not (one := measured.get((subject.name, case.name))):
+                continue
+            faster, slower = (f"{one.rate / plain.rate:.1f}", f"{one.slow / plain.slow:.2f}") if plain else ("", "")
+            say(
+                f"| {case.name} | {subject.name} | {one.rate:.0f} | {faster} | {one.median:.1f}, {one.slow:.1f} | {slower}"
+                f" | {one.memory:.0f} | {one.errors} |"
+            )
+    say("\nCPU milliseconds per request:")
+    for (subject, case), one in measured.items():
+        say(f"- {subject}, {case}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in one.busy.items()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
-    parser.add_argument("--seconds", type=int, default=15, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with told():
-        run(arguments.source, arguments.seconds)
+        run(arguments.source, arguments.seconds, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ def test_no_figures_are_no_result() -> None:
         bench.parse("unable to connect")
 
 
+def test_the_middle_of_the_rounds_is_reported_and_every_error() -> None:
+    first = bench.Result(100, 10, 90, 1, 60, {"nginx": 0.2, "wrk": 0.1})
+    second = bench.Result(300, 30, 70, 0, 80, {"nginx": 0.1})
+    third = bench.Result(200, 20, 80, 2, 70, {"nginx": 0.3, "mysqld": 0.4})
+    assert bench.middle([first, second, third]) == bench.Result(
+        200, 20, 80, 3, 70, {"nginx": 0.2, "wrk": 0, "mysqld": 0}
+    )
+
+
 def test_the_cpu_seconds_of_a_program_are_its_own(tmp_path: Path) -> None:
     program = tmp_path / "busy (bench)"
     program.symlink_to("/bin/sh")

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import ssl
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -159,8 +161,25 @@ def test_many_at_once_get_what_they_ask_for() -> None:
 def forgotten(host: Host) -> Iterator[None]:
     """Forget failed logins afterwards, because those of an address count together."""
     yield
+    forget_failures(host)
+
+
+def forget_failures(host: Host) -> None:
     client = "docker exec miniweb-mysql-mysql-1 mysql --defaults-file=/run/secrets/root.cnf miniwebapp"
     host.check_output(f"{client} --execute 'DELETE FROM login_failures'")
+
+
+def memory_percent(host: Host) -> float:
+    """What the application's container uses of the memory that it may have."""
+    used = host.check_output("docker stats --no-stream --format '{{.MemPerc}}' miniweb-app-app-1")
+    return float(used.rstrip("%"))
+
+
+def kills(host: Host) -> int:
+    """How often the kernel has killed in the application's container."""
+    files = "cat /sys/fs/cgroup/memory/memory.oom_control || cat /sys/fs/cgroup/memory.events"
+    found = host.check_output("docker exec miniweb-app-app-1 sh -c %s", f"({files}) 2> /dev/null")
+    return int(re.search(r"^oom_kill (\d+)$", found, re.MULTILINE)[1])  # type: ignore[index]
 
 
 def test_guessing_passwords_neither_fills_the_memory_nor_gets_anything_killed(host: Host, forgotten: None) -> None:
@@ -170,12 +189,49 @@ def test_guessing_passwords_neither_fills_the_memory_nor_gets_anything_killed(ho
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(guess, range(120)))
     assert set(answers) == {"401", "429"}
-    used = host.check_output("docker stats --no-stream --format '{{.MemPerc}}' miniweb-app-app-1")
     # It was 97 before one thread made all hashes.
-    assert float(used.rstrip("%")) < 75
-    kills = "cat /sys/fs/cgroup/memory/memory.oom_control || cat /sys/fs/cgroup/memory.events"
-    found = host.check_output("docker exec miniweb-app-app-1 sh -c %s", f"({kills}) 2> /dev/null")
-    assert "oom_kill 0" in found.splitlines()
+    assert memory_percent(host) < 75
+    assert kills(host) == 0
+
+
+@pytest.mark.soak
+def test_an_hour_of_logins_creations_and_lists_leaves_the_memory_as_it_was(
+    host: Host, forgotten: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    admin, end = logged_in("admin", secret("app_admin_password")), time.monotonic() + 3600
+
+    def use(client: int) -> Counter[str]:
+        user = {"name": "Soak", "username": f"soak{client}", "email": f"soak{client}@example.com"}
+        login = f"soak{client}:a long password"
+        answers: Counter[str] = Counter()
+        with requests.Session() as own:
+            own.verify, own.trust_env, own.cookies = False, False, admin.cookies
+            while time.monotonic() < end:
+                created = own.post(f"{URL}/api/users", json={**user, "password": "a long password"})
+                answers[f"created {created.status_code}"] += 1
+                own_page = f"{URL}{created.headers['Location']}"
+                for number in range(5):
+                    answers[f"list {own.get(f'{URL}/api/users?number={number}').status_code}"] += 1
+                answers[f"login {status('-u', login, own_page)}"] += 1
+                guess = status("-u", f"nobody{client}:a wrong password", own_page)
+                answers["wrong login " + ("refused" if guess in {"401", "429"} else guess)] += 1
+                answers[f"deleted {own.delete(own_page).status_code}"] += 1
+        return answers
+
+    curve: list[float] = []
+    with ThreadPoolExecutor(8) as pool:
+        working = [pool.submit(use, client) for client in range(8)]
+        while time.monotonic() < end:
+            time.sleep(60)
+            forget_failures(host)
+            curve.append(memory_percent(host))
+        answers = sum((one.result() for one in working), Counter())
+    with capsys.disabled():
+        print(f"\nMemory of the application, % of its limit, minute by minute: {curve}\n{dict(answers)}")
+    assert set(answers) == {"created 201", "list 200", "login 200", "wrong login refused", "deleted 200"}
+    assert max(curve[-20:]) <= 1.05 * max(curve[:20]), curve
+    assert max(curve) < 75, curve
+    assert kills(host) == 0
 
 
 def test_requests_are_counted_over_all_processes() -> None:
