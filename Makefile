@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/tools
 export MINIWEB_IMAGES := $(IMAGES)
 
-.PHONY: help setup up down status test soak test-quick test-role lint unit bench bench-tool bench-monitoring bench-transfers \
+.PHONY: help setup up down status test soak test-quick test-role lint unit bench bench-settings bench-tool bench-monitoring bench-transfers \
 	dashboards docs screenshots clean-cache
 
 help:  ## List the targets
@@ -46,8 +46,11 @@ lint: .venv/ready  ## Run only the linters, ansible-test sanity and galaxy-impor
 unit: .venv/ready  ## Run only the unit tests
 	@$(BIN)/python -m pytest tests/unit
 
-bench: .venv/ready  ## Compare the application with a plain one under load (about 12 minutes)
+bench: .venv/ready  ## Compare the application with a plain one under load (about 27 minutes)
 	@$(BIN)/python -m bench --source $(IMAGES)
+
+bench-settings: .venv/ready  ## Compare the role's settings for an application with fast and slow pages (about 10 minutes)
+	@$(BIN)/python -m bench_settings --source $(IMAGES)
 
 bench-tool: .venv/ready  ## Measure the playbooks beside a ping and docker compose; recreates the sandbox's services and data
 	@$(BIN)/python -m bench_tool

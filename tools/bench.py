@@ -198,15 +198,23 @@ class Server:
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return f"https://{docker('inspect', '--format', form, self.subject.server).strip()}"
 
-    def start(self, image: str, plain_source: Path) -> None:
-        """Start the server and deploy the subject to it."""
+    def start(self, source: Path) -> None:
+        """Start the server and deploy the subject to it; plain is the application in `source`."""
         say(f"Deploying: {self.subject.name}…")
-        start_new(self.subject.server, self.subject.address, image)
+        start_new(self.subject.server, self.subject.address, f"{REPOSITORY}:role")
         plain = {
-            "flask_app_source_dir": str(plain_source),
+            "flask_app_source_dir": str(source),
             "flask_app_declaration": PLAIN_DECLARATION,
             "flask_app_preload": False,
         }
+        self.deploy({**(plain if self.subject.is_plain else {}), **self.subject.variables})
+        if not self.subject.is_plain:
+            token = self.in_application("flask", "create-token", "admin", "--name", "bench").splitlines()[-1]
+            self.header = f"Authorization: Bearer {token}"
+            self.password = self.in_application("cat", "/run/secrets/admin_password").strip()
+
+    def deploy(self, variables: dict[str, Any], *options: str) -> None:
+        """Run site.yml with these variables."""
         given = {
             "ansible_host": self.subject.address,
             "miniweb_address": self.subject.address,
@@ -214,15 +222,10 @@ class Server:
             "miniweb_monitoring": False,
             "flask_app_environment": {},
             "nginx_server_names": ["bench", self.subject.address],
-            **(plain if self.subject.is_plain else {}),
-            **self.subject.variables,
+            **variables,
         }
-        if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given)):
+        if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml", "-e", json.dumps(given), *options):
             raise Failure("site.yml failed, see above.")
-        if not self.subject.is_plain:
-            token = self.in_application("flask", "create-token", "admin", "--name", "bench").splitlines()[-1]
-            self.header = f"Authorization: Bearer {token}"
-            self.password = self.in_application("cat", "/run/secrets/admin_password").strip()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -324,7 +327,7 @@ def run(source: str, seconds: int, rounds: int) -> None:
     try:
         with plain_source() as directory:
             for server in servers:
-                server.start(f"{REPOSITORY}:role", directory)
+                server.start(directory)
                 docker("pause", server.subject.server)
         for number in range(1, rounds + 1):
             for server in servers:
