@@ -55,11 +55,10 @@ ONE_WORKER = {
     "nginx_cached_paths": [],
     "nginx_access_log": "combined",
 }
-# As described in files/webapp/README.md
-MYSQLCLIENT = {
-    "flask_app_requirements_file": "requirements-mysqlclient.txt",
-    "flask_app_build_packages": ["gcc", "libc6-dev", "pkg-config", "python3-dev", "default-libmysqlclient-dev"],
-    "flask_app_system_packages": ["libmariadb3"],
+PYMYSQL = {
+    "flask_app_requirements_file": "requirements.txt",
+    "flask_app_build_packages": [],
+    "flask_app_system_packages": [],
 }
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 CREATE = """
@@ -92,7 +91,7 @@ class Subject:
 SUBJECTS = (
     Subject("plain", "127.0.82.1", True, ONE_WORKER),
     Subject("product", "127.0.82.2", False, {}),
-    Subject("product, mysqlclient", "127.0.82.3", False, MYSQLCLIENT),
+    Subject("product, PyMySQL", "127.0.82.3", False, PYMYSQL),
     Subject("plain, the role's defaults", "127.0.82.4", True, {}),
 )
 

@@ -18,6 +18,8 @@ IMAGE = default_of("flask_app", "flask_app_base_image")
 UPSTREAM = """
 import http.server, json, os, ssl, threading
 RELEASED = threading.Event()
+# Less than the 5 s after which nginx would let a second request for the same file pass
+MEETING = threading.Barrier(2, timeout=4)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -30,6 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"data: first" + bytes([10])); self.wfile.flush()
             self.wfile.write(b"data: released" if RELEASED.wait(20) else b"data: nobody came"); return
         if self.path == "/release": RELEASED.set()
+        if "meeting" in self.path:
+            try: MEETING.wait()
+            except threading.BrokenBarrierError: self.send_error(500); return
         if self.path == "/large":
             self.send_response(200); self.send_header("Content-Length", str(300 << 20)); self.end_headers()
             for part in range(300): self.wfile.write(bytes(1 << 20))

@@ -63,12 +63,12 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(redis), C(environment), C(secrets), C(setup),
-      C(memory_mb), C(preload), C(processes), C(schedule), C(volumes) and C(static) are those of the file, with defaults for those
+      C(requirements), C(packages), C(memory_mb), C(preload), C(processes), C(schedule), C(volumes) and C(static) are those of the file, with defaults for those
       that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
-    - C(requirements) is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that the source has; empty
-      if it has none.
+    - C(requirements), if the file has none, is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that
+      the source has; empty without these, too.
     - C(served) has the C(volume), the C(url) and C(internal) of each volume that nginx serves.
     - C(migrations) is the command that brings the database's schema up to date, and C(django) whether the source is a project of Django.
     - C(database_environment) and C(redis_environment) have the part of the database and of Redis that each variable is to hold, C(driver) is

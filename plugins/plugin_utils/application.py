@@ -60,6 +60,10 @@ DRIVERS = {
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SHORTEST_SECRET, LONGEST_SECRET = 16, 1024
+REQUIREMENTS_FILE = re.compile(r"requirements[A-Za-z0-9._-]*\.txt|uv\.lock|poetry\.lock|pyproject\.toml")
+# When Debian packages are needed: while the requirements are installed, and when the application runs
+PACKAGES = ("build", "run")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?")
 
 SPEC: dict[str, dict[str, t.Any]] = {
@@ -72,6 +76,8 @@ SPEC: dict[str, dict[str, t.Any]] = {
     "environment": {"type": "dict"},
     "secrets": {"type": "dict"},
     "setup": {"type": "list", "elements": "list"},
+    "requirements": {"type": "str"},
+    "packages": {"type": "dict"},
     "memory_mb": {"type": "int"},
     "preload": {"type": "bool"},
     "processes": {"type": "dict"},
@@ -95,6 +101,8 @@ DEFAULTS: dict[str, t.Any] = {
     "environment": {},
     "secrets": {"secret_key": {"length": 64, "value": True}},
     "setup": [],
+    "requirements": "",
+    "packages": {},
     "memory_mb": 320,
     # Workers that are forked from an application that has connected to its database would share the connection.
     "preload": False,
@@ -113,7 +121,7 @@ def read(
     :param directory: the source; empty if there is none, as for an existing image.
     :param given: the same keys as in the file, which go before it.
     :param parts: processes, schedule and volumes of the site, merged with those that result, name by name.
-    :return: the keys of SPEC, and ``served`` (what nginx serves of the volumes), ``requirements``, ``migrations``, ``django``, ``driver``,
+    :return: the keys of SPEC, and ``served`` (what nginx serves of the volumes), ``migrations``, ``django``, ``driver``,
         ``database_environment``, ``redis_environment`` and ``faults``, one sentence each.
     """
     faults: list[str] = []
@@ -141,10 +149,11 @@ def read(
             for name, one in found["volumes"].items()
             if one["url"]
         ],
-        "requirements": requirements(directory),
+        "requirements": found["requirements"] or requirements(directory),
+        "packages": {when: found["packages"].get(when) or [] for when in PACKAGES},
         "migrations": migrations(directory),
         "django": bool(django_project(directory)),
-        "driver": driver(directory),
+        "driver": driver(directory, found["requirements"]),
         "secrets": {name: _full_secret(value) for name, value in found["secrets"].items()},
         "faults": faults,
     }
@@ -286,6 +295,24 @@ def _static_fault(value: list[t.Any]) -> str:
     return "" if wrong is None else f'static: "{wrong}" cannot be used; give paths of the site, such as /static/.'
 
 
+def _requirements_fault(value: str) -> str:
+    if REQUIREMENTS_FILE.fullmatch(value):
+        return ""
+    return f'requirements is "{value}"; give requirements-<something>.txt, uv.lock or another of these, at the top of the source.'
+
+
+def _packages_fault(value: dict[str, t.Any]) -> str:
+    for when, names in value.items():
+        if when not in PACKAGES:
+            return f'packages: there is no key "{when}"; give {", ".join(PACKAGES)}.'
+        if not isinstance(names, list | None):
+            return f"packages.{when} is {names!r}; give a list of Debian packages, such as [libpq5]."
+        wrong = next((name for name in names or [] if not isinstance(name, str) or not PACKAGE.fullmatch(name)), None)
+        if wrong is not None:
+            return f'packages.{when}: "{wrong}" is no name of a Debian package; give one such as libpq5.'
+    return ""
+
+
 def _memory_fault(value: t.Any) -> str:
     return "" if int(value) >= 32 else f"memory_mb is {value}; give at least 32."
 
@@ -300,6 +327,8 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "environment": _environment_fault,
     "secrets": _secrets_fault,
     "setup": _setup_fault,
+    "requirements": _requirements_fault,
+    "packages": _packages_fault,
     "memory_mb": _memory_fault,
     "static": _static_fault,
 }
@@ -412,13 +441,16 @@ def requirements(directory: str) -> str:
     return next((name for name in REQUIREMENTS if needed[name] <= names), "")
 
 
-def driver(directory: str) -> str:
-    """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none."""
-    texts = [_text(os.path.join(directory, name)) for name in ("requirements.txt", PROJECT)] if directory else []
-    required = "\n".join(texts).lower()
-    for package, name in DRIVERS.items():
-        if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", required, re.MULTILINE):
-            return name
+def driver(directory: str, declared: str = "") -> str:
+    """Return SQLAlchemy's name of the MySQL driver that a source requires; that of mysqlclient if it names none.
+
+    :param declared: the file that is read before the usual ones.
+    """
+    files = [declared, "requirements.txt", PROJECT] if directory else []
+    for text in [_text(os.path.join(directory, name)).lower() for name in files if name]:
+        for package, name in DRIVERS.items():
+            if re.search(rf"(^|[\"'\s]){re.escape(package)}\b(?!-)", text, re.MULTILINE):
+                return name
     return "mysql"
 
 

@@ -140,6 +140,20 @@ def test_the_urls_scheme_is_that_of_the_driver(tmp_path: Path, requirements: str
     assert application.read(directory)["driver"] == driver
 
 
+def test_what_is_installed_is_declared_with_its_packages(tmp_path: Path) -> None:
+    files = {"requirements.txt": "PyMySQL", "requirements-fast.txt": "-r requirements.txt\nmysqlclient"}
+    directory = source(tmp_path, **files)
+    found = application.read(str(directory))
+    assert (found["requirements"], found["packages"]) == ("requirements.txt", {"build": [], "run": []})
+    source(directory, **{"miniweb.yml": "requirements: requirements-fast.txt\npackages: {build: [gcc, g++], run: null}"})
+    found = application.read(str(directory))
+    assert (found["requirements"], found["packages"]) == (
+        "requirements-fast.txt",
+        {"build": ["gcc", "g++"], "run": []},
+    )
+    assert (found["driver"], found["faults"]) == ("mysql+mysqldb", [])
+
+
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
@@ -218,6 +232,17 @@ def test_environments_are_merged(tmp_path: Path) -> None:
             "volumes: {a: {path: /data, url: /b/}, c: {path: /other, url: /b/}}",
             "miniweb.yml: volumes: a and c have the same url /b/",
         ),
+        (
+            "requirements: ../other.txt",
+            'miniweb.yml: requirements is "../other.txt"; give requirements-<something>.txt',
+        ),
+        ("requirements: [a.txt]", "miniweb.yml: requirements is ['a.txt'], not text"),
+        ("packages: [libpq5]", "miniweb.yml: packages cannot be used; give a value of the type dict."),
+        ("packages: {test: [libpq5]}", 'miniweb.yml: packages: there is no key "test"; give build, run.'),
+        ("packages: {run: libpq5}", "miniweb.yml: packages.run is 'libpq5'; give a list of Debian packages"),
+        ("packages: {run: [a b]}", 'miniweb.yml: packages.run: "a b" is no name of a Debian package; give one'),
+        ("packages: {build: [$(id)]}", 'miniweb.yml: packages.build: "$(id)" is no name of a Debian package; give'),
+        ("packages: {build: [5]}", 'miniweb.yml: packages.build: "5" is no name of a Debian package; give'),
         ("memory_mb: much", "miniweb.yml: memory_mb cannot be used; give a value of the type int."),
         ("preload: perhaps", "miniweb.yml: preload cannot be used; give a value of the type bool."),
         ("memory_mb: 1", "miniweb.yml: memory_mb is 1; give at least 32."),

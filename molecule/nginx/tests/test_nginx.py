@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,13 @@ def test_only_what_may_be_cached_is_cached() -> None:
     assert request_id("/static/a.css") == request_id("/static/a.css")
     for path in ("/other/a.css", "/static/no-store.css", "/static/cookie.css"):
         assert request_id(path) != request_id(path)
+
+
+def test_visitors_do_not_wait_for_each_other_to_get_a_file_that_is_not_cached() -> None:
+    """The upstream answers the one only once the other has arrived."""
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(status, [f"https://{ADDRESS}/static/meeting.no-store"] * 2))
+    assert answers == ["200", "200"]
 
 
 def test_only_what_is_the_same_for_everyone_is_compressed() -> None:
