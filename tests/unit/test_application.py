@@ -145,7 +145,9 @@ def test_what_is_installed_is_declared_with_its_packages(tmp_path: Path) -> None
     directory = source(tmp_path, **files)
     found = application.read(str(directory))
     assert (found["requirements"], found["packages"]) == ("requirements.txt", {"build": [], "run": []})
-    source(directory, **{"miniweb.yml": "requirements: requirements-fast.txt\npackages: {build: [gcc, g++], run: null}"})
+    source(
+        directory, **{"miniweb.yml": "requirements: requirements-fast.txt\npackages: {build: [gcc, g++], run: null}"}
+    )
     found = application.read(str(directory))
     assert (found["requirements"], found["packages"]) == (
         "requirements-fast.txt",
