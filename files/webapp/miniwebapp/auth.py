@@ -23,7 +23,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from . import metrics, passwords, users
-from .models import ADMIN, ApiToken, LoginFailure, User, db, read, read_one
+from .models import ADMIN, ApiToken, LoginFailure, User, db, read_one, read_plain
 
 OPEN_TO_ALL = frozenset(
     {"static", "health.alive", "health.ready", "metrics.show", "account.login", "account.enter", "api.description"}
@@ -67,7 +67,7 @@ class Sessions(SecureCookieSessionInterface):
     """Flask's sessions, without the cost of preparing a signature check if there is no cookie."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if self.get_cookie_name(app) in request.cookies:
+        if "Cookie" in request.headers and self.get_cookie_name(app) in request.cookies:
             return super().open_session(app, request)
         return self.session_class()
 
@@ -104,7 +104,7 @@ def reads(query: Callable[..., Query | None]) -> Callable[[View], View]:
 def rows(query: Query) -> Sequence[tuple[Any, ...]]:
     """The rows of a query that the view reads, ordered by their first column."""
     found: Sequence[tuple[Any, ...]] | None = g.pop("rows", None)
-    return read(_ordered(query[0]), **query[1]) if found is None else found
+    return read_plain(_ordered(query[0]), query[1]) if found is None else found
 
 
 @cache
@@ -127,7 +127,7 @@ def _of_token(token: str) -> Account | None:
     if not query:
         found = read_one(BY_TOKEN, digest=digest(token))
         return Account(found.id, found.username, found.role) if found else None
-    both = read(_with_token(query[0]), **query[1], digest=digest(token))
+    both = read_plain(_with_token(query[0]), {**query[1], "digest": digest(token)})
     if not both:
         return None
     g.rows = [row[3:] for row in both if row[3] is not None]

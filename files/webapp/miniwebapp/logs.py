@@ -64,7 +64,8 @@ class GatheringStream:
             self._begin()
         with self._lock:
             self._lines.append(line)
-        self._waiting.set()
+        if not self._waiting.is_set():
+            self._waiting.set()
 
     def flush(self) -> None:
         """Do nothing: logging calls this after each line."""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Executable, ForeignKey, Index, MetaData, Row, String
+from sqlalchemy import Dialect, Executable, ForeignKey, Index, MetaData, Row, String
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ADMIN, VIEWER = ROLES = ("admin", "viewer")
@@ -39,6 +41,39 @@ def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:
     """Run a query outside the session's transaction: one round trip, nothing to roll back."""
     with db.engines[READER].connect() as connection:
         return connection.execute(statement, values).all()
+
+
+def read_plain(statement: Executable, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+    """Like `read`, for columns of numbers and text only: the driver's own rows, without what SQLAlchemy does for each statement.
+
+    That is a sixth of what a short request costs the application.
+    """
+    engine = db.engines[READER]
+    text, names = _compiled(statement, engine.dialect)
+    parameters = dict(values) if names is None else [values[name] for name in names]
+    errors = engine.dialect.loaded_dbapi.Error
+    try:
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(text, parameters)
+            rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+            cursor.close()
+            return rows
+        except errors as error:
+            connection.invalidate(error)
+            raise
+        finally:
+            connection.close()
+    except errors as error:
+        raise DBAPIError.instance(text, parameters, error, errors, dialect=engine.dialect) from error
+
+
+@cache
+def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, Sequence[str] | None]:
+    """The text of a statement, and its parameters in their order, or None for a driver that takes them by name."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup
 
 
 def read_one(statement: Executable, **values: Any) -> Row[Any] | None:

@@ -42,17 +42,9 @@ def others(host: Host) -> Iterator[None]:
     host.check_output("docker rm --force theirs && docker network rm theirs && docker volume rm theirs")
 
 
-def test_uninstall(host: Host, run_playbook: RunPlaybook, converge: Converge, others: None) -> None:
+@pytest.mark.soak
+def test_data_that_stay_are_found_again(host: Host, run_playbook: RunPlaybook, converge: Converge) -> None:
     assert status("--data", "kept by uninstall", *NOTES) == "201"
-    shown = run_playbook(PLAYBOOK, {})
-    assert not changed(shown)
-    assert "\\n" not in shown.stdout
-    assert f"Nothing was removed. -e uninstall_confirm={SERVER} removes" in folded(shown.stdout)
-    refused = run_playbook(PLAYBOOK, {"uninstall_confirm": "another", "uninstall_data": True})
-    assert refused.returncode != 0
-    assert f'uninstall_confirm: "another" is not {SERVER}' in folded(refused.stdout)
-    assert status(*NOTES) == "200"
-
     volumes = {one for one in left(host) if one.endswith(("_data", "_uploads"))}
     assert volumes >= {"miniweb-mysql_data", "miniweb-prometheus_data", "miniweb-grafana_data"}
     assert changed(run_playbook(PLAYBOOK, CONFIRMED))
@@ -61,10 +53,19 @@ def test_uninstall(host: Host, run_playbook: RunPlaybook, converge: Converge, ot
     assert kept == volumes | {"/opt/miniweb/docker.json"}
     assert status(*NOTES) == "000"
     assert not changed(run_playbook(PLAYBOOK, CONFIRMED))
-
-    # What is kept is found again.
     assert converge({}).returncode == 0
     assert eventually(lambda: "kept by uninstall" in json_from(*NOTES)["notes"])
+
+
+def test_uninstall(host: Host, run_playbook: RunPlaybook, others: None) -> None:
+    shown = run_playbook(PLAYBOOK, {})
+    assert not changed(shown)
+    assert "\\n" not in shown.stdout
+    assert f"Nothing was removed. -e uninstall_confirm={SERVER} removes" in folded(shown.stdout)
+    refused = run_playbook(PLAYBOOK, {"uninstall_confirm": "another", "uninstall_data": True})
+    assert refused.returncode != 0
+    assert f'uninstall_confirm: "another" is not {SERVER}' in folded(refused.stdout)
+    assert status(*NOTES) == "200"
 
     # Somebody has begun to remove it by hand.
     host.check_output("rm --recursive /opt/miniweb/units /opt/miniweb/mysql_exporter")
