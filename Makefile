@@ -28,7 +28,7 @@ test: .venv/ready  ## Run every test: lint, unit, sanity, each role, the whole s
 	@$(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios $(filter-out tests/scenarios,$(wildcard tests/*))
 
-soak: .venv/ready  ## Run the long tests that `make test` leaves out, with the scenarios they belong to (about 12 minutes)
+soak: .venv/ready  ## Run the long tests that `make test` leaves out, with the scenarios they belong to (about 90 minutes)
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@MINIWEB_MARKS="soak or not soak" $(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios/test_scenarios.py
