@@ -364,7 +364,10 @@ def report(measured: dict[tuple[str, str], Result]) -> None:
             )
     say("\nCPU milliseconds per request:")
     for (subject, case), one in measured.items():
-        say(f"- {subject}, {case}: " + ", ".join(f"{program} {spent:.2f}" for program, spent in one.busy.items()))
+        say(
+            f"- {subject}, {case}: "
+            + ", ".join(f"{program} {spent:.2f}" for program, spent in one.busy.items() if spent >= 0.01)
+        )
 
 
 def main() -> None:
