@@ -6,8 +6,6 @@ is tests/apps/paces, without a database; its slow page waits for 0.2 s.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import subprocess
 from collections import defaultdict
@@ -15,11 +13,10 @@ from typing import Any
 
 import bench
 from sandbox.engine import remove_container
-from sandbox.images import SOURCES
 from sandbox.paths import ROOT
 from sandbox.scenario import REPOSITORY, prepare
 from sandbox.server import start_new
-from sandbox.shell import install, say, told
+from sandbox.shell import install, say
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "one `sync` worker": {"flask_app_worker_class": "sync", "flask_app_workers": 1},
@@ -39,19 +36,14 @@ APPLICATION = {
 FAST, SLOW = 32, 8
 
 
-def command(url: str, connections: int, seconds: int) -> list[str]:
-    words = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
-    return [*words, "--timeout", "60s", "--latency", url]
-
-
 def load(url: str, connections: int, seconds: int) -> bench.Result:
-    done = subprocess.run(command(url, connections, seconds), capture_output=True, text=True, check=False)
+    done = subprocess.run(bench.wrk(url, connections, seconds, threads=1), capture_output=True, text=True, check=False)
     return bench.parse(done.stdout + done.stderr)
 
 
 def beside_slow_ones(url: str, seconds: int) -> bench.Result:
     """The fast page, while SLOW visitors ask for the slow one again and again."""
-    slow = command(f"{url}/slow", SLOW, seconds + 2)
+    slow = bench.wrk(f"{url}/slow", SLOW, seconds + 2, threads=1)
     with subprocess.Popen(slow, stdout=subprocess.DEVNULL) as others:
         found = load(f"{url}/", FAST, seconds)
         others.wait()
@@ -89,15 +81,5 @@ def run(source: str, seconds: int, rounds: int) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=SOURCES, default=os.environ.get("MINIWEB_IMAGES", "auto"))
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    with told():
-        run(arguments.source, arguments.seconds, arguments.rounds)
-
-
 if __name__ == "__main__":
-    main()
+    bench.main(__doc__, run, seconds=5)

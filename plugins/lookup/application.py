@@ -63,8 +63,8 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary. Its keys C(wsgi), C(asgi), C(health_path), C(metrics_path), C(database), C(redis), C(environment), C(secrets), C(setup),
-      C(requirements), C(packages), C(memory_mb), C(preload), C(processes), C(schedule), C(volumes) and C(static) are those of the file, with defaults for those
-      that it does not have.
+      C(requirements), C(packages), C(memory_mb), C(preload), C(processes), C(schedule), C(volumes) and C(static) are those of the
+      file, with defaults for those that it does not have.
     - C(cache) is the directory on the controller for what is made of the source, such as the checkout of a repository.
     - C(directory) is where the source is, C(commit) that of a repository, and C(fault) why it cannot be had, a sentence without its end.
     - C(requirements), if the file has none, is the first of C(requirements.txt), C(uv.lock), C(poetry.lock) and C(pyproject.toml) that

@@ -60,7 +60,6 @@ DRIVERS = {
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SHORTEST_SECRET, LONGEST_SECRET = 16, 1024
-REQUIREMENTS_FILE = re.compile(r"requirements[A-Za-z0-9._-]*\.txt|uv\.lock|poetry\.lock|pyproject\.toml")
 # When Debian packages are needed: while the requirements are installed, and when the application runs
 PACKAGES = ("build", "run")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -295,12 +294,6 @@ def _static_fault(value: list[t.Any]) -> str:
     return "" if wrong is None else f'static: "{wrong}" cannot be used; give paths of the site, such as /static/.'
 
 
-def _requirements_fault(value: str) -> str:
-    if REQUIREMENTS_FILE.fullmatch(value):
-        return ""
-    return f'requirements is "{value}"; give requirements-<something>.txt, uv.lock or another of these, at the top of the source.'
-
-
 def _packages_fault(value: dict[str, t.Any]) -> str:
     for when, names in value.items():
         if when not in PACKAGES:
@@ -327,7 +320,6 @@ CHECKS: dict[str, t.Callable[[t.Any], str]] = {
     "environment": _environment_fault,
     "secrets": _secrets_fault,
     "setup": _setup_fault,
-    "requirements": _requirements_fault,
     "packages": _packages_fault,
     "memory_mb": _memory_fault,
     "static": _static_fault,

@@ -234,10 +234,6 @@ def test_environments_are_merged(tmp_path: Path) -> None:
             "volumes: {a: {path: /data, url: /b/}, c: {path: /other, url: /b/}}",
             "miniweb.yml: volumes: a and c have the same url /b/",
         ),
-        (
-            "requirements: ../other.txt",
-            'miniweb.yml: requirements is "../other.txt"; give requirements-<something>.txt',
-        ),
         ("requirements: [a.txt]", "miniweb.yml: requirements is ['a.txt'], not text"),
         ("packages: [libpq5]", "miniweb.yml: packages cannot be used; give a value of the type dict."),
         ("packages: {test: [libpq5]}", 'miniweb.yml: packages: there is no key "test"; give build, run.'),
