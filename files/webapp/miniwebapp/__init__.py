@@ -17,7 +17,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from . import account, api, auth, cli, errors, health, logs, metrics, models, pages, pool
+from . import account, api, auth, cli, errors, health, logs, metrics, models, pages
 from .config import DEFAULTS, from_environment
 from .models import db
 
@@ -26,6 +26,13 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+
+# "no-referrer" would break the CSRF protection, which compares the referrer with the host.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
 
 LANGUAGES = ("en", "es")
 
@@ -69,7 +76,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     Babel(app, locale_selector=language)
     app.context_processor(lambda: {"language": language()})
-    pool.register()
     models.register(app)
     Migrate(app, db, directory=str(MIGRATIONS))
     logs.register(app)
@@ -90,10 +96,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _secure(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    # "no-referrer" would break the CSRF protection, which compares the referrer with the host.
-    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers.extend(SECURITY_HEADERS)
     # The URL of a static file contains a hash of its content.
     versioned = request.endpoint == "static" and "v" in request.args and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-store"

@@ -6,13 +6,13 @@ import atexit
 import os
 import shutil
 import tempfile
-import time
+from functools import cache
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, g, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import event
-from sqlalchemy.pool import ConnectionPoolEntry, Pool
+
+from . import logs
 
 # Each process writes to files in this directory, and the one that is scraped sums them. The variable must be set before
 # prometheus_client is imported, and the directory created before Gunicorn forks.
@@ -46,23 +46,6 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 blueprint = Blueprint("metrics", __name__)
 
 
-event.listen(Pool, "connect", lambda *given: POOL_SIZE.inc())
-event.listen(Pool, "close", lambda *given: POOL_SIZE.dec())
-
-
-@event.listens_for(Pool, "checkout")
-def _lent(connection: object, record: ConnectionPoolEntry, lent: object) -> None:
-    record.record_info["lent"] = True
-    POOL_USED.inc()
-
-
-@event.listens_for(Pool, "checkin")
-def _returned(connection: object, record: ConnectionPoolEntry) -> None:
-    # A connection that turned out to be broken is checked in without having been counted as checked out.
-    if record.record_info.pop("lent", False):
-        POOL_USED.dec()
-
-
 def register(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_count)
@@ -70,7 +53,6 @@ def register(app: Flask) -> None:
 
 
 def _begin() -> None:
-    g.began = time.perf_counter()
     IN_FLIGHT.inc()
     g.in_flight = True
 
@@ -83,9 +65,15 @@ def _end(error: BaseException | None) -> None:
 def _count(response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule else "unknown"
     method = request.method if request.method in METHODS else "other"
-    REQUESTS.labels(route, method, str(response.status_code)).inc()
-    DURATION.labels(route, method).observe(time.perf_counter() - g.get("began", time.perf_counter()))
+    answers, durations = _of(route, method, response.status_code)
+    answers.inc()
+    durations.observe(logs.seconds())
     return response
+
+
+@cache
+def _of(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
 
 
 @blueprint.get("/metrics")

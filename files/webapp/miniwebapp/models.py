@@ -11,6 +11,8 @@ from sqlalchemy import Dialect, Executable, ForeignKey, Index, MetaData, Row, St
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from . import pool
+
 ADMIN, VIEWER = ROLES = ("admin", "viewer")
 
 
@@ -35,6 +37,9 @@ def register(app: Flask) -> None:
     options = {"url": app.config["SQLALCHEMY_DATABASE_URI"], **app.config["SQLALCHEMY_ENGINE_OPTIONS"], **reader}
     app.config["SQLALCHEMY_BINDS"] = {READER: options}
     db.init_app(app)
+    with app.app_context():
+        for engine in db.engines.values():
+            pool.watch(engine.pool)
 
 
 def read(statement: Executable, **values: Any) -> Sequence[Row[Any]]:

@@ -25,7 +25,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import make_url
 
-from miniwebapp.logs import GatheringHandler, JsonFormatter
+from miniwebapp.logs import GatheringHandler, GatheringStream, JsonFormatter
 
 ROOT = Path(__file__).parent.parent
 URL = make_url(os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://"))
@@ -215,14 +215,13 @@ def test_any_message_is_one_line(message: str) -> None:
     assert json.loads(line)["message"] == message
 
 
-def test_an_exception_is_one_line(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("miniwebapp.auth.rows", lambda query: 1 / 0)
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
-    handler.setFormatter(JsonFormatter())
-    for logger in (app.logger, logging.getLogger("miniwebapp")):
-        monkeypatch.setattr(logger, "handlers", [handler])
+    app, said = make_app(os.environ["TEST_DATABASE_URL"], OPEN_ACCESS=True), io.StringIO()
+    (handler,) = (one for one in app.logger.handlers if isinstance(one, GatheringHandler))
+    monkeypatch.setattr(handler, "stream", GatheringStream(said))
     assert https(app).get("/api/users").status_code == 500
+    handler.stream.write_out()
     lines = [json.loads(line) for line in said.getvalue().splitlines()]
     assert "ZeroDivisionError" in lines[0]["exception"]
     assert lines[1]["status"] == 500
