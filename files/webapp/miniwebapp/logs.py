@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import secrets
 import sys
@@ -15,6 +14,8 @@ from typing import TextIO
 
 import orjson
 from flask import Flask, Response, g, has_request_context, request
+
+from .process import process_id
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET = frozenset({"health.alive", "health.ready", "metrics.show", "static"})
@@ -54,7 +55,7 @@ class GatheringStream:
         self._process = 0
 
     def _begin(self) -> None:
-        self._process = os.getpid()
+        self._process = process_id()
         self._lines: list[str] = []
         self._lock, self._waiting = threading.Lock(), threading.Event()
         threading.Thread(target=self._write_later, daemon=True).start()
@@ -62,7 +63,7 @@ class GatheringStream:
     def write(self, line: str) -> None:
         """Take one line."""
         # After a fork, the parent has the lines that were there and the thread that writes them.
-        if self._process != os.getpid():
+        if self._process != process_id():
             self._begin()
         with self._lock:
             self._lines.append(line)
@@ -80,7 +81,7 @@ class GatheringStream:
 
     def write_out(self) -> None:
         """Write all lines, as many at a time as a pipe takes whole."""
-        if self._process != os.getpid():
+        if self._process != process_id():
             return
         with self._lock:
             pieces = [""]

@@ -13,6 +13,7 @@ from flask import Blueprint, Flask, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 
 from . import logs
+from .process import process_id
 
 # Each process writes to files in this directory, and the one that is scraped sums them. The variable must be set before
 # prometheus_client is imported, and the directory created before Gunicorn forks.
@@ -32,7 +33,11 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
+
+# As the library provides for servers with IDs of their own, before the first metric is created
+values.ValueClass = values.MultiProcessValue(process_id)  # type: ignore[misc]
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 REQUESTS = Counter("http_requests_total", "Requests answered", ["route", "method", "status"])
