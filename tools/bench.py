@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from sandbox import playbook
 from sandbox.engine import docker, remove_container
 from sandbox.images import SOURCES
@@ -54,11 +55,10 @@ ONE_WORKER = {
     "nginx_cached_paths": [],
     "nginx_access_log": "combined",
 }
-PYMYSQL = {
-    "flask_app_requirements_file": "requirements.txt",
-    "flask_app_build_packages": [],
-    "flask_app_system_packages": [],
-}
+PRODUCT = ROOT / "files" / "webapp"
+PRODUCT_DRIVER = re.findall("^mysqlclient==.*", (PRODUCT / "requirements-mysqlclient.txt").read_text(), re.MULTILINE)
+PACKAGES = yaml.safe_load((PRODUCT / "miniweb.yml").read_text())["packages"]
+DRIVER_IN_C = {"flask_app_build_packages": PACKAGES["build"], "flask_app_system_packages": PACKAGES["run"]}
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 CREATE = """
 local number = 0
@@ -75,12 +75,19 @@ end
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: an application, and the variables of its server that differ from the defaults."""
+    """What is measured: an application, and the variables of its server that differ from the defaults.
+
+    :param driver: plain's driver for the database; without one, it is the product.
+    """
 
     name: str
     address: str
-    is_plain: bool
-    variables: dict[str, Any]
+    driver: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        return bool(self.driver)
 
     @property
     def server(self) -> str:
@@ -88,10 +95,10 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("plain", "127.0.82.1", True, ONE_WORKER),
-    Subject("product", "127.0.82.2", False, {}),
-    Subject("product, PyMySQL", "127.0.82.3", False, PYMYSQL),
-    Subject("plain, the role's defaults", "127.0.82.4", True, {}),
+    Subject("plain", "127.0.82.1", "pymysql", ONE_WORKER),
+    Subject("product", "127.0.82.2"),
+    Subject("plain, the role's defaults", "127.0.82.3", "pymysql"),
+    Subject("plain, the role's defaults, a driver in C", "127.0.82.4", "mysqldb", DRIVER_IN_C),
 )
 
 
@@ -202,12 +209,12 @@ class Server:
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return f"https://{docker('inspect', '--format', form, self.subject.server).strip()}"
 
-    def start(self, source: Path) -> None:
-        """Start the server and deploy the subject to it; plain is the application in `source`."""
+    def start(self, sources: Path) -> None:
+        """Start the server and deploy the subject to it; plain is below `sources`, by its driver."""
         say(f"Deploying: {self.subject.name}…")
         start_new(self.subject.server, self.subject.address, f"{REPOSITORY}:role")
         plain = {
-            "flask_app_source_dir": str(source),
+            "flask_app_source_dir": str(sources / self.subject.driver),
             "flask_app_declaration": PLAIN_DECLARATION,
             "flask_app_preload": False,
         }
@@ -303,7 +310,8 @@ class Server:
 
 
 @contextmanager
-def plain_source() -> Iterator[Path]:
+def plain_sources() -> Iterator[Path]:
+    """A directory with plain as it was, and one with the product's driver in place of its own."""
     with tempfile.TemporaryDirectory() as directory:
         archive = Path(directory) / "plain.tar"
         done = subprocess.run(
@@ -311,10 +319,20 @@ def plain_source() -> Iterator[Path]:
         )
         if done.returncode:
             raise Failure(f"git has no {PLAIN}: benchmarks need this repository's history (git fetch --unshallow).")
-        source = Path(directory) / "plain"
-        source.mkdir()
-        subprocess.run(["tar", "--extract", "--file", archive, "--directory", source], check=True)
-        yield source
+        for driver in ("pymysql", "mysqldb"):
+            source = Path(directory) / driver
+            source.mkdir()
+            subprocess.run(["tar", "--extract", "--file", archive, "--directory", source], check=True)
+        for name, pattern, replacement in (
+            ("requirements.txt", "PyMySQL==.*", PRODUCT_DRIVER[0]),
+            ("miniwebapp/config.py", r'"mysql\+pymysql",', '"mysql+mysqldb",'),
+        ):
+            file = Path(directory) / "mysqldb" / name
+            text, count = re.subn(pattern, replacement, file.read_text())
+            if count != 1:
+                raise Failure(f"{PLAIN}/{name} names its driver {count} times instead of once.")
+            file.write_text(text)
+        yield Path(directory)
 
 
 def run(source: str, seconds: int, rounds: int) -> None:
@@ -324,7 +342,7 @@ def run(source: str, seconds: int, rounds: int) -> None:
     measured: dict[tuple[str, str], list[Result]] = defaultdict(list)
     first_pages: dict[str, list[float]] = defaultdict(list)
     try:
-        with plain_source() as directory:
+        with plain_sources() as directory:
             for server in servers:
                 server.start(directory)
                 docker("pause", server.subject.server)
