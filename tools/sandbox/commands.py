@@ -18,7 +18,7 @@ def up(source: str) -> None:
     """Start the sandbox server, deploy to it, and print where everything is."""
     begin = time.monotonic()
     engine.ensure()
-    if exists("container", NAME) and not KEY.exists():
+    if exists("container", NAME) and not (KEY.exists() and str(KEY.with_suffix(".pub")) in mounted()):
         raise Failure(
             f"The container {NAME} was made by another copy of this project, and only that one has its keys: "
             f"`make down` there, or remove it with all its data by `docker rm -f -v {NAME}`."
@@ -31,6 +31,11 @@ def up(source: str) -> None:
     if not playbook.succeeds("-i", "inventory/sandbox.yml", "site.yml"):
         raise Failure("site.yml failed, see above. The server is kept: fix the cause and run `make up` again.")
     summary(at, seconds=time.monotonic() - begin)
+
+
+def mounted() -> list[str]:
+    """The files and directories of this machine that the server has, among them the key that opens it."""
+    return docker("inspect", "--format", "{{range .Mounts}}{{println .Source}}{{end}}", NAME).splitlines()
 
 
 def start(at: str) -> None:
