@@ -56,7 +56,7 @@ ONE_WORKER = {
     "nginx_access_log": "combined",
 }
 PRODUCT = ROOT / "files" / "webapp"
-PRODUCT_DRIVER = re.findall("^mysqlclient==.*", (PRODUCT / "requirements-mysqlclient.txt").read_text(), re.MULTILINE)
+(PRODUCT_DRIVER,) = re.findall("^mysqlclient==.*", (PRODUCT / "requirements-mysqlclient.txt").read_text(), re.MULTILINE)
 PACKAGES = yaml.safe_load((PRODUCT / "miniweb.yml").read_text())["packages"]
 DRIVER_IN_C = {"flask_app_build_packages": PACKAGES["build"], "flask_app_system_packages": PACKAGES["run"]}
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
@@ -324,7 +324,7 @@ def plain_sources() -> Iterator[Path]:
             source.mkdir()
             subprocess.run(["tar", "--extract", "--file", archive, "--directory", source], check=True)
         for name, pattern, replacement in (
-            ("requirements.txt", "PyMySQL==.*", PRODUCT_DRIVER[0]),
+            ("requirements.txt", "PyMySQL==.*", PRODUCT_DRIVER),
             ("miniwebapp/config.py", r'"mysql\+pymysql",', '"mysql+mysqldb",'),
         ):
             file = Path(directory) / "mysqldb" / name

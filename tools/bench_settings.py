@@ -53,7 +53,7 @@ def beside_slow_ones(url: str, seconds: int) -> bench.Result:
 def run(source: str, seconds: int, rounds: int) -> None:
     install({"wrk": "wrk", "curl": "curl"})
     prepare(source, "role")
-    server = bench.Server(bench.Subject("settings", "127.0.82.9", "pymysql"))
+    server = bench.Server(bench.Subject("settings", "127.0.82.9"))
     alone: dict[str, list[bench.Result]] = defaultdict(list)
     beside: dict[str, list[bench.Result]] = defaultdict(list)
     memory: dict[str, list[float]] = defaultdict(list)

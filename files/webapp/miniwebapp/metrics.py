@@ -6,7 +6,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from functools import cache
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, g, request
@@ -70,15 +69,9 @@ def _end(error: BaseException | None) -> None:
 def _count(response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule else "unknown"
     method = request.method if request.method in METHODS else "other"
-    answers, durations = _of(route, method, response.status_code)
-    answers.inc()
-    durations.observe(logs.seconds())
+    REQUESTS.labels(route, method, str(response.status_code)).inc()
+    DURATION.labels(route, method).observe(logs.seconds())
     return response
-
-
-@cache
-def _of(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
-    return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
 
 
 @blueprint.get("/metrics")

@@ -1,4 +1,4 @@
-"""This process's ID, known without asking the system each time: with metrics and log lines that is eight times in each request."""
+"""This process's ID without a system call: metrics and log lines need it eight times in each request."""
 
 from __future__ import annotations
 
