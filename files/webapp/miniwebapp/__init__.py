@@ -17,23 +17,11 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from . import account, api, auth, cli, errors, health, logs, metrics, models, pages
+from . import account, api, auth, cli, errors, health, metrics, models, observe, pages
 from .config import DEFAULTS, from_environment
 from .models import db
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-
-# "no-referrer" would break the CSRF protection, which compares the referrer with the host.
-SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
-
 LANGUAGES = ("en", "es")
 
 csrf = CSRFProtect()
@@ -78,8 +66,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.context_processor(lambda: {"language": language()})
     models.register(app)
     Migrate(app, db, directory=str(MIGRATIONS))
-    logs.register(app)
-    metrics.register(app)
+    observe.register(app)
     csrf.init_app(app)
     auth.register(app)
     # The API is safe from CSRF without tokens: it accepts only application/json, which no HTML form can send, and
@@ -88,16 +75,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     for module in (pages, account, api, health, metrics, cli):
         app.register_blueprint(module.blueprint)
     errors.register(app)
-    app.after_request(_secure)
 
     if proxies := app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1)  # type: ignore[method-assign]
     return app
-
-
-def _secure(response: Response) -> Response:
-    response.headers.update(SECURITY_HEADERS)
-    # The URL of a static file contains a hash of its content.
-    versioned = request.endpoint == "static" and "v" in request.args and response.status_code == 200
-    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if versioned else "no-store"
-    return response

@@ -23,7 +23,7 @@ from sqlalchemy.orm import aliased
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
-from . import metrics, passwords, users
+from . import logs, metrics, passwords, users
 from .models import ADMIN, ApiToken, LoginFailure, User, db, read_one, read_plain
 
 OPEN_TO_ALL = frozenset(
@@ -82,6 +82,12 @@ def register(app: Flask) -> None:
     app.context_processor(lambda: {"account": current(), "open_access": current_app.config["OPEN_ACCESS"]})
 
 
+def _set(account: Account | None) -> None:
+    g.account = account
+    if account:
+        request.environ[logs.USER_ID] = account.id
+
+
 def current() -> Account | None:
     return g.get("account")
 
@@ -138,9 +144,10 @@ def _guard() -> ResponseReturnValue | None:
     endpoint = request.endpoint
     if request.routing_exception or endpoint in OPEN_TO_ALL:
         if endpoint in OPEN_TO_ALL - {"static", "health.alive", "health.ready", "metrics.show"}:
-            g.account = _of_session()
+            _set(_of_session())
         return None
-    account = g.account = EVERYBODY if current_app.config["OPEN_ACCESS"] else _of_header() or _of_session()
+    account = EVERYBODY if current_app.config["OPEN_ACCESS"] else _of_header() or _of_session()
+    _set(account)
     if account is None:
         if request.blueprint == "api":
             raise Unauthorized("Log in, with HTTP Basic or a token", www_authenticate=CHALLENGES)
@@ -196,7 +203,7 @@ def log_in(user: sa.Row[Any]) -> None:
     session.clear()
     session.permanent = True
     session["user"], session["mark"], session["since"] = user.id, _mark(user.password_hash), int(time.time())
-    g.account = Account(user.id, user.username, user.role)
+    _set(Account(user.id, user.username, user.role))
 
 
 def next_page(given: str | None) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import secrets
 import sys
 import threading
 import time
@@ -13,11 +11,12 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import orjson
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Request, has_request_context, request
 
 from .process import process_id
 
-WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# In the WSGI environment
+REQUEST_ID, USER_ID = "miniwebapp.request_id", "miniwebapp.user_id"
 QUIET = frozenset({"health.alive", "health.ready", "metrics.show", "static"})
 # The longest piece that a pipe takes whole, whoever else writes to it
 PIPE_BYTES = 4096
@@ -41,7 +40,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = _of_request() if has_request_context() else {}
+        fields = _of(request) if has_request_context() else {}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return line(record.created, record.levelname.lower(), record.getMessage(), **fields)
@@ -111,7 +110,8 @@ class GatheringHandler(logging.StreamHandler[GatheringStream]):
         super().close()
 
 
-def register(app: Flask) -> None:
+def register(app: Flask) -> GatheringHandler:
+    """Set up the application's log."""
     handler = GatheringHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     app.logger.handlers, app.logger.propagate = [handler], False
@@ -119,42 +119,23 @@ def register(app: Flask) -> None:
     # Gunicorn sets up its own log before it loads the application
     for given in logging.getLogger("gunicorn.error").handlers:
         given.setFormatter(JsonFormatter())
-
-    def end(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.get("request_id", "")
-        if request.endpoint not in QUIET or response.status_code >= 400:
-            # Not through logging, which takes twice as long.
-            handler.stream.write(_of_answer(response) + handler.terminator)
-        return response
-
-    app.before_request(_begin)
-    app.after_request(end)
+    return handler
 
 
-def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if WELL_FORMED.fullmatch(given) else secrets.token_hex(16)
-    g.arrived = time.perf_counter()
-
-
-def seconds() -> float:
-    """The time since the request arrived."""
-    now = time.perf_counter()
-    return now - g.get("arrived", now)
-
-
-def _of_request() -> dict[str, object]:
-    return {"request_id": g.get("request_id"), "method": request.method, "path": request.path}
-
-
-def _of_answer(response: Response) -> str:
-    account = g.get("account")
+def of_answer(request: Request, status: int, seconds: float) -> str | None:
+    """The line of a request that was answered after this time; None if it needs none."""
+    if request.endpoint in QUIET and status < 400:
+        return None
     return line(
         time.time(),
         "info",
         "request",
-        **_of_request(),
-        status=response.status_code,
-        duration_ms=round(seconds() * 1000, 1),
-        user_id=account.id if account else None,
+        **_of(request),
+        status=status,
+        duration_ms=round(seconds * 1000, 1),
+        user_id=request.environ.get(USER_ID),
     )
+
+
+def _of(request: Request) -> dict[str, object]:
+    return {"request_id": request.environ.get(REQUEST_ID), "method": request.method, "path": request.path}

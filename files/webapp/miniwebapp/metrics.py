@@ -8,10 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, abort, g, request
+from flask import Blueprint, Request, Response, abort, request
 from flask.typing import ResponseReturnValue
 
-from . import logs
 from .process import process_id
 
 # Each process writes to files in this directory, and the one that is scraped sums them. The variable must be set before
@@ -50,28 +49,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 blueprint = Blueprint("metrics", __name__)
 
 
-def register(app: Flask) -> None:
-    app.before_request(_begin)
-    app.after_request(_count)
-    app.teardown_request(_end)
-
-
-def _begin() -> None:
-    IN_FLIGHT.inc()
-    g.in_flight = True
-
-
-def _end(error: BaseException | None) -> None:
-    if g.pop("in_flight", False):
-        IN_FLIGHT.dec()
-
-
-def _count(response: Response) -> Response:
+def count(request: Request, status: int, seconds: float) -> None:
+    """Count an answer, which took this time."""
     route = request.url_rule.rule if request.url_rule else "unknown"
     method = request.method if request.method in METHODS else "other"
-    REQUESTS.labels(route, method, str(response.status_code)).inc()
-    DURATION.labels(route, method).observe(logs.seconds())
-    return response
+    REQUESTS.labels(route, method, str(status)).inc()
+    DURATION.labels(route, method).observe(seconds)
 
 
 @blueprint.get("/metrics")

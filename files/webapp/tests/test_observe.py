@@ -321,6 +321,30 @@ def test_a_database_that_went_away_and_came_back(app: Flask) -> None:
     assert re.search(r"^database_pool_connections_in_use 0\.0$", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/api/users", "/"])
+def test_connections_that_broke_while_they_rested_are_replaced(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("miniwebapp.pool.RESTED_SECONDS", 0)
+    relay = Relay()
+    relay.start()
+    url = URL.set(host="127.0.0.1", port=relay.port).render_as_string(hide_password=False)
+    own = make_app(url, OPEN_ACCESS=True)
+
+    def ask(_number: int) -> int:
+        return https(own).get(path).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(ask, range(40))) == {200}
+    opened = len(relay.pairs)
+    relay.cut()
+    relay.open = True
+    assert [ask(number) for number in range(5)] == [200] * 5
+    assert len(relay.pairs) > opened
+    text = own.test_client().get("/metrics").text
+    assert re.search(r"^database_pool_connections_in_use 0\.0$", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", ["style.css", "icon.svg"])
 def test_static_files_are_kept_by_browsers(client: FlaskClient, name: str) -> None:
     address = re.search(rf"/static/{re.escape(name)}\?v=[0-9a-f]+", client.get("/").text)
