@@ -16,6 +16,8 @@ from .metrics import POOL_SIZE, POOL_USED
 
 # No database restarts faster, and SQLAlchemy drops all idle connections when one in use breaks.
 RESTED_SECONDS = 1.0
+# As many as a pool keeps
+MOST = 5
 
 
 def watch(engine: Engine) -> None:
@@ -70,15 +72,18 @@ class Kept:
 
     @contextmanager
     def connection(self) -> Iterator[PoolProxiedConnection]:
-        """A connection for this block; whatever the block raises, it is closed then."""
+        """A connection for this block. Whatever the block raises, the connection is then closed."""
         connection = self._next()
         try:
             yield connection
         except BaseException as error:
             connection.invalidate(error)
             raise
-        _give(connection)
-        self._idle.append(connection)
+        if len(self._idle) < MOST:
+            _give(connection)
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _next(self) -> PoolProxiedConnection:
         while True:

@@ -23,9 +23,10 @@ import pytest
 from conftest import https, make_app
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import make_url
+from sqlalchemy import QueuePool, make_url
 
 from miniwebapp.logs import GatheringHandler, GatheringStream, JsonFormatter
+from miniwebapp.models import READER, db
 
 ROOT = Path(__file__).parent.parent
 URL = make_url(os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://"))
@@ -343,6 +344,17 @@ def test_connections_that_broke_while_they_rested_are_replaced(
     assert len(relay.pairs) > opened
     text = own.test_client().get("/metrics").text
     assert re.search(r"^database_pool_connections_in_use 0\.0$", text, re.MULTILINE)
+
+
+def test_many_requests_at_once_leave_few_connections(app: Flask) -> None:
+    own = make_app(os.environ["TEST_DATABASE_URL"])
+    with own.app_context():
+        pool = db.engines[READER].pool
+    with contextlib.ExitStack() as stack:
+        for _request in range(12):
+            stack.enter_context(own.extensions[READER].connection())
+    assert isinstance(pool, QueuePool)
+    assert (pool.checkedout(), pool.checkedin()) == (5, 5)
 
 
 @pytest.mark.parametrize("name", ["style.css", "icon.svg"])
