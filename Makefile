@@ -32,6 +32,7 @@ soak: .venv/ready  ## Run the long tests that `make test` leaves out, with the s
 	@$(BIN)/python -m sandbox prepare --source $(IMAGES) --scenario role
 	@MINIWEB_MARKS="soak or not soak" $(BIN)/python -m pytest -v -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 \
 		tests/scenarios/test_scenarios.py
+	@cat .sandbox/memory
 
 test-quick: .venv/ready  ## Run the tests that need no container, in about 4 minutes: linters, unit tests, alert rule tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/lint/test_lint.py tests/unit tests/doubles tests/rules/test_cases.py

@@ -17,7 +17,7 @@ import pytest
 import requests
 from cryptography import x509
 from helpers.prometheus import query
-from helpers.server import ADDRESS, SERVER
+from helpers.server import ADDRESS, ROOT, SERVER
 from helpers.shapes import PLACES, found, told
 from helpers.waiting import eventually
 from helpers.web import curl, json_from, status
@@ -195,9 +195,7 @@ def test_guessing_passwords_neither_fills_the_memory_nor_gets_anything_killed(ho
 
 
 @pytest.mark.soak
-def test_an_hour_of_logins_creations_and_lists_leaves_the_memory_as_it_was(
-    host: Host, forgotten: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_hour_of_logins_creations_and_lists_leaves_the_memory_as_it_was(host: Host, forgotten: None) -> None:
     admin, end = logged_in("admin", secret("app_admin_password")), time.monotonic() + 3600
 
     def use(client: int) -> Counter[str]:
@@ -226,8 +224,10 @@ def test_an_hour_of_logins_creations_and_lists_leaves_the_memory_as_it_was(
             forget_failures(host)
             curve.append(memory_percent(host))
         answers = sum((one.result() for one in working), Counter())
-    with capsys.disabled():
-        print(f"\nMemory of the application, % of its limit, minute by minute: {curve}\n{dict(answers)}")
+    # `make soak` shows it at its end.
+    (ROOT / ".sandbox" / "memory").write_text(
+        f"Memory of the application, % of its limit, minute by minute: {curve}\n{dict(answers)}\n"
+    )
     assert set(answers) == {"created 201", "list 200", "login 200", "wrong login refused", "deleted 200"}
     assert max(curve[-20:]) <= 1.05 * max(curve[:20]), curve
     assert max(curve) < 75, curve
