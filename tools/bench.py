@@ -232,6 +232,8 @@ class Server:
             "miniweb_secrets_dir": str(STATE / self.subject.server),
             "miniweb_monitoring": False,
             "flask_app_environment": {},
+            # A server that was paused for longer ends its workers when it goes on.
+            "flask_app_timeout_seconds": 3600,
             "nginx_server_names": ["bench", self.subject.address],
             **variables,
         }
@@ -347,17 +349,21 @@ def run(source: str, seconds: int, rounds: int) -> None:
                 server.start(directory)
                 docker("pause", server.subject.server)
         for number in range(1, rounds + 1):
-            for server in servers:
-                name = server.subject.name
-                say(f"Round {number} of {rounds}: {name}…")
+            # Each case for all subjects in turn, because the machine is not equally fast for long.
+            order = servers if number % 2 else servers[::-1]
+            say(f"Round {number} of {rounds}: first page…")
+            for server in order:
                 with server.alone():
-                    first_pages[name].append(server.first_page())
-                    for case in CASES:
-                        if case.with_password and server.subject.is_plain:
-                            continue
+                    first_pages[server.subject.name].append(server.first_page())
+            for case in CASES:
+                say(f"Round {number} of {rounds}: {case.name}…")
+                for server in order:
+                    if case.with_password and server.subject.is_plain:
+                        continue
+                    with server.alone():
                         server.fill(case.rows)
                         server.load(case, 2)
-                        measured[name, case.name].append(server.load(case, seconds))
+                        measured[server.subject.name, case.name].append(server.load(case, seconds))
     finally:
         for server in servers:
             remove_container(server.subject.server)
