@@ -21,7 +21,7 @@ def up(source: str) -> None:
     if exists("container", NAME) and not (KEY.exists() and str(KEY.with_suffix(".pub")) in mounted()):
         raise Failure(
             f"The container {NAME} was made by another copy of this project, and only that one has its keys: "
-            f"`make down` there, or remove it with all its data by `docker rm -f -v {NAME}`."
+            f"`make down` there, or remove it with all its data by `docker rm -f -v {NAME} && docker volume rm {NAME}`."
         )
     ensure_key()
     images.ensure(source)
